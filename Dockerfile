@@ -1,0 +1,71 @@
+# The whole homeserver in one image. scripts/build builds it, and passes a base
+# of our own making as BASE where no registry can be reached.
+ARG BASE=debian:trixie-slim
+
+# The virtual environment, made where pip may stay behind. Wheels only: nothing is compiled.
+FROM ${BASE} AS venv
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/ganglion/venv
+COPY requirements/runtime.lock /opt/
+RUN --mount=type=cache,target=/root/.cache/pip \
+    /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
+        --no-input --quiet --only-binary :all: --require-hashes --requirement /opt/runtime.lock
+# Lets `python -m ganglion` find the program from any directory.
+RUN echo /opt/ganglion/entrypoint > "$(echo /opt/ganglion/venv/lib/python3*/site-packages)/ganglion.pth"
+
+
+FROM ${BASE}
+LABEL org.opencontainers.image.title="Ganglion" \
+      org.opencontainers.image.description="The Matrix homeserver Synapse, split into as many workers as one variable asks for" \
+      org.opencontainers.image.licenses="AGPL-3.0-or-later"
+
+# The owners of what is in /data: numbers of our own, or a package of another day could
+# pick others and a volume would belong to nobody.
+RUN groupadd --gid 991 synapse \
+    && useradd --uid 991 --gid synapse --home-dir /data --no-create-home --shell /usr/sbin/nologin synapse \
+    && groupadd --gid 992 postgres \
+    && useradd --uid 992 --gid postgres --home-dir /var/lib/postgresql --no-create-home --shell /bin/sh postgres
+
+# The package would make a cluster at once; ours is made in /data at the first start.
+# PostgreSQL's JIT compiler is 150 MB that Synapse's short queries never gain from, and
+# PostgreSQL does without where it finds none. Nothing here needs locales: the database is in C.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    mkdir /etc/postgresql-common \
+    && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf \
+    && apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        -o Dpkg::Options::=--force-confold \
+        -o Dpkg::Options::=--path-exclude=/usr/lib/*/libLLVM* \
+        -o Dpkg::Options::=--path-exclude=/usr/lib/*/libz3.so* \
+        -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/llvmjit* \
+        -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/bitcode/* \
+        -o Dpkg::Options::=--path-exclude=/usr/share/i18n/* \
+        ca-certificates libjemalloc2 nginx postgresql python3 redis-server \
+    && rm -rf /var/log/*.log /var/log/apt /var/cache/debconf/*-old
+
+COPY --from=venv /opt/ganglion/venv /opt/ganglion/venv
+COPY conf-templates /opt/ganglion/conf-templates
+COPY entrypoint /opt/ganglion/entrypoint
+# Compiled now, because later nobody who may write here runs. `ganglion` is for `docker exec`.
+RUN /opt/ganglion/venv/bin/python -m compileall -q /opt/ganglion/entrypoint \
+    && printf '#!/bin/sh\nexec /opt/ganglion/venv/bin/python -m ganglion "$@"\n' > /usr/local/bin/ganglion \
+    && chmod 0755 /usr/local/bin/ganglion
+
+# No VOLUME: an anonymous one would leave the data out of `docker commit`, with which
+# integration tests keep a prepared server. Who wants to keep data mounts one at /data.
+ENV GANGLION_DATA=/data LANG=C.UTF-8
+EXPOSE 8008 8448
+STOPSIGNAL SIGTERM
+# Through nginx to the main process, in bash alone: starting Python, or installing curl, costs more.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=500ms CMD [ "bash", "-c", "\
+    exec 3<>/dev/tcp/127.0.0.1/${HTTP_PORT:-8008} \
+    && printf 'GET /health HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 \
+    && read -r _ status _ <&3 \
+    && [ \"$status\" = 200 ]" ]
+# The program itself is PID 1: it reaps, and turns SIGTERM into an orderly end.
+ENTRYPOINT ["/opt/ganglion/venv/bin/python", "-m", "ganglion"]
+CMD ["run"]
