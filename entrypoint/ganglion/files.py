@@ -1,0 +1,66 @@
+"""Files to be written, and the one way they are."""
+
+import os
+import pwd
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PUBLIC = 0o644
+SECRET = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file below some directory. `program` is whose account owns it; ours if empty."""
+
+    path: str
+    content: str
+    mode: int = PUBLIC
+    program: str = ""
+
+
+def write_directory(directory: Path, files: Iterable[File], accounts: dict[str, str]) -> None:
+    """Put `files` down as the whole content of `directory`: all of them or none.
+
+    They are written beside it and take its place by being renamed, so no reader ever finds half
+    of them, nor a file of an earlier start that is not rendered any more.
+    """
+    staged = directory.with_name(f".{directory.name}.new")
+    old = directory.with_name(f".{directory.name}.old")
+    for leftover in (staged, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staged.mkdir(parents=True, mode=0o755)
+    for file in files:
+        path = staged / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, file.content, file.mode, accounts.get(file.program))
+    if directory.exists():
+        directory.rename(old)
+    staged.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_file(path: Path, content: str, mode: int, account: str | None) -> None:
+    """Make one file with its mode and owner from its first byte on, replacing it at once."""
+    staged = path.with_name(f".{path.name}.new")
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with open(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(descriptor, mode)
+        if account is not None:
+            entry = pwd.getpwnam(account)
+            os.fchown(descriptor, entry.pw_uid, entry.pw_gid)
+        stream.write(content)
+        stream.flush()
+        os.fsync(descriptor)
+    staged.rename(path)
+
+
+def make_directory(path: Path, mode: int, account: str | None) -> None:
+    """Make a directory, with those above it, and give it its mode and owner."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+    if account is not None:
+        shutil.chown(path, account, pwd.getpwnam(account).pw_gid)

@@ -1,0 +1,129 @@
+"""What the machine has: the programs to run and the accounts to run them as."""
+
+import glob
+import os
+import pwd
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganglion.errors import ConfigError, Problem
+
+JEMALLOC = "/usr/lib/*/libjemalloc.so.2"
+POSTGRES_BINARIES = "/usr/lib/postgresql/*/bin"
+SBIN = "/usr/sbin:/sbin"
+# The account that each program runs as, where we are root.
+ACCOUNTS = {"synapse": "synapse", "postgres": "postgres", "redis": "redis", "nginx": "www-data"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Facts about this machine, found out once at start.
+
+    `accounts` maps each program to its account, and is empty where we are not root: then all
+    run as who we are.
+    """
+
+    python: str
+    nginx: str
+    redis_server: str
+    postgres_bin: str
+    postgres_version: int
+    jemalloc: str | None
+    ipv6: bool
+    accounts: tuple[tuple[str, str], ...]
+
+    def account(self, program: str) -> str | None:
+        """The account that a program is to run as, or None for our own."""
+        return dict(self.accounts).get(program)
+
+
+# What the pure stages are shown with where no machine is asked: `check`, `render`, tests.
+TYPICAL = Machine(
+    python="/opt/ganglion/venv/bin/python",
+    nginx="/usr/sbin/nginx",
+    redis_server="/usr/bin/redis-server",
+    postgres_bin="/usr/lib/postgresql/17/bin",
+    postgres_version=17,
+    jemalloc="/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
+    ipv6=True,
+    accounts=tuple(ACCOUNTS.items()),
+)
+
+
+def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
+    """Look the machine over. `postgres` and `redis` say which servers are to be embedded.
+
+    An existing `cluster` decides which of several installed versions of PostgreSQL runs.
+
+    Raises ConfigError with everything that is missing.
+    """
+    problems: list[Problem] = []
+    search = f"{os.defpath}:{SBIN}:/usr/local/sbin:/usr/local/bin"
+    nginx = shutil.which("nginx", path=search)
+    redis_server = shutil.which("redis-server", path=search)
+    binaries, version = _postgres(cluster)
+    needed = (
+        (True, nginx, "nginx", "nginx"),
+        (redis, redis_server, "redis-server", "redis-server"),
+        (postgres, binaries, f"PostgreSQL{f' {version}' if version else ''}", "postgresql"),
+    )
+    for wanted, found, program, package in needed:
+        if wanted and not found:
+            problems.append(
+                Problem(
+                    variable=program,
+                    value=None,
+                    message="is not installed",
+                    hint=f"apt-get install {package}, or run ./scripts/setup",
+                )
+            )
+    accounts = tuple(ACCOUNTS.items()) if os.geteuid() == 0 else ()
+    problems.extend(_missing_accounts(accounts, postgres=postgres, redis=redis))
+    if problems:
+        raise ConfigError(problems)
+    return Machine(
+        python=sys.executable,
+        nginx=nginx or "",
+        redis_server=redis_server or "",
+        postgres_bin=binaries or "",
+        postgres_version=version,
+        jemalloc=next(iter(sorted(glob.glob(JEMALLOC))), None),
+        ipv6=Path("/proc/net/if_inet6").exists(),
+        accounts=accounts,
+    )
+
+
+def _postgres(cluster: Path) -> tuple[str | None, int]:
+    """The directory of PostgreSQL's programs and their major version."""
+    installed = {
+        int(found[1]): path
+        for path in glob.glob(POSTGRES_BINARIES)
+        if (found := re.search(r"/(\d+)/bin$", path)) and Path(path, "postgres").exists()
+    }
+    try:
+        wanted = int((cluster / "PG_VERSION").read_text())
+    except (OSError, ValueError):
+        wanted = max(installed, default=0)
+    return installed.get(wanted), wanted
+
+
+def _missing_accounts(
+    accounts: tuple[tuple[str, str], ...], *, postgres: bool, redis: bool
+) -> Iterator[Problem]:
+    wanted = {"synapse": True, "nginx": True, "postgres": postgres, "redis": redis}
+    for program, account in accounts:
+        try:
+            pwd.getpwnam(account)
+        except KeyError:
+            if wanted[program]:
+                yield Problem(
+                    variable=program,
+                    value=None,
+                    message=f"is to run as the account {account}, which does not exist",
+                    hint=f"adduser --system --group --no-create-home {account}, or run"
+                    " ./scripts/setup",
+                )

@@ -1,0 +1,124 @@
+"""The operator's own Synapse configuration: homeserver.yaml and homeserver.d/*.yaml.
+
+They are read, never written.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+
+from ganglion.errors import ConfigError, Problem
+from ganglion.settings import Settings
+
+# Options that say for one process what the topology says for all of them, or that Synapse refuses
+# beside their modern form, which overrides.yaml holds: WorkerConfig in synapse/config/workers.py.
+IMPOSSIBLE = {
+    "worker_app": "WORKERS decides which workers there are",
+    "worker_name": "WORKERS decides which workers there are",
+    "worker_listeners": "each worker's listeners are made for it",
+    "notify_appservices": "put appservice into WORKERS instead",
+    "update_user_directory": "put user_dir into WORKERS instead",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorFiles:
+    """The files, in the order in which Synapse reads them, and their options as they come out.
+
+    `registrations` are the application services' files in SYNAPSE_AS_REGISTRATION_DIR.
+    """
+
+    paths: tuple[str, ...] = ()
+    registrations: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def any_locale(self) -> bool:
+        """Whether the operator accepts a database of a locale that Synapse calls unsafe."""
+        database = self.options.get("database")
+        return isinstance(database, dict) and database.get("allow_unsafe_locale") is True
+
+
+def load(settings: Settings) -> OperatorFiles:
+    """Read the files below the data directory. Raises ConfigError for what cannot be used."""
+    data = Path(settings.data)
+    paths = [path for path in (data / "homeserver.yaml",) if path.is_file()]
+    paths += sorted(path for path in (data / "homeserver.d").glob("*.yaml") if path.is_file())
+    problems: list[Problem] = []
+    options: dict[str, Any] = {}
+    for path in paths:
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            problems.append(_problem(path, f"cannot be read: {error}", "correct the file"))
+            continue
+        if found is None:
+            continue
+        if not isinstance(found, dict):
+            problems.append(_problem(path, "is not a mapping of options", "write option: value"))
+            continue
+        problems.extend(
+            _problem(path, f"sets {option}", f"take it out; {why}")
+            for option, why in IMPOSSIBLE.items()
+            if option in found
+        )
+        options.update(found)
+    problems.extend(_misnamed(paths))
+    problems.extend(_contradictions(settings, options))
+    registrations: tuple[str, ...] = ()
+    try:
+        registrations = _registrations(settings.as_registration_dir)
+    except OSError as error:
+        problems.append(
+            Problem(
+                variable="SYNAPSE_AS_REGISTRATION_DIR",
+                value=settings.as_registration_dir,
+                message=f"cannot be read: {error.strerror}",
+                hint="give a directory that holds the registration files of application services",
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
+    return OperatorFiles(
+        paths=tuple(str(path) for path in paths),
+        registrations=registrations,
+        options=MappingProxyType(options),
+    )
+
+
+def _misnamed(paths: list[Path]) -> Iterator[Problem]:
+    """A name that supervisord's configuration, which has the paths in it, would misread."""
+    for path in paths:
+        if not re.fullmatch(r"[\w .@+,=-]+", path.name, re.ASCII):
+            yield _problem(
+                path,
+                "has a name with unusual characters",
+                "use letters, digits, spaces and . _ - + = , @ in it",
+            )
+
+
+def _registrations(directory: str | None) -> tuple[str, ...]:
+    if directory is None:
+        return ()
+    files = (path for path in Path(directory).iterdir() if path.suffix in (".yaml", ".yml"))
+    return tuple(sorted(str(path) for path in files))
+
+
+def _problem(path: Path, message: str, hint: str) -> Problem:
+    return Problem(variable=str(path), value=None, message=message, hint=hint)
+
+
+def _contradictions(settings: Settings, options: Mapping[str, Any]) -> Iterator[Problem]:
+    name = options.get("server_name", settings.server_name)
+    if "SYNAPSE_SERVER_NAME" in settings.given and name != settings.server_name:
+        yield Problem(
+            variable="SYNAPSE_SERVER_NAME",
+            value=settings.server_name,
+            message=f"differs from server_name in the operator's files, {name!r}",
+            hint="unset the variable, or correct the one that is wrong: it cannot change later",
+        )

@@ -1,0 +1,224 @@
+"""One parser for each kind of value that a variable can hold.
+
+Every parser takes the text of the variable, with the white space around it already removed, and
+returns the value or raises Invalid with what is wrong and what would be right.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+SIZE_UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+TRUE_WORDS = frozenset({"yes", "true", "on", "1", "y", "t"})
+FALSE_WORDS = frozenset({"no", "false", "off", "0", "n", "f"})
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# Networks that no public client can come from, for TRUSTED_PROXIES=private.
+PRIVATE_NETWORKS = (
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "::1/128",
+    "fc00::/7",
+)
+
+
+class Invalid(ValueError):
+    """The text is no such value. `hint` says what would be."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def boolean(text: str) -> bool:
+    """`yes` or `no`, and the usual other spellings of them."""
+    word = text.lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise Invalid("is neither yes nor no", "write yes or no")
+
+
+def size(text: str) -> int:
+    """A number of bytes: a whole number, or one with K, M, G or T (powers of 1024) behind it."""
+    found = re.fullmatch(r"(\d+)\s*([KMGT]?)i?B?", text, re.IGNORECASE | re.ASCII)
+    if found is None:
+        raise Invalid("is not a size", "write a whole number with K, M or G, such as 50M")
+    number = int(found[1]) * SIZE_UNITS[found[2].upper()]
+    if number == 0:
+        raise Invalid("is no room at all", "write a size of at least 1")
+    return number
+
+
+def duration(text: str) -> float:
+    """A number of seconds: a number with ms, s, m, h or d behind it; seconds without a unit."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.lower(), re.ASCII)
+    if found is None:
+        raise Invalid("is not a duration", "write a number with s, m or h, such as 60s")
+    return float(found[1]) * DURATION_UNITS[found[2] or "s"]
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """A parser of whole numbers from `lowest` to `highest`, both included."""
+
+    def parse(text: str) -> int:
+        if re.fullmatch(r"\d{1,18}", text, re.ASCII) and lowest <= int(text) <= highest:
+            return int(text)
+        raise Invalid(
+            f"is not a whole number from {lowest} to {highest}",
+            f"write a number from {lowest} to {highest}",
+        )
+
+    return parse
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """A parser of one out of a few words."""
+
+    def parse(text: str) -> str:
+        if text.lower() in words:
+            return text.lower()
+        raise Invalid("is not one of its values", f"write one of {', '.join(words)}")
+
+    return parse
+
+
+def port(text: str) -> int:
+    """A TCP port number. The URL that Kubernetes puts into NAME_PORT is named as such."""
+    if text.startswith("tcp://"):
+        raise Invalid(
+            "is a Kubernetes service link, not a port",
+            "set enableServiceLinks: false in the pod, or give the port itself",
+        )
+    return whole_number(1, 65535)(text)
+
+
+def line(text: str) -> str:
+    """Any text on one line, without control characters."""
+    if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise Invalid("holds a line break or control character", "write it on one line")
+    return text
+
+
+def absolute_path(text: str) -> str:
+    """An absolute path of plain characters: it is written into configuration of four programs."""
+    if not re.fullmatch(r"/[A-Za-z0-9._@+/=,:-]*", text, re.ASCII) or ".." in text.split("/"):
+        raise Invalid(
+            "is not an absolute path of plain characters",
+            "use a path that starts with / and has only letters, digits and . _ - + = , : @",
+        )
+    return text.rstrip("/") or "/"
+
+
+def host(text: str) -> str:
+    """A host name, an IP address, or the directory of a unix socket."""
+    if text.startswith("/"):
+        return absolute_path(text)
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        pass
+    if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", text, re.ASCII):
+        return text
+    raise Invalid("is not a host name or IP address", "write a host name such as db.example.org")
+
+
+def identifier(text: str) -> str:
+    """A name of a database or of one of its users."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", text, re.ASCII):
+        return text
+    raise Invalid(
+        "is not a plain name",
+        "use letters, digits, _ and -, starting with a letter, at most 63 characters",
+    )
+
+
+def server_name(text: str) -> str:
+    """A Matrix server name: host name or IP address, with or without a port.
+
+    Grammar: https://spec.matrix.org/latest/appendices/#server-name
+    """
+    name, _, number = text.rpartition(":") if re.search(r":\d+$", text) else (text, "", "")
+    if number and not 1 <= int(number) <= 65535:
+        raise Invalid("has a port that is none", "use a port from 1 to 65535, or none")
+    try:
+        if name.startswith("["):
+            ipaddress.IPv6Address(name[1:-1] if name.endswith("]") else name)
+            return text
+    except ValueError as error:
+        raise Invalid("is not a Matrix server name", "write an IPv6 address in [ ]") from error
+    if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,228}[A-Za-z0-9])?", name, re.ASCII):
+        if name != name.lower():
+            raise Invalid("has capital letters", f"write {text.lower()}")
+        return text
+    raise Invalid(
+        "is not a Matrix server name",
+        "write the domain behind the : of your user IDs, such as example.org",
+    )
+
+
+def base_url(text: str) -> str:
+    """An http or https URL that clients use, ending with a slash."""
+    if re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?", text, re.ASCII):
+        return text if text.endswith("/") else text + "/"
+    raise Invalid("is not a URL", "write a URL such as https://matrix.example.org/")
+
+
+def log_level(text: str) -> str:
+    """One of Python's names for log levels."""
+    level = text.upper()
+    if level in LOG_LEVELS:
+        return level
+    raise Invalid("is not a log level", f"write one of {', '.join(LOG_LEVELS)}")
+
+
+def bind_address(text: str) -> str:
+    """`*` for every address of this machine, or one IP address."""
+    if text == "*":
+        return text
+    try:
+        address = ipaddress.ip_address(text.strip("[]"))
+    except ValueError as error:
+        raise Invalid("is not an IP address", "write * or an IP address such as 0.0.0.0") from error
+    return str(address)
+
+
+def networks(text: str) -> tuple[str, ...]:
+    """IP networks, separated by commas; the word `private` stands for every private network."""
+    found: list[str] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        if word == "private":
+            found.extend(PRIVATE_NETWORKS)
+            continue
+        try:
+            found.append(str(ipaddress.ip_network(word)))
+        except ValueError as error:
+            raise Invalid(
+                f"holds {word!r}, which is not an IP network",
+                "write networks such as 10.0.0.0/8, separated by commas, or private",
+            ) from error
+    return tuple(dict.fromkeys(found))
+
+
+def secret(text: str) -> str:
+    """A secret of printable ASCII: it goes through files and programs that differ on the rest."""
+    if not re.fullmatch(r"[\x21-\x7e]{1,1024}", text, re.ASCII):
+        raise Invalid(
+            "holds a space, a control character or a letter outside ASCII",
+            "use letters, digits and punctuation only, such as the output of: openssl rand -hex 32",
+        )
+    return text
+
+
+def signing_key(text: str) -> str:
+    """A Matrix signing key as Synapse writes it: `ed25519 a_AbCd` and 32 bytes in base64."""
+    if not re.fullmatch(r"ed25519 [A-Za-z0-9_]{1,64} [A-Za-z0-9+/]{43}", text, re.ASCII):
+        raise Invalid(
+            "is not a signing key",
+            "give the one line of Synapse's SERVERNAME.signing.key file",
+        )
+    return text

@@ -1,0 +1,106 @@
+"""nginx's configuration, out of the table of routes."""
+
+from typing import Any
+
+from ganglion import parse
+from ganglion.files import File
+from ganglion.machine import Machine
+from ganglion.operator_files import OperatorFiles
+from ganglion.render.templates import fill
+from ganglion.routes import ROUTES, Choice, Key, Pool, table
+from ganglion.settings import Settings
+from ganglion.topology import Address, Topology
+
+# MAX_REQUEST_SIZE of synapse/http/site.py: what Synapse takes where uploads are smaller.
+SYNAPSE_MAX_REQUEST = 200 * 65536
+KEY_VARIABLES = {
+    Key.USER: "$ganglion_user",
+    Key.ROOM: "$ganglion_room",
+    Key.ORIGIN: "$ganglion_origin",
+}
+
+
+def render(
+    settings: Settings, topology: Topology, machine: Machine, operator: OperatorFiles
+) -> File:
+    """nginx.conf."""
+    choices = table(topology)
+    return File(
+        path="nginx.conf",
+        content=fill(
+            "nginx.conf.j2",
+            run=settings.run,
+            account=machine.account("nginx"),
+            routes=[(f"~{route.pattern}", route.name) for route in ROUTES],
+            pools=[(choice.route.name, choice.pool.upstream) for choice in choices],
+            fallbacks=[
+                (choice.route.name, choice.fallback.upstream)
+                for choice in choices
+                if choice.fallback is not None
+            ],
+            upstreams=[_upstream(pool) for pool in _pools(choices)],
+            max_body=max(SYNAPSE_MAX_REQUEST, _max_upload(settings, operator)),
+            http_listens=_listens(settings.bind_address, settings.http_port, machine),
+            tls=_tls(settings, machine),
+            trusted_proxies=settings.trusted_proxies,
+            metrics=_metrics(settings, topology, machine),
+        ),
+    )
+
+
+def server_address(address: Address) -> str:
+    """An address as nginx's `server` and `proxy_pass` take it."""
+    return f"unix:{address.path}" if address.path else f"127.0.0.1:{address.port}"
+
+
+def _pools(choices: tuple[Choice, ...]) -> tuple[Pool, ...]:
+    """Every pool that some route uses, once, in the order of the table."""
+    pools: dict[str, Pool] = {}
+    for choice in choices:
+        for pool in (choice.pool, choice.fallback):
+            if pool is not None:
+                pools.setdefault(pool.upstream, pool)
+    return tuple(pools.values())
+
+
+def _upstream(pool: Pool) -> dict[str, Any]:
+    return {
+        "name": pool.upstream,
+        "key": KEY_VARIABLES.get(pool.key),
+        "servers": [server_address(member.http) for member in pool.members],
+    }
+
+
+def _max_upload(settings: Settings, operator: OperatorFiles) -> int:
+    try:
+        return parse.size(str(operator.options.get("max_upload_size", settings.max_upload_size)))
+    except parse.Invalid:
+        # Synapse says better what is wrong with its own option.
+        return settings.max_upload_size
+
+
+def _listens(address: str, port: int, machine: Machine) -> list[str]:
+    if address != "*":
+        return [f"[{address}]:{port}" if ":" in address else f"{address}:{port}"]
+    return [f"{port}", *([f"[::]:{port}"] if machine.ipv6 else [])]
+
+
+def _tls(settings: Settings, machine: Machine) -> dict[str, Any] | None:
+    if not settings.tls:
+        return None
+    return {
+        "listens": _listens(settings.bind_address, settings.federation_port, machine),
+        "certificate": settings.tls_cert,
+        "key": settings.tls_key,
+    }
+
+
+def _metrics(settings: Settings, topology: Topology, machine: Machine) -> dict[str, Any] | None:
+    if not settings.enable_metrics:
+        return None
+    return {
+        "listens": _listens(settings.bind_address, settings.control_port, machine),
+        "processes": [
+            (process.name, server_address(process.metrics)) for process in topology.processes
+        ],
+    }

@@ -1,0 +1,50 @@
+"""The configuration of the embedded Redis and PostgreSQL servers."""
+
+from ganglion.budget import Budget
+from ganglion.files import SECRET, File
+from ganglion.machine import Machine
+from ganglion.render.templates import fill
+from ganglion.secrets import Secrets
+from ganglion.settings import Settings
+
+
+def render(
+    settings: Settings, budget: Budget, machine: Machine, secrets: Secrets
+) -> tuple[File, ...]:
+    """The files of those servers that are embedded."""
+    files: list[File] = []
+    if settings.embedded_redis:
+        files.append(
+            File(
+                path="redis.conf",
+                content=fill(
+                    "redis.conf.j2",
+                    socket=f"{settings.run}/sockets/redis/redis.sock",
+                    directory=f"{settings.run}/redis",
+                    password=secrets.redis_password,
+                ),
+                mode=SECRET,
+                program="redis",
+            )
+        )
+    if settings.embedded_postgres:
+        conf = f"{settings.run}/conf/postgresql"
+        administrator = machine.account("postgres") or "all"
+        files += [
+            File(
+                path="postgresql/postgresql.conf",
+                content=fill(
+                    "postgresql.conf.j2",
+                    hba_file=f"{conf}/pg_hba.conf",
+                    ident_file=f"{conf}/pg_ident.conf",
+                    sockets=f"{settings.run}/sockets/postgres",
+                    max_connections=budget.max_connections,
+                ),
+            ),
+            File(
+                path="postgresql/pg_hba.conf",
+                content=fill("pg_hba.conf.j2", administrator=administrator),
+            ),
+            File(path="postgresql/pg_ident.conf", content=""),
+        ]
+    return tuple(files)

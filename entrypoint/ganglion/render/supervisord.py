@@ -1,0 +1,176 @@
+"""supervisord's configuration: a program for each process, and what each waits for."""
+
+from dataclasses import dataclass
+
+from ganglion.files import File
+from ganglion.machine import Machine
+from ganglion.operator_files import OperatorFiles
+from ganglion.render.synapse import config_paths
+from ganglion.render.templates import fill
+from ganglion.settings import Settings
+from ganglion.topology import Process, Topology
+
+# What each may take to stop before it is killed, in seconds. In the worst case they add up to 8
+# before PostgreSQL, whose limit is long because it must not be killed while it writes; docker
+# stop gives 10 in all. Stopping the preset complement takes under 2: tests/live/test_lifecycle.
+STOP_NGINX, STOP_WORKER, STOP_MAIN, STOP_REDIS, STOP_POSTGRES = 2, 3, 2, 1, 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One program of supervisord's.
+
+    `needs` are the programs that must be ready before it starts. A program that `notifies` says
+    itself when it is ready, through NOTIFY_SOCKET; another is ready when it has stayed up.
+    `priority` orders the groups: they are stopped one after the other, highest first.
+    """
+
+    name: str
+    group: str
+    priority: int
+    command: tuple[str, ...]
+    account: str | None
+    needs: tuple[str, ...]
+    notifies: bool
+    stop_signal: str
+    stop_wait: int
+    environment: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def environment_text(self) -> str:
+        """The `environment` setting: NAME="value", with the gate's own variables first."""
+        pairs = (
+            ("GANGLION_NEEDS", " ".join(self.needs)),
+            ("GANGLION_NOTIFIES", "yes" if self.notifies else "no"),
+            *self.environment,
+        )
+        return ",".join(f'{name}="{value}"' for name, value in pairs)
+
+
+def render(
+    settings: Settings, topology: Topology, machine: Machine, operator: OperatorFiles
+) -> File:
+    """supervisord.conf."""
+    programs = plan(settings, topology, machine, operator)
+    groups = {program.group: program.priority for program in programs}
+    return File(
+        path="supervisord.conf",
+        content=fill(
+            "supervisord.conf.j2",
+            run=settings.run,
+            as_root=bool(machine.accounts),
+            programs=programs,
+            groups=[
+                (group, priority, [item.name for item in programs if item.group == group])
+                for group, priority in groups.items()
+            ],
+        ),
+    )
+
+
+def plan(
+    settings: Settings, topology: Topology, machine: Machine, operator: OperatorFiles
+) -> tuple[Program, ...]:
+    """Every program, in the order in which they start."""
+    servers: list[Program] = []
+    if settings.embedded_postgres:
+        servers.append(_postgres(settings, machine))
+    if settings.embedded_redis:
+        servers.append(_redis(settings, machine))
+    main = _synapse(
+        settings, machine, operator, topology.main, tuple(program.name for program in servers)
+    )
+    workers = tuple(
+        _synapse(settings, machine, operator, worker, (main.name,)) for worker in topology.workers
+    )
+    return (*servers, main, *workers, _nginx(settings, machine, (main, *workers)))
+
+
+def notify_socket(settings: Settings) -> str:
+    """Where a program says that it is ready, by the protocol of sd_notify(3)."""
+    return f"{settings.run}/sockets/notify.sock"
+
+
+def _notify(settings: Settings) -> tuple[str, str]:
+    return "NOTIFY_SOCKET", notify_socket(settings)
+
+
+def _postgres(settings: Settings, machine: Machine) -> Program:
+    return Program(
+        name="postgres",
+        group="postgres",
+        priority=100,
+        command=(
+            f"{machine.postgres_bin}/postgres",
+            "-D",
+            f"{settings.data}/postgres",
+            "-c",
+            f"config_file={settings.run}/conf/postgresql/postgresql.conf",
+        ),
+        account=machine.account("postgres"),
+        needs=(),
+        notifies=True,
+        # A fast shutdown: connections are cut, what is committed is kept.
+        stop_signal="INT",
+        stop_wait=STOP_POSTGRES,
+        environment=(_notify(settings),),
+    )
+
+
+def _redis(settings: Settings, machine: Machine) -> Program:
+    return Program(
+        name="redis",
+        group="redis",
+        priority=200,
+        command=(machine.redis_server, f"{settings.run}/conf/redis.conf"),
+        account=machine.account("redis"),
+        needs=(),
+        notifies=True,
+        stop_signal="TERM",
+        stop_wait=STOP_REDIS,
+        environment=(_notify(settings),),
+    )
+
+
+def _synapse(
+    settings: Settings,
+    machine: Machine,
+    operator: OperatorFiles,
+    process: Process,
+    needs: tuple[str, ...],
+) -> Program:
+    app = "synapse.app.homeserver" if process.is_main else "synapse.app.generic_worker"
+    paths = config_paths(settings, operator, process)
+    jemalloc = (("LD_PRELOAD", machine.jemalloc),) if machine.jemalloc else ()
+    return Program(
+        name=process.name,
+        group="main" if process.is_main else "workers",
+        priority=300 if process.is_main else 400,
+        command=(
+            machine.python,
+            "-m",
+            app,
+            *(word for path in paths for word in ("--config-path", path)),
+        ),
+        account=machine.account("synapse"),
+        needs=needs,
+        notifies=True,
+        stop_signal="TERM",
+        stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
+        environment=(_notify(settings), *jemalloc),
+    )
+
+
+def _nginx(settings: Settings, machine: Machine, synapse: tuple[Program, ...]) -> Program:
+    return Program(
+        name="nginx",
+        group="nginx",
+        priority=500,
+        command=(machine.nginx, "-e", "stderr", "-c", f"{settings.run}/conf/nginx.conf"),
+        # The master binds ports and reads the TLS key; its workers drop to their account.
+        account=None,
+        needs=tuple(program.name for program in synapse),
+        notifies=False,
+        stop_signal="QUIT",
+        stop_wait=STOP_NGINX,
+    )

@@ -1,0 +1,266 @@
+"""Synapse's configuration: underrides, overrides, a file for each worker, logging, secrets.
+
+Synapse takes several files, later ones winning option by option. Ours come first, where the
+operator may change them, and last, where the topology must win.
+"""
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from ganglion.budget import Budget
+from ganglion.files import SECRET, File
+from ganglion.operator_files import OperatorFiles
+from ganglion.secrets import Secrets
+from ganglion.settings import Settings
+from ganglion.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
+
+HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
+LOG_FORMAT = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"
+# Options of Synapse whose value can be in the file itself or, with _path, in a file of its own.
+# Synapse refuses both at once, so ours is left out where the operator has either.
+SECRET_OPTIONS = (
+    "macaroon_secret_key",
+    "form_secret",
+    "registration_shared_secret",
+    "worker_replication_secret",
+)
+
+
+def render(
+    settings: Settings,
+    topology: Topology,
+    budget: Budget,
+    operator: OperatorFiles,
+    secrets: Secrets,
+) -> tuple[File, ...]:
+    """Synapse's files below the conf directory."""
+    files = [
+        _yaml("synapse/underrides.yaml", _underrides(settings, operator)),
+        _yaml("synapse/overrides.yaml", _overrides(settings, topology, budget, operator)),
+        *_secret_files(settings, secrets),
+    ]
+    for process in topology.processes:
+        files.append(_yaml(f"synapse/log/{process.name}.yaml", _logging(settings, process)))
+        if not process.is_main:
+            files.append(
+                _yaml(f"synapse/workers/{process.name}.yaml", _worker(settings, topology, process))
+            )
+    return tuple(files)
+
+
+def config_paths(
+    settings: Settings, operator: OperatorFiles, process: Process
+) -> tuple[str, ...]:
+    """The files that a process reads, in order."""
+    conf = f"{settings.run}/conf/synapse"
+    own = () if process.is_main else (f"{conf}/workers/{process.name}.yaml",)
+    return (f"{conf}/underrides.yaml", *operator.paths, f"{conf}/overrides.yaml", *own)
+
+
+def _yaml(path: str, values: Mapping[str, Any]) -> File:
+    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
+    return File(path=path, content=HEADER + text)
+
+
+def _secret_path(settings: Settings, name: str) -> str:
+    return f"{settings.run}/conf/secrets/{name}"
+
+
+def _secret_files(settings: Settings, secrets: Secrets) -> tuple[File, ...]:
+    contents = {name: getattr(secrets, name) for name in SECRET_OPTIONS}
+    contents["signing_key"] = secrets.signing_key
+    if settings.embedded_redis or settings.redis_password:
+        contents["redis_password"] = secrets.redis_password
+    if settings.embedded_postgres or settings.postgres_password:
+        password = secrets.postgres_password.replace("\\", "\\\\").replace(":", "\\:")
+        contents["pgpass"] = f"*:*:*:*:{password}"
+    return tuple(
+        File(path=f"secrets/{name}", content=f"{text}\n", mode=SECRET, program="synapse")
+        for name, text in contents.items()
+    )
+
+
+def _underrides(settings: Settings, operator: OperatorFiles) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "server_name": settings.server_name,
+        "report_stats": settings.report_stats,
+        "signing_key_path": _secret_path(settings, "signing_key"),
+        "media_store_path": f"{settings.data}/media_store",
+        "max_upload_size": settings.max_upload_size,
+        "enable_registration": settings.enable_registration,
+        # Asked for by the same variable: Synapse refuses open registration without this.
+        "enable_registration_without_verification": settings.enable_registration,
+        # Synapse's own default, said aloud, because it warns at length of not being told.
+        "trusted_key_servers": [{"server_name": "matrix.org"}],
+        "suppress_key_server_warning": True,
+    }
+    if settings.public_baseurl:
+        values["public_baseurl"] = settings.public_baseurl
+    for name in SECRET_OPTIONS:
+        if not {name, f"{name}_path"} & operator.options.keys():
+            values[f"{name}_path"] = _secret_path(settings, name)
+    return values
+
+
+def _overrides(
+    settings: Settings, topology: Topology, budget: Budget, operator: OperatorFiles
+) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "listeners": _listeners(settings, topology.main, _main_resources(operator)),
+        "log_config": f"{settings.run}/conf/synapse/log/{MAIN}.yaml",
+        "enable_metrics": settings.enable_metrics,
+        "database": _database(settings, budget, operator),
+        "redis": _redis(settings),
+        "instance_map": {
+            process.name: _location(process.replication)
+            for process in topology.processes
+            if process.replication is not None
+        },
+        "stream_writers": {
+            stream: list(writers) for stream, writers in topology.stream_writers.items()
+        },
+        **_duties(topology),
+    }
+    registrations = _registrations(settings, operator)
+    if registrations:
+        values["app_service_config_files"] = registrations
+    return values
+
+
+def _duties(topology: Topology) -> dict[str, Any]:
+    """Who does what in the background. Main is named too, lest an operator's file say otherwise."""
+    jobs = topology.jobs
+    senders = list(jobs.get("federation_sender", (MAIN_AS_WRITER,)))
+    values: dict[str, Any] = {
+        "federation_sender_instances": senders,
+        "pusher_instances": list(jobs.get("pusher", (MAIN_AS_WRITER,))),
+        "run_background_tasks_on": _only(jobs, "background_worker"),
+        "update_user_directory_from_worker": _only(jobs, "user_dir"),
+        "notify_appservices_from_worker": _only(jobs, "appservice"),
+    }
+    if "media_repository" in jobs:
+        values["enable_media_repo"] = False
+        values["media_instance_running_background_jobs"] = jobs["media_repository"][0]
+    if topology.restrict_federation:
+        values["outbound_federation_restricted_to"] = senders
+    return values
+
+
+def _only(jobs: Mapping[str, tuple[str, ...]], role: str) -> str | None:
+    return jobs[role][0] if role in jobs else None
+
+
+def _main_resources(operator: OperatorFiles) -> list[str]:
+    # The consent resource cannot be built without the operator's consent texts.
+    return ["client", "federation", *(["consent"] if "user_consent" in operator.options else [])]
+
+
+def _worker(settings: Settings, topology: Topology, process: Process) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "worker_app": "synapse.app.generic_worker",
+        "worker_name": process.name,
+        "worker_listeners": _listeners(settings, process, sorted(process.resources)),
+        "worker_log_config": f"{settings.run}/conf/synapse/log/{process.name}.yaml",
+    }
+    if "media" in process.resources:
+        values["enable_media_repo"] = True
+    return values
+
+
+def _listeners(
+    settings: Settings, process: Process, resources: list[str]
+) -> list[dict[str, Any]]:
+    listeners = [_listener(process.http, resources or ["health"], x_forwarded=True)]
+    if process.replication is not None:
+        listeners.append(_listener(process.replication, ["replication"]))
+    if settings.enable_metrics:
+        # Not on the HTTP listener: Synapse decodes %6d before it looks for /_synapse/metrics,
+        # so a proxy in front could not keep it shut there.
+        listeners.append(_listener(process.metrics, ["metrics"]))
+    return listeners
+
+
+def _listener(
+    address: Address, resources: list[str], *, x_forwarded: bool = False
+) -> dict[str, Any]:
+    where: dict[str, Any] = (
+        {"path": address.path}
+        if address.path
+        else {"port": address.port, "bind_addresses": ["127.0.0.1"]}
+    )
+    forwarded = {"x_forwarded": True} if x_forwarded else {}
+    return {"type": "http", **where, **forwarded, "resources": [{"names": resources}]}
+
+
+def _location(address: Address) -> dict[str, Any]:
+    if address.path:
+        return {"path": address.path}
+    return {"host": "127.0.0.1", "port": address.port}
+
+
+def _database(
+    settings: Settings, budget: Budget, operator: OperatorFiles
+) -> dict[str, Any]:
+    args: dict[str, Any] = {
+        "user": settings.postgres_user,
+        "dbname": settings.postgres_db,
+        "host": settings.postgres_host or f"{settings.run}/sockets/postgres",
+        "port": settings.postgres_port,
+        "cp_min": budget.pool_min,
+        "cp_max": budget.pool_max,
+    }
+    if settings.embedded_postgres or settings.postgres_password:
+        args["passfile"] = _secret_path(settings, "pgpass")
+    if settings.postgres_sslmode:
+        args["sslmode"] = settings.postgres_sslmode
+    if not settings.embedded_postgres:
+        # A firewall that forgets an idle connection is noticed in 60 s, not after hours.
+        args.update(keepalives_idle=30, keepalives_interval=10, keepalives_count=3)
+    unsafe = {"allow_unsafe_locale": True} if operator.any_locale else {}
+    return {"name": "psycopg2", **unsafe, "args": args}
+
+
+def _redis(settings: Settings) -> dict[str, Any]:
+    values: dict[str, Any] = {"enabled": True, "dbid": settings.redis_dbid}
+    if settings.embedded_redis:
+        values["path"] = f"{settings.run}/sockets/redis/redis.sock"
+    else:
+        values.update(
+            host=settings.redis_host, port=settings.redis_port, use_tls=settings.redis_tls
+        )
+    if settings.embedded_redis or settings.redis_password:
+        values["password_path"] = _secret_path(settings, "redis_password")
+    return values
+
+
+def _registrations(settings: Settings, operator: OperatorFiles) -> list[str]:
+    """The application services of the operator's files, and those of the directory."""
+    named = operator.options.get("app_service_config_files") or []
+    return list(dict.fromkeys([*named, *operator.registrations]))
+
+
+def _logging(settings: Settings, process: Process) -> dict[str, Any]:
+    handlers: dict[str, Any] = {
+        "console": {"class": "logging.StreamHandler", "formatter": "precise"}
+    }
+    if settings.logs_to_disk:
+        handlers["file"] = {
+            "class": "logging.handlers.TimedRotatingFileHandler",
+            "formatter": "precise",
+            "filename": str(PurePosixPath(settings.data, "logs", f"{process.name}.log")),
+            "when": "midnight",
+            "backupCount": 3,
+            "encoding": "utf8",
+        }
+    return {
+        "version": 1,
+        "formatters": {"precise": {"format": LOG_FORMAT}},
+        "handlers": handlers,
+        # At DEBUG Synapse would log every SQL statement with its values, passwords included.
+        "loggers": {"synapse.storage.SQL": {"level": "INFO"}},
+        "root": {"level": settings.log_level, "handlers": list(handlers)},
+        "disable_existing_loggers": False,
+    }

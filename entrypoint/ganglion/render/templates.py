@@ -1,0 +1,56 @@
+"""Jinja over conf-templates/, with a filter for each syntax that is written."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATES = Path(__file__).resolve().parents[3] / "conf-templates"
+
+
+def fill(template: str, **values: Any) -> str:
+    """The text of a template of conf-templates/ with its values. An unknown value is an error."""
+    return _environment().get_template(template).render(**values)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - no HTML: each syntax has its own filter
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        nginx=nginx_string, ini=ini_value, command=command_line, conf=conf_string
+    )
+    return environment
+
+
+def nginx_string(text: str) -> str:
+    """A quoted string of nginx's syntax, whose parser undoes backslashes once.
+
+    http://nginx.org/en/docs/dev/development_guide.html; a `$` is left alone, because what is
+    written so is either a pattern of a map, where it means the end, or holds none.
+    """
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def ini_value(text: str) -> str:
+    """A value of supervisord's INI files: `%` starts an expansion and ` ;` a comment there."""
+    if "\n" in text or "\r" in text or ";" in text:
+        raise ValueError(f"{text!r} cannot be written into supervisord's configuration")
+    return text.replace("%", "%%")
+
+
+def command_line(words: tuple[str, ...]) -> str:
+    """A command of supervisord's, which it splits as a shell would."""
+    return ini_value(shlex.join(words))
+
+
+def conf_string(text: str) -> str:
+    """A quoted string of redis.conf or, with the same rule for a quote, of postgresql.conf."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,371 @@
+"""The ordered table of routes: from method and raw path to the roles that serve it.
+
+The first row that matches wins, and what no row matches goes to main. Patterns are written in the
+dialect that Python's `re` and nginx's PCRE share, and are matched against the percent-encoded path
+as the client sent it, because that is what Synapse matches its servlets against.
+
+Source of the rows: the servlets that Synapse 1.163.2 registers on a worker
+(synapse/_scripts/generate_workers_map.py lists them) and the workers guide,
+https://element-hq.github.io/synapse/latest/workers.html
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from ganglion.topology import MAIN, Process, Topology
+
+
+class Key(Enum):
+    """What must be equal for two requests of a pool to reach the same worker."""
+
+    NONE = "none"
+    USER = "user"
+    ROOM = "room"
+    ORIGIN = "origin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One row. `roles` are asked in turn for workers; the first that has some is the pool.
+
+    `methods` are those it is for, all where there are none; HEAD counts as GET, as in Synapse.
+    With `writers_only` nobody but that pool can answer, so nothing stands in for it.
+    """
+
+    name: str
+    path: str
+    roles: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    key: Key = Key.NONE
+    writers_only: bool = False
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression for `METHOD /path`."""
+        return f"^{'|'.join(self.methods).join('()') if self.methods else '[A-Z]+'} {self.path}"
+
+
+_ANY = "/_matrix/client/(api/v1|r0|v3|unstable)"
+_NEW = "/_matrix/client/(r0|v3|unstable)"
+_ROOM = f"{_ANY}/rooms/[^/]*"
+_READS = ("client_reader",)
+_ROOM_READS = ("room_reader", "client_reader")
+_LOGINS = ("login", "client_reader")
+_DEVICES = ("device_lists", "frontend_proxy", "client_reader")
+_FEDERATION = ("federation_reader",)
+_QUARANTINE = ("quarantined_media_changes", "media_repository")
+
+ROUTES: tuple[Route, ...] = (
+    # Streams first: their paths are inside those of generic rows below (…/rooms/X/typing).
+    Route(
+        name="typing",
+        path=f"{_ROOM}/typing/",
+        roles=("typing",),
+        # RoomTypingRestServlet.on_PUT raises on any process that is not the writer.
+        writers_only=True,
+    ),
+    Route(name="to_device", path=f"{_NEW}/sendToDevice/", roles=("to_device",)),
+    Route(
+        name="account_data",
+        path=f"{_NEW}/user/[^/]*/(rooms/[^/]*/)?(account_data|tags)(/|$)",
+        roles=("account_data",),
+        key=Key.USER,
+    ),
+    Route(
+        name="receipts",
+        path=f"{_NEW}/rooms/[^/]*/(receipt/|read_markers$)",
+        roles=("receipts",),
+        key=Key.ROOM,
+    ),
+    Route(name="presence_write", methods=("PUT",), path=f"{_ANY}/presence/", roles=("presence",)),
+    Route(name="presence", path=f"{_ANY}/presence/", roles=("presence", "client_reader")),
+    # PushRuleRestServlet.WORKERS_DENIED_METHODS: only the writer may change them.
+    Route(
+        name="push_rules_write",
+        methods=("PUT", "DELETE"),
+        path=f"{_ANY}/pushrules/",
+        roles=("push_rules",),
+        writers_only=True,
+    ),
+    Route(
+        name="push_rules",
+        methods=("GET",),
+        path=f"{_ANY}/pushrules/",
+        roles=("push_rules", "client_reader"),
+    ),
+    # The store asserts that the process which changes subscriptions is a writer of them.
+    Route(
+        name="thread_subscriptions_write",
+        methods=("PUT", "DELETE"),
+        path="/_matrix/client/unstable/io.element.msc4306/",
+        roles=("thread_subscriptions",),
+        key=Key.USER,
+        writers_only=True,
+    ),
+    Route(
+        name="thread_subscriptions",
+        methods=("GET",),
+        path="/_matrix/client/unstable/io.element.msc430[68]/",
+        roles=("thread_subscriptions", "client_reader"),
+        key=Key.USER,
+    ),
+    Route(
+        name="device_lists",
+        path=f"({_NEW}/(delete_devices$|keys/(upload|device_signing/upload|signatures/upload)(/|$))"
+        "|/_matrix/client/unstable/org.matrix.msc3814.v1/dehydrated_device)",
+        roles=_DEVICES,
+        key=Key.USER,
+    ),
+    Route(
+        name="device_changes",
+        methods=("PUT", "DELETE"),
+        path=f"{_NEW}/devices/",
+        roles=("device_lists", "client_reader"),
+        key=Key.USER,
+    ),
+    Route(
+        name="user_directory",
+        path=f"{_NEW}/user_directory/search$",
+        roles=("user_dir", "client_reader"),
+    ),
+    # Media before federation and client rows, whose prefixes it shares; the quarantine before
+    # the rest of the media administration, for its writers.
+    Route(
+        name="media_quarantine",
+        path="/_synapse/admin/v1/(quarantine_media/"
+        "|media/(quarantine|unquarantine)/"
+        "|(room|user)/[^/]*/media/quarantine$)",
+        roles=_QUARANTINE,
+        writers_only=True,
+    ),
+    Route(
+        name="media",
+        path="/_matrix/(media|client/(v1|unstable/org.matrix.msc3916)/media"
+        "|federation/(v1|unstable/org.matrix.msc3916.v2)/media)/",
+        roles=("media_repository",),
+    ),
+    Route(
+        name="media_admin",
+        path="/_synapse/admin/v1/(purge_media_cache$|media/|(room|users?)/[^/]*/media(/|$))",
+        roles=("media_repository",),
+    ),
+    # Whatever belongs to one SSO login must reach one process.
+    Route(
+        name="sso",
+        path=f"({_ANY}/login/(sso|cas)/|/_synapse/client/(pick_idp$|pick_username"
+        "|new_user_consent$|sso_register$|oidc/|saml2/|account_details))",
+        roles=("sso",),
+    ),
+    # Synchronisation. A /sync without `since` is an initial one: see RULE_FOR_INITIAL below.
+    Route(
+        name="sync",
+        methods=("GET",),
+        path=f"({_NEW}/sync|{_ANY}/events)$",
+        roles=("synchrotron",),
+        key=Key.USER,
+    ),
+    Route(
+        name="initial_sync",
+        methods=("GET",),
+        path=f"{_ANY}/(rooms/[^/]*/)?initialSync$",
+        roles=("initial_synchrotron", "synchrotron"),
+        key=Key.USER,
+    ),
+    Route(
+        name="sliding_sync",
+        methods=("POST",),
+        path="/_matrix/client/unstable/org.matrix.(simplified_)?msc3575/sync$",
+        roles=("synchrotron",),
+        key=Key.USER,
+    ),
+    Route(
+        name="login",
+        path=f"({_ANY}/login$|{_NEW}/(register|register/available|password_policy)$"
+        "|/_matrix/client/(v1|unstable)/register/m.login.registration_token/validity$)",
+        roles=_LOGINS,
+    ),
+    # Writes to rooms. `/state` with a type behind it is one servlet for reading and writing.
+    Route(
+        name="send",
+        path=f"{_ROOM}/(send|redact|state|join|invite|leave|ban|unban|kick)/",
+        roles=("event_creator",),
+        key=Key.ROOM,
+    ),
+    Route(
+        name="membership",
+        methods=("POST", "PUT"),
+        path=f"{_ROOM}/(join|invite|leave|ban|unban|kick)$",
+        roles=("event_creator",),
+        key=Key.ROOM,
+    ),
+    Route(
+        name="join",
+        path=f"({_ANY}/join|{_NEW}/knock)/",
+        roles=("event_creator",),
+        key=Key.ROOM,
+    ),
+    Route(
+        name="create_room",
+        path=f"{_ANY}/createRoom(/|$)",
+        roles=("event_creator",),
+        key=Key.USER,
+    ),
+    Route(
+        name="profile_write",
+        methods=("PUT", "DELETE"),
+        path=f"{_ANY}/profile/",
+        roles=("event_creator",),
+        key=Key.USER,
+    ),
+    Route(
+        name="delayed_events",
+        methods=("GET",),
+        path=r"/_matrix/client/unstable/org\.matrix\.msc4140/delayed_events(/[^/]+)?$",
+        roles=_READS,
+    ),
+    Route(
+        name="delayed_event_restart",
+        methods=("POST",),
+        path=r"/_matrix/client/unstable/org\.matrix\.msc4140/delayed_events/[^/]+/restart$",
+        roles=("event_creator", "client_reader"),
+    ),
+    # Reads of one room, all at one worker: its caches, and /messages must not run in two places.
+    Route(
+        name="room_messages",
+        methods=("GET",),
+        path=f"{_ROOM}/messages$",
+        roles=_ROOM_READS,
+        key=Key.ROOM,
+    ),
+    Route(
+        name="room_reads",
+        methods=("GET",),
+        path=f"({_ROOM}/(context/[^/]*|event/[^/]*|members|joined_members|state|aliases)"
+        "|/_matrix/client/(v1|unstable)/rooms/[^/]*/(hierarchy|threads|timestamp_to_event"
+        "|relations/[^/]*(/[^/]*)?(/[^/]*)?)"
+        r"|/_matrix/client/unstable/org\.matrix\.msc2432/rooms/[^/]*/aliases)$",
+        roles=_ROOM_READS,
+        key=Key.ROOM,
+    ),
+    Route(
+        name="room_summary",
+        methods=("GET",),
+        path="/_matrix/client/(unstable/im.nheko.summary/(rooms/[^/]*/summary|summary/[^/]*)"
+        "|v1/room_summary/[^/]*)$",
+        roles=_ROOM_READS,
+        key=Key.ROOM,
+    ),
+    # Other reads of clients.
+    Route(
+        name="profile",
+        methods=("GET",),
+        path=f"{_ANY}/profile/",
+        roles=_READS,
+    ),
+    Route(
+        name="client_reads",
+        path=f"({_ANY}/(publicRooms|search|joined_rooms|voip/turnServer|events/[^/]*"
+        "|directory/room/[^/]*)"
+        f"|{_NEW}/(account/(3pid|whoami|deactivate)|devices|capabilities|notifications"
+        "|keys/(query|changes|claim)|room_keys/.*|user/[^/]*/filter(/[^/]*)?)"
+        "|/_matrix/client/versions"
+        r"|/_matrix/client/unstable/org\.matrix\.msc3983/keys/claim"
+        r"|/_matrix/client/unstable/org\.matrix\.msc3720/account_status"
+        "|/_matrix/client/(v1|unstable)/appservice/[^/]*/ping)$",
+        roles=_READS,
+    ),
+    Route(
+        name="device_read", methods=("GET",), path=f"{_NEW}/devices/[^/]*$", roles=_READS
+    ),
+    # Federation.
+    Route(
+        name="federation_send",
+        methods=("PUT",),
+        path="/_matrix/federation/v1/send/",
+        roles=("federation_inbound",),
+        key=Key.ORIGIN,
+    ),
+    Route(
+        name="federation_room",
+        path="/_matrix/federation/(v1/(state|state_ids|backfill|get_missing_events|event_auth"
+        "|make_join|make_leave|make_knock|send_knock|hierarchy|timestamp_to_event"
+        "|exchange_third_party_invite)|(v1|v2)/(send_join|send_leave|invite)|unstable/rooms)/",
+        roles=_FEDERATION,
+        key=Key.ROOM,
+    ),
+    Route(
+        name="federation_reads",
+        path="(/_matrix/federation/(v1/(event/|publicRooms$|query/|user/(devices|keys)/"
+        "|openid/userinfo$|version$|3pid/onbind$)|unstable/(user/keys/claim$"
+        "|org.matrix.msc3720/query/account_status$))|/_matrix/key/v2/query(/|$))",
+        roles=_FEDERATION,
+    ),
+)
+
+# A GET of the row "sync" that lacks a `since` parameter is served as the row "initial_sync".
+# /events has no `since`: nginx and match() look at the path's end too.
+DEFAULT = Route(name="main", path="/", roles=())
+
+_COMPILED = tuple((route, re.compile(route.pattern)) for route in ROUTES)
+_INITIAL = next(route for route in ROUTES if route.name == "initial_sync")
+
+
+def match(method: str, uri: str) -> Route:
+    """The row for a request: `uri` is the raw path, with the query string if there is one."""
+    path, _, query = uri.partition("?")
+    subject = f"{'GET' if method == 'HEAD' else method} {path}"
+    for route, pattern in _COMPILED:
+        if pattern.search(subject):
+            first_sync = path.endswith("/sync") and not re.search(r"(^|&)since=[^&]", query)
+            return _INITIAL if route.name == "sync" and first_sync else route
+    return DEFAULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """The processes that serve a route. An nginx upstream of this name and key."""
+
+    name: str
+    key: Key
+    members: tuple[Process, ...]
+
+    @property
+    def upstream(self) -> str:
+        """Its upstream's name in nginx, different for each key."""
+        return self.name if self.key is Key.NONE else f"{self.name}.{self.key.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What a route comes to in one topology: its pool, and who answers when that is down."""
+
+    route: Route
+    pool: Pool
+    fallback: Pool | None
+
+
+def choose(route: Route, topology: Topology) -> Choice:
+    """The pool for a route, and its fallback: the next pool, or main where main can serve it."""
+    pools = list(_pools(route, topology))
+    return Choice(
+        route=route,
+        pool=pools[0],
+        fallback=pools[1] if len(pools) > 1 and not route.writers_only else None,
+    )
+
+
+def _pools(route: Route, topology: Topology) -> Iterator[Pool]:
+    for role in route.roles:
+        members = topology.having(role)
+        if members:
+            yield Pool(name=role, key=route.key if len(members) > 1 else Key.NONE, members=members)
+    if "media_repository" in route.roles and topology.having("media_repository"):
+        return
+    yield Pool(name=MAIN, key=Key.NONE, members=(topology.main,))
+
+
+def table(topology: Topology) -> tuple[Choice, ...]:
+    """Every row in order with its pool, then the default."""
+    return tuple(choose(route, topology) for route in (*ROUTES, DEFAULT))

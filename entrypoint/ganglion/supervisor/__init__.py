@@ -1,0 +1,23 @@
+"""supervisord, running in our own process, that starts each program once what it needs is ready."""
+
+from supervisor.medusa import asyncore_25 as asyncore
+
+from ganglion.supervisor.daemon import Daemon, Options
+
+
+def supervise(configuration: str, notify_socket: str) -> int:
+    """Run every program of a supervisord.conf until told to stop by SIGTERM, SIGINT or SIGQUIT.
+
+    Returns the exit status: 0 when told to stop, 1 when a program could not be kept up.
+    """
+    options = Options(notify_socket)
+    options.realize(["--configuration", configuration, "--nodaemon"])
+    options.first = True
+    options.test = False
+    try:
+        Daemon(options).main()
+    except asyncore.ExitNow:
+        pass
+    options.close_httpservers()
+    options.close_logger()
+    return options.exit_status

@@ -1,0 +1,88 @@
+"""supervisord's own classes, with the gate, the readiness socket and our log format put in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import events, loggers
+from supervisor.options import ServerOptions
+from supervisor.states import SupervisorStates
+from supervisor.supervisord import Supervisor
+
+from ganglion.supervisor.program import GatedConfig, GatedProcess
+from ganglion.supervisor.readiness import ReadinessSocket
+
+LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s\n"
+ABOVE_CRITICAL = 60
+
+
+class Options(ServerOptions):
+    """supervisord's options. `exit_status` is what our process is to end with."""
+
+    def __init__(self, notify_socket: str) -> None:
+        super().__init__()
+        self.notify_socket = notify_socket
+        self.exit_status = 0
+        # The programs by name, filled as they are made.
+        self.programs: dict[str, GatedProcess] = {}
+
+    def processes_from_section(
+        self, parser: Any, section: str, group_name: str, klass: Any = None
+    ) -> Any:
+        # Whatever class is asked for: each of our sections is a plain program.
+        return super().processes_from_section(parser, section, group_name, GatedConfig)
+
+    def make_logger(self) -> None:
+        self.logger = loggers.getLogger(self.loglevel)
+        loggers.handle_stdout(self.logger, LOG_FORMAT)
+
+    def openhttpservers(self, supervisord: Any) -> None:
+        # It warns as critical of having no password; the file's mode keeps everybody else out.
+        level, self.logger.level = self.logger.level, ABOVE_CRITICAL
+        try:
+            super().openhttpservers(supervisord)
+        finally:
+            self.logger.level = level
+
+
+class Daemon(Supervisor):
+    """supervisord, ending with a failure when a program cannot be kept up."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.readiness: ReadinessSocket | None = None
+
+    def run(self) -> None:
+        self.readiness = ReadinessSocket(self.options.notify_socket, self._program_of)
+        try:
+            super().run()
+        finally:
+            self.readiness.close()
+
+    def runforever(self) -> None:
+        # Subscribed here, as run() clears every subscription first.
+        events.subscribe(events.ProcessStateFatalEvent, self._on_fatal)
+        # The loop waits up to a second for something to happen before it first looks around.
+        for group in self.process_groups.values():
+            group.transition()
+        super().runforever()
+
+    def get_process_map(self) -> Mapping[int, Any]:
+        dispatchers: dict[int, Any] = dict(super().get_process_map())
+        if self.readiness is not None:
+            dispatchers[self.readiness.fileno()] = self.readiness
+        return dispatchers
+
+    def _program_of(self, pid: int) -> GatedProcess | None:
+        program = self.options.pidhistory.get(pid)
+        return program if isinstance(program, GatedProcess) else None
+
+    def _on_fatal(self, event: Any) -> None:
+        if self.options.mood < SupervisorStates.RUNNING:
+            # Stopping, which gives up every program that was about to be started again.
+            return
+        self.options.logger.critical(
+            f"{event.process.config.name} cannot be kept up; its last lines above say why. "
+            "Everything stops now"
+        )
+        self.options.exit_status = 1
+        self.options.mood = SupervisorStates.SHUTDOWN

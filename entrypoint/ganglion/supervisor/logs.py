@@ -1,0 +1,43 @@
+"""Programs' output on our stdout, each line with the program's name in front."""
+
+import os
+from typing import Any
+
+from supervisor.dispatchers import POutputDispatcher
+
+STDOUT = 1
+# A line without an end is passed on in pieces of this many bytes.
+LONGEST_LINE = 64 * 1024
+
+
+class PrefixedOutput(POutputDispatcher):
+    """Takes what one program writes, and passes on whole lines as `NAME | line`."""
+
+    def __init__(self, process: Any, event_type: Any, fd: int) -> None:
+        super().__init__(process, event_type, fd)
+        self.prefix = f"{process.config.name} | ".encode()
+
+    def record_output(self) -> None:
+        """Pass on the whole lines in output_buffer."""
+        *lines, rest = self.output_buffer.split(b"\n")
+        if len(rest) >= LONGEST_LINE:
+            lines.append(rest)
+            rest = b""
+        self.output_buffer = rest
+        self._pass_on(lines)
+
+    def close(self) -> None:
+        """Pass on the last line, if it has no end."""
+        if self.output_buffer:
+            self._pass_on([self.output_buffer])
+            self.output_buffer = b""
+        super().close()
+
+    def _pass_on(self, lines: list[bytes]) -> None:
+        data = b"".join(self.prefix + line + b"\n" for line in lines)
+        while data:
+            try:
+                data = data[os.write(STDOUT, data) :]
+            except BrokenPipeError:
+                # Nobody reads our output any more; the programs go on.
+                return

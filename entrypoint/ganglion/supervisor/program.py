@@ -1,0 +1,111 @@
+"""A program that waits for others before it starts, and tells when it is ready itself."""
+
+import time
+from typing import Any
+
+from supervisor import events
+from supervisor.dispatchers import PInputDispatcher
+from supervisor.options import ProcessConfig
+from supervisor.process import Subprocess
+from supervisor.states import ProcessStates
+
+from ganglion.supervisor.logs import PrefixedOutput
+
+# A program that ends sooner than this many seconds after it was ready has failed; when it has
+# failed oftener than `startretries` times in a row, it cannot be kept up.
+STABLE = 10.0
+# supervisord's `startsecs` while a program has yet to say that it is ready: there is no limit,
+# because main's database migrations may take hours after an upgrade.
+NEVER = 10**9
+
+
+class GatedConfig(ProcessConfig):
+    """A program's configuration, with what it needs out of its environment setting."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The programs that must be ready first."""
+        return tuple((self.environment or {}).get("GANGLION_NEEDS", "").split())
+
+    @property
+    def notifies(self) -> bool:
+        """Whether the program tells NOTIFY_SOCKET when it is ready."""
+        return (self.environment or {}).get("GANGLION_NOTIFIES") == "yes"
+
+    def make_process(self, group: Any = None) -> "GatedProcess":
+        process = GatedProcess(self)
+        process.group = group
+        self.options.programs[self.name] = process
+        return process
+
+    def make_dispatchers(self, proc: Any) -> Any:
+        # stderr goes into stdout's pipe: redirect_stderr.
+        pipes = self.options.make_pipes(False)
+        return {
+            pipes["stdout"]: PrefixedOutput(
+                proc, events.ProcessCommunicationStdoutEvent, pipes["stdout"]
+            ),
+            pipes["stdin"]: PInputDispatcher(proc, "stdin", pipes["stdin"]),
+        }, pipes
+
+
+class GatedProcess(Subprocess):
+    """One program: not started before its needs are ready, RUNNING once it is ready."""
+
+    def __init__(self, config: GatedConfig) -> None:
+        super().__init__(config)
+        self.ready_since: float | None = None
+        self.failures = 0
+        self.not_before = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can do its work."""
+        if self.config.notifies:
+            return self.ready_since is not None
+        return bool(self.state == ProcessStates.RUNNING)
+
+    def spawn(self) -> Any:
+        """Start the program, unless it must wait: then nothing changes, and it is tried again."""
+        if time.time() < self.not_before or not self._needs_met():
+            return None
+        if self.config.notifies:
+            # Ending before it is ready is a failed start, however late that is.
+            self.config.startsecs = NEVER
+        return super().spawn()
+
+    def _needs_met(self) -> bool:
+        programs = self.config.options.programs
+        return all(programs[name].ready for name in self.config.needs)
+
+    def mark_ready(self) -> None:
+        """Note that the program said it is ready."""
+        if self.state != ProcessStates.STARTING:
+            return
+        now = time.time()
+        self.ready_since = now
+        self.delay = 0
+        self.backoff = 0
+        self.config.startsecs = 0
+        self.change_state(ProcessStates.RUNNING)
+        self.config.options.logger.info(
+            f"{self.config.name} is ready after {now - self.laststart:.1f} s"
+        )
+
+    def finish(self, pid: int, sts: int) -> None:
+        """Note that the program has ended; count how often it does so early."""
+        was_running = self.state == ProcessStates.RUNNING
+        ready_since = self.ready_since or self.laststart
+        self.ready_since = None
+        super().finish(pid, sts)
+        if was_running and self.state == ProcessStates.EXITED:
+            self._count_failure(time.time() - ready_since)
+
+    def _count_failure(self, lasted: float) -> None:
+        self.failures = self.failures + 1 if lasted < STABLE else 0
+        if self.failures > self.config.startretries:
+            self.state = ProcessStates.BACKOFF
+            self.give_up()
+        elif self.failures > 1:
+            # The first restart is immediate, later ones leave the cause some time to go away.
+            self.not_before = time.time() + self.failures - 1

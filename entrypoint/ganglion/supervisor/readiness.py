@@ -1,0 +1,70 @@
+"""The socket at which programs say that they are ready, by the protocol of sd_notify(3).
+
+Synapse, PostgreSQL and Redis speak it by themselves, so nothing has to be polled.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from ganglion.supervisor.program import GatedProcess
+
+# struct ucred: process, user and group ID, of the sender, put there by the kernel. unix(7).
+CREDENTIALS = struct.Struct("3i")
+
+
+class ReadinessSocket:
+    """A datagram socket, shaped as one of supervisord's dispatchers.
+
+    Anybody may write to it; only who the kernel says is one of our programs is believed.
+    """
+
+    closed = False
+
+    def __init__(self, path: str, program_of: Callable[[int], GatedProcess | None]) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self._program_of = program_of
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._socket.bind(path)
+        os.chmod(path, 0o666)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def handle_read_event(self) -> None:
+        """Take every message that is there."""
+        while True:
+            try:
+                message, ancillary, _, _ = self._socket.recvmsg(
+                    4096, socket.CMSG_SPACE(CREDENTIALS.size)
+                )
+            except BlockingIOError:
+                return
+            pid = next(
+                (
+                    CREDENTIALS.unpack(data)[0]
+                    for level, kind, data in ancillary
+                    if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+                ),
+                0,
+            )
+            program = self._program_of(pid)
+            if program is not None and b"READY=1" in message.split(b"\n"):
+                program.mark_ready()
+
+    def handle_error(self) -> None:
+        """supervisord calls this in an except block: let the error be seen."""
+        raise  # noqa: PLE0704 - the exception being handled
+
+    def close(self) -> None:
+        self._socket.close()

@@ -1,0 +1,222 @@
+"""Settings + roles → Topology: the workers, their addresses, and who holds which duty."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ganglion.errors import ConfigError, Problem
+from ganglion.grammar import Entry, parse_workers
+from ganglion.roles import BY_NAME, DEFAULT_PRESET, ROLES, Kind
+from ganglion.settings import Settings
+
+MAIN = "main"
+# What Synapse's stream_writers call the main process.
+MAIN_AS_WRITER = "master"
+MOST_WORKERS = 200
+# sockaddr_un.sun_path holds 108 bytes, the last of them zero: unix(7).
+LONGEST_SOCKET_PATH = 107
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a listener is: the path of a unix socket, or a port on 127.0.0.1."""
+
+    path: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One Synapse process. `resources` are what it serves to nginx, beside /health."""
+
+    name: str
+    group: str
+    roles: tuple[str, ...]
+    resources: frozenset[str]
+    http: Address
+    replication: Address | None
+    metrics: Address
+
+    @property
+    def is_main(self) -> bool:
+        return self.name == MAIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """The validated set of processes.
+
+    `stream_writers` maps Synapse's name of each stream that is not main's to its writers,
+    `jobs` the roles of background work to their workers.
+    """
+
+    main: Process
+    workers: tuple[Process, ...]
+    stream_writers: Mapping[str, tuple[str, ...]]
+    jobs: Mapping[str, tuple[str, ...]]
+    restrict_federation: bool
+    notes: tuple[str, ...]
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """Main and every worker."""
+        return (self.main, *self.workers)
+
+    def having(self, role: str) -> tuple[Process, ...]:
+        """The workers that have a role, in order."""
+        return tuple(worker for worker in self.workers if role in worker.roles)
+
+
+def plan(settings: Settings) -> Topology:
+    """Work out the topology. Raises ConfigError with every problem that stands in its way."""
+    variable = "WORKERS"
+    parsed = parse_workers(
+        DEFAULT_PRESET if settings.workers is None else settings.workers,
+        variable=variable,
+        repeats_add_up=settings.repeats_add_up,
+    )
+    problems = [*_too_many(parsed.entries, variable), *_impossible(parsed.entries, settings)]
+    if problems:
+        raise ConfigError(problems)
+    roles_of = {
+        f"{entry.name}{number}": (entry.name, entry.roles)
+        for entry in parsed.entries
+        for number in range(1, entry.count + 1)
+    }
+    stream_writers = _stream_writers(roles_of)
+    replicating = {name for writers in stream_writers.values() for name in writers}
+    if settings.restrict_federation:
+        replicating.update(_holders(roles_of, "federation_sender"))
+    workers = tuple(
+        _worker(settings, index, name, group, roles, replicating=name in replicating)
+        for index, (name, (group, roles)) in enumerate(roles_of.items(), start=1)
+    )
+    jobs = {role.name: _holders(roles_of, role.name) for role in ROLES if role.kind is Kind.JOB}
+    serves_media = not jobs["media_repository"]
+    topology = Topology(
+        main=Process(
+            name=MAIN,
+            group=MAIN,
+            roles=(),
+            resources=frozenset({"client", "federation"} | ({"media"} if serves_media else set())),
+            http=_address(settings, 0, MAIN, ""),
+            replication=_address(settings, 0, MAIN, "replication"),
+            metrics=_address(settings, 0, MAIN, "metrics"),
+        ),
+        workers=workers,
+        stream_writers=MappingProxyType(stream_writers),
+        jobs=MappingProxyType({role: names for role, names in jobs.items() if names}),
+        restrict_federation=settings.restrict_federation,
+        notes=parsed.notes,
+    )
+    problems = list(_too_long(topology, settings))
+    if problems:
+        raise ConfigError(problems)
+    return topology
+
+
+def _holders(roles_of: Mapping[str, tuple[str, tuple[str, ...]]], role: str) -> tuple[str, ...]:
+    return tuple(name for name, (_, roles) in roles_of.items() if role in roles)
+
+
+def _stream_writers(
+    roles_of: Mapping[str, tuple[str, tuple[str, ...]]],
+) -> dict[str, tuple[str, ...]]:
+    writers = {
+        role.stream: holders
+        for role in ROLES
+        if role.stream and (holders := _holders(roles_of, role.name))
+    }
+    # Media workers serve the administration of media, which includes its quarantine, and only
+    # a writer of this stream can quarantine. See roles.py.
+    media = _holders(roles_of, "media_repository")
+    if media and "quarantined_media_changes" not in writers:
+        writers["quarantined_media_changes"] = media
+    return writers
+
+
+def _worker(
+    settings: Settings,
+    index: int,
+    name: str,
+    group: str,
+    roles: tuple[str, ...],
+    *,
+    replicating: bool,
+) -> Process:
+    return Process(
+        name=name,
+        group=group,
+        roles=roles,
+        resources=frozenset().union(*(BY_NAME[role].resources for role in roles)),
+        http=_address(settings, index, name, ""),
+        replication=_address(settings, index, name, "replication") if replicating else None,
+        metrics=_address(settings, index, name, "metrics"),
+    )
+
+
+def _address(settings: Settings, index: int, name: str, use: str) -> Address:
+    """Where process number `index` listens for one `use`: "" for HTTP, replication, metrics."""
+    if settings.unix_sockets:
+        return Address(path=f"{settings.run}/sockets/{name}{'.' if use else ''}{use}.sock")
+    offset = ("", "replication", "metrics").index(use)
+    return Address(port=settings.internal_port_base + 3 * index + offset)
+
+
+def _too_many(entries: tuple[Entry, ...], variable: str) -> Iterator[Problem]:
+    total = sum(entry.count for entry in entries)
+    if total > MOST_WORKERS:
+        yield Problem(
+            variable=variable,
+            value=None,
+            message=f"asks for {total} workers, {MOST_WORKERS} are the most",
+            hint="ask for fewer",
+        )
+    for role in ROLES:
+        holders = [entry for entry in entries if role.name in entry.roles]
+        number = sum(entry.count for entry in holders)
+        if role.limit is not None and number > role.limit:
+            places = ", ".join(f"{entry.name}:{entry.count}" for entry in holders)
+            yield Problem(
+                variable=variable,
+                value=places,
+                message=f"gives the role {role.name} to {number} workers; Synapse lets only "
+                f"{role.limit} have it",
+                hint=f"leave {role.name} on one worker of count 1, or drop a preset's with NAME:0",
+            )
+
+
+def _impossible(entries: tuple[Entry, ...], settings: Settings) -> Iterator[Problem]:
+    """Combinations of WORKERS with another variable that cannot be."""
+    sending = any("federation_sender" in entry.roles for entry in entries)
+    if settings.restrict_federation and not sending:
+        yield Problem(
+            variable="GANGLION_RESTRICT_FEDERATION",
+            value="yes",
+            message="leaves nobody to talk to other homeservers: WORKERS has no federation_sender",
+            hint="add federation_sender to WORKERS, or unset GANGLION_RESTRICT_FEDERATION",
+        )
+
+
+def _too_long(topology: Topology, settings: Settings) -> Iterator[Problem]:
+    longest = max(
+        (
+            address.path
+            for process in topology.processes
+            for address in (process.http, process.replication, process.metrics)
+            if address is not None and address.path is not None
+        ),
+        key=len,
+        default="",
+    )
+    if len(longest) > LONGEST_SOCKET_PATH:
+        yield Problem(
+            variable="GANGLION_RUN",
+            value=settings.run,
+            message=f"makes a socket's path of {len(longest)} bytes, {longest}; "
+            f"{LONGEST_SOCKET_PATH} are the most",
+            hint="use a shorter directory such as /run/ganglion, or a shorter worker name",
+        )
