@@ -9,15 +9,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from ganglion import __version__, operator_files, settings, topology
+from ganglion import __version__, environment, operator_files, topology
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import TYPICAL, Machine, discover
 from ganglion.render import Plan, render
 from ganglion.report import as_json, table
 from ganglion.secrets import Secrets, placeholders
+from ganglion.settings import Settings, variables
 
 # As argparse, bash and docker have it: what we were told is wrong, not what happened.
 BAD_INPUT = 2
@@ -60,18 +61,23 @@ def _parser() -> argparse.ArgumentParser:
     writing = verb("render", _render, "write every rendered file, with words for the secrets")
     writing.add_argument("--output", required=True, type=Path, metavar="DIR")
     verb("run", _run, "start the server and stay in the foreground")
-    verb("ready", _ready, "succeed when every process answers, else say which does not", machine=True)
+    verb(
+        "ready", _ready, "succeed when every process answers, else say which does not", machine=True
+    )
     verb("status", _status, "print the state of every process", machine=True)
-    user = verb("register-user", _register_user, "make a user; the password comes from the terminal"
-                " or from standard input")
+    user = verb(
+        "register-user",
+        _register_user,
+        "make a user; the password comes from the terminal or from standard input",
+    )
     user.add_argument("name", metavar="NAME")
     user.add_argument("--admin", action="store_true", help="make an administrator")
     verb("version", _version, "print the versions", machine=True)
     return parser
 
 
-def _settings() -> settings.Settings:
-    return settings.from_environ(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
+def _settings() -> Settings:
+    return environment.from_environ(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
 
 
 def _planner(machine: Machine) -> Callable[[Secrets], Plan]:
@@ -112,24 +118,24 @@ def _render(options: argparse.Namespace) -> int:
 
     directory: Path = options.output.absolute()
     files = render(_planner(TYPICAL)(placeholders()))
-    if directory.exists() and not (directory / "supervisord.conf").exists():
-        if not directory.is_dir() or any(directory.iterdir()):
-            raise ConfigError(
-                [
-                    Problem(
-                        variable="--output",
-                        value=str(options.output),
-                        message="holds other things, which would be lost",
-                        hint="name a new or empty directory",
-                    )
-                ]
-            )
+    ours = not directory.exists() or (directory / "supervisord.conf").exists()
+    if not ours and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(
+            [
+                Problem(
+                    variable="--output",
+                    value=str(options.output),
+                    message="holds other things, which would be lost",
+                    hint="name a new or empty directory",
+                )
+            ]
+        )
     write_directory(directory, files, {})
     print(f"{len(files)} files written to {options.output}")
     return 0
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(_options: argparse.Namespace) -> int:
     # As PID 1 we would not be ended by a signal that has no handler.
     signal.signal(signal.SIGTERM, _stop)
     from ganglion import boot
@@ -146,13 +152,13 @@ def _run(options: argparse.Namespace) -> int:
     return boot.start(planner, machine, lambda line: print(f"ganglion | {line}", flush=True))
 
 
-def _stop(number: int, frame: object) -> NoReturn:
+def _stop(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
 def _forget_secrets() -> None:
     """Take the secrets out of the environment, which every process would inherit."""
-    for _, variable in settings.variables():
+    for _, variable in variables():
         if variable.secret:
             for name in (*variable.names, f"{variable.name}_FILE"):
                 os.environ.pop(name, None)

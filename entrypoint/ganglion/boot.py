@@ -1,4 +1,4 @@
-"""From a plan to running processes: the data directory, secrets, the first database, supervisord."""
+"""A plan → running processes: the data directory, secrets, the first database, supervisord."""
 
 import fcntl
 import time
@@ -32,7 +32,7 @@ def start(plan: Callable[[Secrets], Plan], machine: Machine, say: Say) -> int:
     _check_certificate(settings)
     lock = _lock(Path(settings.data), machine)
     try:
-        secrets = keep_secrets(settings, trial.operator, machine)
+        secrets = keep_secrets(settings, trial.operator)
         final = plan(secrets)
         _make_directories(settings, machine)
         if settings.embedded_postgres:
@@ -48,7 +48,7 @@ def start(plan: Callable[[Secrets], Plan], machine: Machine, say: Say) -> int:
         lock.close()
 
 
-def keep_secrets(settings: Settings, operator: OperatorFiles, machine: Machine) -> Secrets:
+def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
     """The secrets in force. What no variable gives is read from the data directory, where what
     is missing is made.
 
@@ -85,7 +85,7 @@ def _lock(data: Path, machine: Machine) -> TextIO:
     try:
         data.mkdir(parents=True, exist_ok=True)
         make_directory(data / "secrets", 0o700, None)
-        lock = open(data / ".lock", "w", encoding="utf-8")  # noqa: SIM115 - held until the end
+        lock = (data / ".lock").open("w", encoding="utf-8")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise _unusable(data, "is in use by another server", "stop that one first") from error
@@ -185,29 +185,32 @@ def await_redis(settings: Settings, say: Say) -> None:
         socket_timeout=5,
     )
     started = time.monotonic()
-    while True:
-        try:
-            client.ping()
-            return
-        except redis.RedisError as error:
-            waited = time.monotonic() - started
-            refused = isinstance(error, redis.AuthenticationError)
-            if refused or waited > settings.external_wait:
-                raise ConfigError(
-                    [
-                        Problem(
-                            variable="REDIS_HOST",
-                            value=settings.redis_host,
-                            message=f"Redis cannot be used: {error}",
-                            hint="correct REDIS_PASSWORD"
-                            if refused
-                            else "see that the server runs and can be reached from here, or raise"
-                            " GANGLION_WAIT",
-                        )
-                    ]
-                ) from error
-            say(
-                f"waiting for Redis at {settings.redis_host}:{settings.redis_port}, "
-                f"{waited:.0f} of {settings.external_wait:.0f} s: {error}"
-            )
-            time.sleep(1)
+    while (error := _ping(client)) is not None:
+        waited = time.monotonic() - started
+        refused = isinstance(error, redis.AuthenticationError)
+        if refused or waited > settings.external_wait:
+            raise ConfigError([_no_redis(settings, error, refused=refused)]) from error
+        say(
+            f"waiting for Redis at {settings.redis_host}:{settings.redis_port}, "
+            f"{waited:.0f} of {settings.external_wait:.0f} s: {error}"
+        )
+        time.sleep(1)
+
+
+def _ping(client: redis.Redis) -> redis.RedisError | None:
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        return error
+    return None
+
+
+def _no_redis(settings: Settings, error: redis.RedisError, *, refused: bool) -> Problem:
+    return Problem(
+        variable="REDIS_HOST",
+        value=settings.redis_host,
+        message=f"Redis cannot be used: {error}",
+        hint="correct REDIS_PASSWORD"
+        if refused
+        else "see that the server runs and can be reached from here, or raise GANGLION_WAIT",
+    )

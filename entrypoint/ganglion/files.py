@@ -47,7 +47,7 @@ def write_file(path: Path, content: str, mode: int, account: str | None) -> None
     staged = path.with_name(f".{path.name}.new")
     staged.unlink(missing_ok=True)
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(descriptor, "w", encoding="utf-8") as stream:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         os.fchmod(descriptor, mode)
         if account is not None:
             entry = pwd.getpwnam(account)

@@ -1,9 +1,7 @@
 """What the machine has: the programs to run and the accounts to run them as."""
 
-import glob
 import os
 import pwd
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,8 +10,8 @@ from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem
 
-JEMALLOC = "/usr/lib/*/libjemalloc.so.2"
-POSTGRES_BINARIES = "/usr/lib/postgresql/*/bin"
+LIBRARIES = Path("/usr/lib")
+POSTGRES = Path("/usr/lib/postgresql")
 SBIN = "/usr/sbin:/sbin"
 # The account that each program runs as, where we are root.
 ACCOUNTS = {"synapse": "synapse", "postgres": "postgres", "redis": "redis", "nginx": "www-data"}
@@ -91,7 +89,7 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         redis_server=redis_server or "",
         postgres_bin=binaries or "",
         postgres_version=version,
-        jemalloc=next(iter(sorted(glob.glob(JEMALLOC))), None),
+        jemalloc=next(map(str, sorted(LIBRARIES.glob("*/libjemalloc.so.2"))), None),
         ipv6=Path("/proc/net/if_inet6").exists(),
         accounts=accounts,
     )
@@ -100,9 +98,9 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
 def _postgres(cluster: Path) -> tuple[str | None, int]:
     """The directory of PostgreSQL's programs and their major version."""
     installed = {
-        int(found[1]): path
-        for path in glob.glob(POSTGRES_BINARIES)
-        if (found := re.search(r"/(\d+)/bin$", path)) and Path(path, "postgres").exists()
+        int(path.parent.name): str(path)
+        for path in POSTGRES.glob("*/bin")
+        if path.parent.name.isdigit() and (path / "postgres").exists()
     }
     try:
         wanted = int((cluster / "PG_VERSION").read_text())

@@ -5,9 +5,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg2
+import psycopg2.extensions
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import make_directory
@@ -33,7 +33,14 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
     make_directory(staged, 0o700, account)
     _postgres_program(
         machine,
-        ("initdb", "--locale=C", "--encoding=UTF8", "--auth=peer", "--no-instructions", "--no-sync"),
+        (
+            "initdb",
+            "--locale=C",
+            "--encoding=UTF8",
+            "--auth=peer",
+            "--no-instructions",
+            "--no-sync",
+        ),
         staged,
     )
     # The role's name and the database's are plain names, the password printable ASCII: settings.py.
@@ -41,7 +48,7 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
     _single_user(
         machine,
         staged,
-        f'CREATE ROLE "{settings.postgres_user}" LOGIN PASSWORD \'{quoted}\'',
+        f"CREATE ROLE \"{settings.postgres_user}\" LOGIN PASSWORD '{quoted}'",
         f'CREATE DATABASE "{settings.postgres_db}" OWNER "{settings.postgres_user}"'
         " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'",
     )
@@ -52,9 +59,7 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
 def set_password(cluster: Path, settings: Settings, machine: Machine, password: str) -> None:
     """Give the role of a stopped embedded server another password."""
     quoted = password.replace("'", "''")
-    _single_user(
-        machine, cluster, f'ALTER ROLE "{settings.postgres_user}" PASSWORD \'{quoted}\''
-    )
+    _single_user(machine, cluster, f"ALTER ROLE \"{settings.postgres_user}\" PASSWORD '{quoted}'")
 
 
 def _single_user(machine: Machine, cluster: Path, *statements: str) -> None:
@@ -98,9 +103,7 @@ def _postgres_program(
         )
 
 
-def await_external(
-    settings: Settings, say: Callable[[str], None], *, any_locale: bool
-) -> None:
+def await_external(settings: Settings, say: Callable[[str], None], *, any_locale: bool) -> None:
     """Wait until the external server answers, and see that its database is fit for Synapse.
 
     `any_locale` is Synapse's own allow_unsafe_locale. Raises ConfigError when the server does not
@@ -173,7 +176,7 @@ def _create_database(settings: Settings) -> str:
 
 
 def _unfit(
-    settings: Settings, connection: Any, *, any_locale: bool
+    settings: Settings, connection: psycopg2.extensions.connection, *, any_locale: bool
 ) -> Iterator[Problem]:
     """What keeps Synapse from using the database.
 
@@ -186,7 +189,7 @@ def _unfit(
             " has_schema_privilege(current_user, 'public', 'CREATE')"
             " FROM pg_database WHERE datname = current_database()"
         )
-        encoding, collate, ctype, may_create = cursor.fetchone()
+        encoding, collate, ctype, may_create = cursor.fetchone() or (None,) * 4
     wrong = [f"encoding {encoding}"] if encoding != "UTF8" else []
     if not any_locale:
         locales = (("LC_COLLATE", collate), ("LC_CTYPE", ctype))

@@ -79,8 +79,9 @@ ROUTES: tuple[Route, ...] = (
         roles=("receipts",),
         key=Key.ROOM,
     ),
-    Route(name="presence_write", methods=("PUT",), path=f"{_ANY}/presence/", roles=("presence",)),
-    Route(name="presence", path=f"{_ANY}/presence/", roles=("presence", "client_reader")),
+    # Asking for another user's presence raises on any process that is not the writer:
+    # WorkerPresenceHandler.is_visible. Others could pass a PUT on, but only to the writer.
+    Route(name="presence", path=f"{_ANY}/presence/", roles=("presence",), writers_only=True),
     # PushRuleRestServlet.WORKERS_DENIED_METHODS: only the writer may change them.
     Route(
         name="push_rules_write",
@@ -276,9 +277,7 @@ ROUTES: tuple[Route, ...] = (
         "|/_matrix/client/(v1|unstable)/appservice/[^/]*/ping)$",
         roles=_READS,
     ),
-    Route(
-        name="device_read", methods=("GET",), path=f"{_NEW}/devices/[^/]*$", roles=_READS
-    ),
+    Route(name="device_read", methods=("GET",), path=f"{_NEW}/devices/[^/]*$", roles=_READS),
     # Federation.
     Route(
         name="federation_send",

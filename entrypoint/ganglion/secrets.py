@@ -35,7 +35,7 @@ PLACEHOLDER = "made-at-the-first-start"
 
 
 def generate() -> str:
-    """A new secret: 256 random bits from the system's source, as 43 characters of URL-safe base64."""
+    """A new secret: 256 bits from the system's random source, as 43 characters of base64."""
     return random_source.token_urlsafe(32)
 
 

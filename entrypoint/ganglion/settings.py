@@ -1,27 +1,15 @@
-"""The table of variables, and how an environment becomes Settings.
+"""The table of variables.
 
 Each field of Settings is one row: the variable's name, its parser, its default, whether it is a
 secret, other names it goes by, and one line of documentation. docs/variables.md is made from here.
 """
 
 import dataclasses
-import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ganglion import parse
-from ganglion.errors import ConfigError, Problem
-
-# Every variable that starts like this is ours, so one that is not in the table is a mistake.
-OUR_PREFIXES = ("GANGLION_", "SYNAPSE_", "POSTGRES_", "REDIS_")
-# Kubernetes adds these to every pod for each service it knows: NAME_SERVICE_HOST, NAME_PORT_…
-# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)$")
-# How alike an unknown name outside our prefixes must be before it is called a misspelling.
-# At 0.9 WORKER and WORKERZ are caught, HTTP_PROXY is not taken for HTTP_PORT.
-MISSPELT = 0.9
 
 T = TypeVar("T")
 
@@ -53,7 +41,7 @@ def _row(
     secret: bool = False,
     aliases: tuple[str, ...] = (),
     shown_default: str | None = None,
-) -> Any:
+) -> Any:  # noqa: ANN401 - what the field holds, as dataclasses.field itself has it
     return field(
         default=default,
         metadata={
@@ -132,7 +120,7 @@ class Settings:
     trusted_proxies: tuple[str, ...] = _row(
         "TRUSTED_PROXIES",
         parse.networks,
-        (),
+        tuple[str, ...](),
         "Networks of reverse proxies in front, whose X-Forwarded-For and -Proto are believed;"
         " `private` for every private network.",
         shown_default="none",
@@ -248,9 +236,7 @@ class Settings:
     redis_dbid: int = _row(
         "REDIS_DBID", parse.whole_number(0, 1023), 0, "The number of the database in it."
     )
-    redis_tls: bool = _row(
-        "REDIS_TLS", parse.boolean, False, "Whether it is spoken to over TLS."
-    )
+    redis_tls: bool = _row("REDIS_TLS", parse.boolean, False, "Whether it is spoken to over TLS.")
     postgres_password: str | None = _row(
         "POSTGRES_PASSWORD", parse.secret, None, "The database user's password.", secret=True
     )
@@ -316,165 +302,3 @@ def variables() -> tuple[tuple[str, Variable], ...]:
         for row in dataclasses.fields(Settings)
         if "variable" in row.metadata
     )
-
-
-def from_environ(environ: Mapping[str, str], read_file: Callable[[str], str]) -> Settings:
-    """Read every variable out of `environ`; a secret's NAME_FILE is read with `read_file`.
-
-    An empty variable counts as not set, as compose files pass unset ones on so.
-
-    Raises ConfigError with every problem found.
-    """
-    problems: list[Problem] = list(_unknown(environ))
-    values: dict[str, Any] = {}
-    given: set[str] = set()
-    for field_name, variable in variables():
-        try:
-            text = _text(variable, environ, read_file)
-            if text is None:
-                continue
-            given.add(variable.name)
-            values[field_name] = variable.parse(text)
-        except ConfigError as error:
-            problems.extend(error.problems)
-        except parse.Invalid as invalid:
-            problems.append(
-                Problem(
-                    variable=variable.name,
-                    value=None if variable.secret else text,
-                    message=invalid.message,
-                    hint=invalid.hint,
-                )
-            )
-    settings = Settings(
-        **values,
-        given=frozenset(given),
-        repeats_add_up=bool(environ.get("SYNAPSE_WORKER_TYPES")),
-    )
-    problems.extend(_contradictions(settings))
-    if problems:
-        raise ConfigError(problems)
-    return settings
-
-
-def _text(
-    variable: Variable, environ: Mapping[str, str], read_file: Callable[[str], str]
-) -> str | None:
-    """The text of one variable under any of its names, or None where it is not set."""
-    found = {name: environ[name].strip() for name in variable.names if environ.get(name)}
-    found = {name: text for name, text in found.items() if text}
-    from_file = f"{variable.name}_FILE"
-    path = environ.get(from_file) if variable.secret else None
-    if path and found:
-        raise ConfigError(
-            [
-                Problem(
-                    variable=variable.name,
-                    value=None,
-                    message=f"is set, and so is {from_file}",
-                    hint=f"set only one of {variable.name} and {from_file}",
-                )
-            ]
-        )
-    if path:
-        try:
-            return read_file(path).strip()
-        except OSError as error:
-            raise ConfigError(
-                [
-                    Problem(
-                        variable=from_file,
-                        value=path,
-                        message=f"cannot be read: {error.strerror}",
-                        hint="give the path of a readable file that holds the secret alone",
-                    )
-                ]
-            ) from error
-    if len(set(found.values())) > 1:
-        raise ConfigError(
-            [
-                Problem(
-                    variable=" and ".join(found),
-                    value=None,
-                    message="are two names of one variable, set to different values",
-                    hint=f"set only {variable.name}",
-                )
-            ]
-        )
-    return next(iter(found.values()), None)
-
-
-def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
-    """A problem for each variable that is ours by its prefix, or nearly, but is not in the table."""
-    known: set[str] = set()
-    for _, variable in variables():
-        known.update(variable.names)
-        if variable.secret:
-            known.add(f"{variable.name}_FILE")
-    for name in sorted(environ):
-        if name in known or SERVICE_LINK.search(name):
-            continue
-        ours = name.startswith(OUR_PREFIXES)
-        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6 if ours else MISSPELT)
-        if ours or near:
-            yield Problem(
-                variable=name,
-                value=None,
-                message="is not a variable of Ganglion",
-                hint=f"did you mean {near[0]}?" if near else "see docs/variables.md for all of them",
-            )
-
-
-def _contradictions(settings: Settings) -> Iterator[Problem]:
-    """Problems between variables that are each right by themselves."""
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        there, missing = "SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"
-        if settings.tls_cert is None:
-            there, missing = missing, there
-        yield Problem(
-            variable=there,
-            value=settings.tls_cert or settings.tls_key,
-            message=f"is set without {missing}",
-            hint=f"set {missing} too, or neither",
-        )
-    if settings.postgres_cp_min > settings.postgres_cp_max:
-        yield Problem(
-            variable="POSTGRES_CP_MIN",
-            value=str(settings.postgres_cp_min),
-            message=f"is more than POSTGRES_CP_MAX, {settings.postgres_cp_max}",
-            hint="lower POSTGRES_CP_MIN or raise POSTGRES_CP_MAX",
-        )
-    for prefix, host in (("POSTGRES", settings.postgres_host), ("REDIS", settings.redis_host)):
-        external_only = {f"{prefix}_{end}" for end in ("PORT", "SSLMODE", "TLS", "DBID")}
-        for name in sorted(external_only & settings.given if host is None else ()):
-            yield Problem(
-                variable=name,
-                value=None,
-                message=f"means nothing without {prefix}_HOST: the server is embedded",
-                hint=f"set {prefix}_HOST for an external server, or unset {name}",
-            )
-    if (
-        settings.postgres_host is not None
-        and not settings.postgres_host.startswith("/")
-        and "POSTGRES_PASSWORD" not in settings.given
-    ):
-        yield Problem(
-            variable="POSTGRES_HOST",
-            value=settings.postgres_host,
-            message="is set without a password for its user",
-            hint="set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE",
-        )
-    ports = {"HTTP_PORT": settings.http_port}
-    if settings.tls:
-        ports["FEDERATION_PORT"] = settings.federation_port
-    if settings.enable_metrics:
-        ports["CONTROL_PORT"] = settings.control_port
-    for name, number in ports.items():
-        twins = [other for other in ports if other < name and ports[other] == number]
-        if twins:
-            yield Problem(
-                variable=name,
-                value=str(number),
-                message=f"is the same port as {twins[0]}",
-                hint="give each its own port",
-            )

@@ -27,9 +27,7 @@ class Plan:
 def render(plan: Plan) -> tuple[File, ...]:
     """Every file of the `conf` directory, in the order of their paths."""
     files = (
-        *synapse.render(
-            plan.settings, plan.topology, plan.budget, plan.operator, plan.secrets
-        ),
+        *synapse.render(plan.settings, plan.topology, plan.budget, plan.operator, plan.secrets),
         *servers.render(plan.settings, plan.budget, plan.machine, plan.secrets),
         nginx.render(plan.settings, plan.topology, plan.machine, plan.operator),
         supervisord.render(plan.settings, plan.topology, plan.machine, plan.operator),

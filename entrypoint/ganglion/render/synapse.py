@@ -45,15 +45,11 @@ def render(
     for process in topology.processes:
         files.append(_yaml(f"synapse/log/{process.name}.yaml", _logging(settings, process)))
         if not process.is_main:
-            files.append(
-                _yaml(f"synapse/workers/{process.name}.yaml", _worker(settings, topology, process))
-            )
+            files.append(_yaml(f"synapse/workers/{process.name}.yaml", _worker(settings, process)))
     return tuple(files)
 
 
-def config_paths(
-    settings: Settings, operator: OperatorFiles, process: Process
-) -> tuple[str, ...]:
+def config_paths(settings: Settings, operator: OperatorFiles, process: Process) -> tuple[str, ...]:
     """The files that a process reads, in order."""
     conf = f"{settings.run}/conf/synapse"
     own = () if process.is_main else (f"{conf}/workers/{process.name}.yaml",)
@@ -124,7 +120,7 @@ def _overrides(
         },
         **_duties(topology),
     }
-    registrations = _registrations(settings, operator)
+    registrations = _registrations(operator)
     if registrations:
         values["app_service_config_files"] = registrations
     return values
@@ -158,7 +154,7 @@ def _main_resources(operator: OperatorFiles) -> list[str]:
     return ["client", "federation", *(["consent"] if "user_consent" in operator.options else [])]
 
 
-def _worker(settings: Settings, topology: Topology, process: Process) -> dict[str, Any]:
+def _worker(settings: Settings, process: Process) -> dict[str, Any]:
     values: dict[str, Any] = {
         "worker_app": "synapse.app.generic_worker",
         "worker_name": process.name,
@@ -170,9 +166,7 @@ def _worker(settings: Settings, topology: Topology, process: Process) -> dict[st
     return values
 
 
-def _listeners(
-    settings: Settings, process: Process, resources: list[str]
-) -> list[dict[str, Any]]:
+def _listeners(settings: Settings, process: Process, resources: list[str]) -> list[dict[str, Any]]:
     listeners = [_listener(process.http, resources or ["health"], x_forwarded=True)]
     if process.replication is not None:
         listeners.append(_listener(process.replication, ["replication"]))
@@ -201,9 +195,7 @@ def _location(address: Address) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": address.port}
 
 
-def _database(
-    settings: Settings, budget: Budget, operator: OperatorFiles
-) -> dict[str, Any]:
+def _database(settings: Settings, budget: Budget, operator: OperatorFiles) -> dict[str, Any]:
     args: dict[str, Any] = {
         "user": settings.postgres_user,
         "dbname": settings.postgres_db,
@@ -236,7 +228,7 @@ def _redis(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def _registrations(settings: Settings, operator: OperatorFiles) -> list[str]:
+def _registrations(operator: OperatorFiles) -> list[str]:
     """The application services of the operator's files, and those of the directory."""
     named = operator.options.get("app_service_config_files") or []
     return list(dict.fromkeys([*named, *operator.registrations]))

@@ -2,14 +2,13 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "conf-templates"
 
 
-def fill(template: str, **values: Any) -> str:
+def fill(template: str, **values: object) -> str:
     """The text of a template of conf-templates/ with its values. An unknown value is an error."""
     return _environment().get_template(template).render(**values)
 

@@ -1,5 +1,7 @@
 """supervisord, running in our own process, that starts each program once what it needs is ready."""
 
+import contextlib
+
 from supervisor.medusa import asyncore_25 as asyncore
 
 from ganglion.supervisor.daemon import Daemon, Options
@@ -14,10 +16,8 @@ def supervise(configuration: str, notify_socket: str) -> int:
     options.realize(["--configuration", configuration, "--nodaemon"])
     options.first = True
     options.test = False
-    try:
+    with contextlib.suppress(asyncore.ExitNow):
         Daemon(options).main()
-    except asyncore.ExitNow:
-        pass
     options.close_httpservers()
     options.close_logger()
     return options.exit_status

@@ -26,7 +26,7 @@ class Options(ServerOptions):
         self.programs: dict[str, GatedProcess] = {}
 
     def processes_from_section(
-        self, parser: Any, section: str, group_name: str, klass: Any = None
+        self, parser: Any, section: str, group_name: str, _klass: Any = None
     ) -> Any:
         # Whatever class is asked for: each of our sections is a plain program.
         return super().processes_from_section(parser, section, group_name, GatedConfig)

@@ -13,6 +13,8 @@ LONGEST_LINE = 64 * 1024
 class PrefixedOutput(POutputDispatcher):
     """Takes what one program writes, and passes on whole lines as `NAME | line`."""
 
+    output_buffer: bytes
+
     def __init__(self, process: Any, event_type: Any, fd: int) -> None:
         super().__init__(process, event_type, fd)
         self.prefix = f"{process.config.name} | ".encode()

@@ -3,11 +3,10 @@
 Synapse, PostgreSQL and Redis speak it by themselves, so nothing has to be polled.
 """
 
-import contextlib
-import os
 import socket
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 from ganglion.supervisor.program import GatedProcess
 
@@ -24,13 +23,12 @@ class ReadinessSocket:
     closed = False
 
     def __init__(self, path: str, program_of: Callable[[int], GatedProcess | None]) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        Path(path).unlink(missing_ok=True)
         self._program_of = program_of
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind(path)
-        os.chmod(path, 0o666)
+        Path(path).chmod(0o666)
 
     def fileno(self) -> int:
         return self._socket.fileno()
