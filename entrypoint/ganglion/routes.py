@@ -50,6 +50,7 @@ class Route:
 _ANY = "/_matrix/client/(api/v1|r0|v3|unstable)"
 _NEW = "/_matrix/client/(r0|v3|unstable)"
 _ROOM = f"{_ANY}/rooms/[^/]*"
+_PROFILE = f"({_ANY}|/_matrix/client/unstable/uk.tcpip.msc4133)/profile"
 _READS = ("client_reader",)
 _ROOM_READS = ("room_reader", "client_reader")
 _LOGINS = ("login", "client_reader")
@@ -69,7 +70,8 @@ ROUTES: tuple[Route, ...] = (
     Route(name="to_device", path=f"{_NEW}/sendToDevice/", roles=("to_device",)),
     Route(
         name="account_data",
-        path=f"{_NEW}/user/[^/]*/(rooms/[^/]*/)?(account_data|tags)(/|$)",
+        path=f"({_NEW}|/_matrix/client/unstable/org.matrix.msc3391)/user/[^/]*"
+        "/(rooms/[^/]*/)?(account_data|tags)(/|$)",
         roles=("account_data",),
         key=Key.USER,
     ),
@@ -155,8 +157,8 @@ ROUTES: tuple[Route, ...] = (
     # Whatever belongs to one SSO login must reach one process.
     Route(
         name="sso",
-        path=f"({_ANY}/login/(sso|cas)/|/_synapse/client/(pick_idp$|pick_username"
-        "|new_user_consent$|sso_register$|oidc/|saml2/|account_details))",
+        path=f"({_ANY}/login/(sso|cas)/|/_synapse/client/(pick_idp|pick_username|new_user_consent"
+        "|sso_register|oidc|saml2)(/|$)|/_matrix/saml2(/|$))",
         roles=("sso",),
     ),
     # Synchronisation. A /sync without `since` is an initial one: see RULE_FOR_INITIAL below.
@@ -216,7 +218,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         name="profile_write",
         methods=("PUT", "DELETE"),
-        path=f"{_ANY}/profile/",
+        path=f"{_PROFILE}/",
         roles=("event_creator",),
         key=Key.USER,
     ),
@@ -246,7 +248,8 @@ ROUTES: tuple[Route, ...] = (
         path=f"({_ROOM}/(context/[^/]*|event/[^/]*|members|joined_members|state|aliases)"
         "|/_matrix/client/(v1|unstable)/rooms/[^/]*/(hierarchy|threads|timestamp_to_event"
         "|relations/[^/]*(/[^/]*)?(/[^/]*)?)"
-        r"|/_matrix/client/unstable/org\.matrix\.msc2432/rooms/[^/]*/aliases)$",
+        "|/_matrix/client/unstable/(org.matrix.msc2432/rooms/[^/]*/aliases"
+        "|io.element.msc4502/rooms/[^/]*/is_joined))$",
         roles=_ROOM_READS,
         key=Key.ROOM,
     ),
@@ -262,7 +265,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         name="profile",
         methods=("GET",),
-        path=f"{_ANY}/profile/",
+        path=f"{_PROFILE}/",
         roles=_READS,
     ),
     Route(
@@ -272,12 +275,27 @@ ROUTES: tuple[Route, ...] = (
         f"|{_NEW}/(account/(3pid|whoami|deactivate)|devices|capabilities|notifications"
         "|keys/(query|changes|claim)|room_keys/.*|user/[^/]*/filter(/[^/]*)?)"
         "|/_matrix/client/versions"
-        r"|/_matrix/client/unstable/org\.matrix\.msc3983/keys/claim"
-        r"|/_matrix/client/unstable/org\.matrix\.msc3720/account_status"
+        "|/_matrix/client/(v1|unstable|unstable/org.matrix.msc2965)/auth_metadata"
+        "|/_matrix/client/unstable/(org.matrix.msc3983/keys/claim"
+        "|org.matrix.msc3720/account_status|org.matrix.msc1763/retention/configuration"
+        "|org.matrix.msc4143/rtc/transports|io.element.msc4512/appservice/fed_proxy)"
         "|/_matrix/client/(v1|unstable)/appservice/[^/]*/ping)$",
         roles=_READS,
     ),
     Route(name="device_read", methods=("GET",), path=f"{_NEW}/devices/[^/]*$", roles=_READS),
+    Route(
+        name="synapse_client",
+        path="(/_synapse/client/(unsubscribe|media_upload_limit_exceeded"
+        r"|v1/config/federation_whitelist)(/|$)|/_synapse/mas(/|$)|/\.well-known(/|$))",
+        roles=_READS,
+    ),
+    Route(name="room_admin", path="/_synapse/admin/v1/rooms/[^/]*$", roles=_READS),
+    Route(
+        name="user_admin",
+        methods=("GET",),
+        path="/_synapse/admin/v2/users/[^/]*$",
+        roles=_READS,
+    ),
     # Federation.
     Route(
         name="federation_send",
@@ -290,7 +308,8 @@ ROUTES: tuple[Route, ...] = (
         name="federation_room",
         path="/_matrix/federation/(v1/(state|state_ids|backfill|get_missing_events|event_auth"
         "|make_join|make_leave|make_knock|send_knock|hierarchy|timestamp_to_event"
-        "|exchange_third_party_invite)|(v1|v2)/(send_join|send_leave|invite)|unstable/rooms)/",
+        "|exchange_third_party_invite)|(v1|v2)/(send_join|send_leave|invite)"
+        "|unstable/(rooms|org.matrix.msc4370/extremities))/",
         roles=_FEDERATION,
         key=Key.ROOM,
     ),
@@ -298,7 +317,7 @@ ROUTES: tuple[Route, ...] = (
         name="federation_reads",
         path="(/_matrix/federation/(v1/(event/|publicRooms$|query/|user/(devices|keys)/"
         "|openid/userinfo$|version$|3pid/onbind$)|unstable/(user/keys/claim$"
-        "|org.matrix.msc3720/query/account_status$))|/_matrix/key/v2/query(/|$))",
+        "|org.matrix.msc3720/query/account_status$))|/_matrix/key/v2/(query|server)(/|$))",
         roles=_FEDERATION,
     ),
 )

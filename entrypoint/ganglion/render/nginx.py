@@ -49,8 +49,13 @@ def render(
 
 
 def server_address(address: Address) -> str:
-    """An address as nginx's `server` and `proxy_pass` take it."""
+    """An address as nginx's `server` takes it."""
     return f"unix:{address.path}" if address.path else f"127.0.0.1:{address.port}"
+
+
+def _url(address: Address, path: str) -> str:
+    """A URL as `proxy_pass` takes it: nginx wants a colon behind a socket's path."""
+    return f"http://{server_address(address)}{':' if address.path else ''}{path}"
 
 
 def _pools(choices: tuple[Choice, ...]) -> tuple[Pool, ...]:
@@ -101,6 +106,7 @@ def _metrics(settings: Settings, topology: Topology, machine: Machine) -> dict[s
     return {
         "listens": _listens(settings.bind_address, settings.control_port, machine),
         "processes": [
-            (process.name, server_address(process.metrics)) for process in topology.processes
+            (process.name, _url(process.metrics, "/_synapse/metrics"))
+            for process in topology.processes
         ],
     }
