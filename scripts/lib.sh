@@ -82,9 +82,14 @@ running() {
 # in_server VERB…: the command line of the running server.
 in_server() {
     if [[ $how == docker ]]; then
-        local terminal=()
-        if [[ -t 0 && -t 1 ]]; then terminal=(--tty); fi
-        docker exec --interactive "${terminal[@]}" "$id" ganglion "$@"
+        local options=(--interactive)
+        if [[ -t 0 && -t 1 ]]; then options+=(--tty); fi
+        # An engine that itself runs under chroot, as CI's may, starts this at the root of its machine,
+        # where the container's own is to be found below its first process. Elsewhere there is no such number.
+        # shellcheck disable=SC2016  # expanded there
+        docker exec "${options[@]}" "$id" sh -c \
+            'cd "/proc/$0/root" 2>/dev/null || cd /; exec chroot . ganglion "$@"' \
+            "$(docker inspect --format '{{.State.Pid}}' "$id")" "$@"
     else
         (
             while read -r name; do unset "$name"; done < <(server_variables)
