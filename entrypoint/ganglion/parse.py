@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 
 SIZE_UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+LARGEST_SIZE = 1000 * 1024**4
 DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 TRUE_WORDS = frozenset({"yes", "true", "on", "1", "y", "t"})
 FALSE_WORDS = frozenset({"no", "false", "off", "0", "n", "f"})
@@ -22,6 +23,7 @@ PRIVATE_NETWORKS = (
     "::1/128",
     "fc00::/7",
 )
+NETWORK_WORDS = {"private": PRIVATE_NETWORKS, "all": ("0.0.0.0/0", "::/0")}
 
 
 class Invalid(ValueError):
@@ -45,18 +47,20 @@ def boolean(text: str) -> bool:
 
 def size(text: str) -> int:
     """A number of bytes: a whole number, or one with K, M, G or T (powers of 1024) behind it."""
-    found = re.fullmatch(r"(\d+)\s*([KMGT]?)i?B?", text, re.IGNORECASE | re.ASCII)
+    found = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)i?B?", text, re.IGNORECASE | re.ASCII)
     if found is None:
         raise Invalid("is not a size", "write a whole number with K, M or G, such as 50M")
     number = int(found[1]) * SIZE_UNITS[found[2].upper()]
     if number == 0:
         raise Invalid("is no room at all", "write a size of at least 1")
+    if number > LARGEST_SIZE:
+        raise Invalid("is more than nginx can count", "write a size of at most 1000T")
     return number
 
 
 def duration(text: str) -> float:
     """A number of seconds: a number with ms, s, m, h or d behind it; seconds without a unit."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.lower(), re.ASCII)
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)?", text.lower(), re.ASCII)
     if found is None:
         raise Invalid("is not a duration", "write a number with s, m or h, such as 60s")
     return float(found[1]) * DURATION_UNITS[found[2] or "s"]
@@ -105,26 +109,43 @@ def line(text: str) -> str:
 
 
 def absolute_path(text: str) -> str:
-    """An absolute path of plain characters: it is written into configuration of four programs."""
-    if not re.fullmatch(r"/[A-Za-z0-9._@+/=,:-]*", text, re.ASCII) or ".." in text.split("/"):
+    """An absolute path of plain characters: it is written into configuration of four programs.
+
+    libpq and PostgreSQL take a comma for the end of a socket's path, nginx a colon.
+    """
+    if not re.fullmatch(r"/[A-Za-z0-9._@+/=-]*", text, re.ASCII) or ".." in text.split("/"):
         raise Invalid(
             "is not an absolute path of plain characters",
-            "use a path that starts with / and has only letters, digits and . _ - + = , : @",
+            "use a path that starts with / and has only letters, digits and . _ - + = @",
         )
     return text.rstrip("/") or "/"
 
 
+def _ip_address(text: str) -> str:
+    """An IP address, perhaps in [ ]. Raises ValueError.
+
+    A zone, such as %eth0, is refused: Python lets any character stand in it, nginx has none.
+    """
+    inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if "%" in inside:
+        raise ValueError(text)
+    return str(ipaddress.ip_address(inside))
+
+
 def host(text: str) -> str:
-    """A host name, an IP address, or the directory of a unix socket."""
-    if text.startswith("/"):
-        return absolute_path(text)
+    """A host name or an IP address."""
     try:
-        return str(ipaddress.ip_address(text.strip("[]")))
+        return _ip_address(text)
     except ValueError:
         pass
     if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", text, re.ASCII):
         return text
     raise Invalid("is not a host name or IP address", "write a host name such as db.example.org")
+
+
+def host_or_directory(text: str) -> str:
+    """A host name, an IP address, or the directory of a unix socket."""
+    return absolute_path(text) if text.startswith("/") else host(text)
 
 
 def identifier(text: str) -> str:
@@ -142,12 +163,12 @@ def server_name(text: str) -> str:
 
     Grammar: https://spec.matrix.org/latest/appendices/#server-name
     """
-    name, _, number = text.rpartition(":") if re.search(r":\d+$", text) else (text, "", "")
+    name, _, number = text.rpartition(":") if re.search(r":[0-9]{1,5}\Z", text) else (text, "", "")
     if number and not 1 <= int(number) <= 65535:
         raise Invalid("has a port that is none", "use a port from 1 to 65535, or none")
     try:
         if name.startswith("["):
-            ipaddress.IPv6Address(name[1:-1] if name.endswith("]") else name)
+            ipaddress.IPv6Address(_ip_address(name))
             return text
     except ValueError as error:
         raise Invalid("is not a Matrix server name", "write an IPv6 address in [ ]") from error
@@ -181,25 +202,25 @@ def bind_address(text: str) -> str:
     if text == "*":
         return text
     try:
-        address = ipaddress.ip_address(text.strip("[]"))
+        return _ip_address(text)
     except ValueError as error:
         raise Invalid("is not an IP address", "write * or an IP address such as 0.0.0.0") from error
-    return str(address)
 
 
 def networks(text: str) -> tuple[str, ...]:
-    """IP networks, separated by commas; the word `private` stands for every private network."""
+    """IP networks, separated by commas; `private` stands for every private one, `all` for all."""
     found: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
-        if word == "private":
-            found.extend(PRIVATE_NETWORKS)
+        if word in NETWORK_WORDS:
+            found.extend(NETWORK_WORDS[word])
             continue
         try:
-            found.append(str(ipaddress.ip_network(word)))
+            address, slash, prefix = word.partition("/")
+            found.append(str(ipaddress.ip_network(f"{_ip_address(address)}{slash}{prefix}")))
         except ValueError as error:
             raise Invalid(
                 f"holds {word!r}, which is not an IP network",
-                "write networks such as 10.0.0.0/8, separated by commas, or private",
+                "write networks such as 10.0.0.0/8, separated by commas, or private or all",
             ) from error
     return tuple(dict.fromkeys(found))
 

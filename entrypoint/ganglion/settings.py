@@ -5,7 +5,7 @@ secret, other names it goes by, and one line of documentation. docs/variables.md
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -125,6 +125,41 @@ class Settings:
         " `private` for every private network.",
         shown_default="none",
     )
+    admin_networks: tuple[str, ...] = _row(
+        "GANGLION_ADMIN_NETWORKS",
+        parse.networks,
+        tuple[str, ...](),
+        "Networks from which `/_synapse/admin` can be reached; `private` for every private"
+        " network, `all` for everybody.",
+        shown_default="none",
+    )
+    well_known_server: str | None = _row(
+        "GANGLION_WELL_KNOWN_SERVER",
+        parse.server_name,
+        None,
+        "What `/.well-known/matrix/server` answers, such as `matrix.example.org:443`.",
+        shown_default="what Synapse answers",
+    )
+    routes_file: str | None = _row(
+        "GANGLION_ROUTES",
+        parse.absolute_path,
+        None,
+        "A YAML file of routes of your own; see docs/routing.md.",
+        shown_default="DATA/routes.yaml",
+    )
+    initial_syncs: int = _row(
+        "GANGLION_INITIAL_SYNCS",
+        parse.whole_number(1, 1000),
+        8,
+        "How many initial syncs each initial_synchrotron worker runs at once; more are told to"
+        " come back.",
+    )
+    trace_headers: bool = _row(
+        "GANGLION_TRACE_HEADERS",
+        parse.boolean,
+        False,
+        "Whether answers say in X-Ganglion- headers which way they came. For tests.",
+    )
     tls_cert: str | None = _row(
         "SYNAPSE_TLS_CERT", parse.absolute_path, None, "The TLS certificate chain, a PEM file."
     )
@@ -191,7 +226,7 @@ class Settings:
     )
     postgres_host: str | None = _row(
         "POSTGRES_HOST",
-        parse.host,
+        parse.host_or_directory,
         None,
         "An external PostgreSQL server: host, address or socket directory.",
         shown_default="embedded",
@@ -283,6 +318,16 @@ class Settings:
     def tls(self) -> bool:
         """Whether HTTPS is served."""
         return self.tls_cert is not None and self.tls_key is not None
+
+    @property
+    def public_ports(self) -> Mapping[str, int]:
+        """The ports that nginx opens to others, by the names of their variables."""
+        ports = {"HTTP_PORT": self.http_port}
+        if self.tls:
+            ports["FEDERATION_PORT"] = self.federation_port
+        if self.enable_metrics:
+            ports["CONTROL_PORT"] = self.control_port
+        return ports
 
     @property
     def embedded_postgres(self) -> bool:
