@@ -7,18 +7,26 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from ganglion import __version__, environment, operator_files, topology
+from ganglion import (
+    __version__,
+    environment,
+    operator_files,
+    operator_routes,
+    report,
+    topology,
+)
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import TYPICAL, Machine, discover
-from ganglion.render import Plan, render
-from ganglion.report import as_json, table
-from ganglion.secrets import Secrets, placeholders
+from ganglion.machine import TYPICAL, discover
+from ganglion.render import Plan, holds_nothing_else, render
+from ganglion.secrets import placeholders
 from ganglion.settings import Settings, variables
+
+T = TypeVar("T")
 
 # As argparse, bash and docker have it: what we were told is wrong, not what happened.
 BAD_INPUT = 2
@@ -58,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     verb("check", _check, "validate the environment and print the processes", machine=True)
+    asking = verb("explain", _explain, "say where a request goes, and why", machine=True)
+    asking.add_argument("method", metavar="METHOD")
+    asking.add_argument("path", metavar="PATH", help="as a client sends it, with the query")
+    asking.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'")
+    asking.add_argument("--from", dest="address", default="192.0.2.1", metavar="ADDRESS")
+    verb("routes", _routes, "print every route of this topology", machine=True)
     writing = verb("render", _render, "write every rendered file, with words for the secrets")
     writing.add_argument("--output", required=True, type=Path, metavar="DIR")
     verb("run", _run, "start the server and stay in the foreground")
@@ -76,34 +90,48 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _text_of(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
 def _settings() -> Settings:
-    return environment.from_environ(os.environ, lambda path: Path(path).read_text(encoding="utf-8"))
+    return environment.from_environ(os.environ, _text_of)
 
 
-def _planner(machine: Machine) -> Callable[[Secrets], Plan]:
-    """Everything but the secrets, worked out from the environment and the operator's files."""
-    chosen = _settings()
-    layout = topology.plan(chosen)
-    budget = share_out(chosen, layout)
-    operator = operator_files.load(chosen)
+def _plan() -> Plan:
+    """What the environment and the operator's files come to, on a machine like any other and
+    with words for the secrets. Raises ConfigError with the problems of all of it.
+    """
+    chosen, found = environment.read(os.environ, _text_of)
+    problems = list(found)
 
-    def plan(secrets: Secrets) -> Plan:
-        return Plan(
-            settings=chosen,
-            topology=layout,
-            budget=budget,
-            machine=machine,
-            operator=operator,
-            secrets=secrets,
-        )
+    def attempt(stage: Callable[[Settings], T]) -> T | None:
+        try:
+            return stage(chosen)
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return None
 
-    return plan
+    layout = attempt(topology.plan)
+    operator = attempt(operator_files.load)
+    routes = attempt(lambda settings: operator_routes.load(settings, layout))
+    if problems or layout is None or operator is None or routes is None:
+        raise ConfigError(problems)
+    return Plan(
+        settings=chosen,
+        topology=layout,
+        budget=share_out(chosen, layout),
+        machine=TYPICAL,
+        operator=operator,
+        routes=routes,
+        secrets=placeholders(),
+    )
 
 
 def _check(options: argparse.Namespace) -> int:
-    plan = _planner(TYPICAL)(placeholders())
+    plan = _plan()
     render(plan)
-    print(as_json(plan.topology) if options.json else table(plan.topology))
+    print(report.as_json(plan.topology) if options.json else report.table(plan.topology))
     _notes(plan.topology.notes)
     return 0
 
@@ -113,24 +141,65 @@ def _notes(notes: Sequence[str]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from ganglion.explain import as_text, explain
+
+    plan = _plan()
+    headers = dict(_header(text) for text in options.header)
+    found = explain(
+        options.method.upper(), options.path, headers, options.address, plan.topology, plan.routes
+    )
+    print(json.dumps(asdict(found), indent=2) if options.json else as_text(found))
+    return 0
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(
+            [
+                Problem(
+                    variable="--header",
+                    value=text,
+                    message="has no colon",
+                    hint="write it as in a request: --header 'Authorization: Bearer syt_…'",
+                )
+            ]
+        )
+    return name.strip(), value.strip()
+
+
+def _routes(options: argparse.Namespace) -> int:
+    plan = _plan()
+    choices = table_of_routes(plan.topology, plan.routes.routes)
+    print(report.routes_as_json(choices) if options.json else report.routes(choices))
+    return 0
+
+
 def _render(options: argparse.Namespace) -> int:
     from ganglion.files import write_directory
 
-    directory: Path = options.output.absolute()
-    files = render(_planner(TYPICAL)(placeholders()))
-    ours = not directory.exists() or (directory / "supervisord.conf").exists()
-    if not ours and (not directory.is_dir() or any(directory.iterdir())):
+    directory: Path = options.output.resolve()
+    files = render(_plan())
+    problem = ""
+    try:
+        if holds_nothing_else(directory):
+            write_directory(directory, files, {})
+        else:
+            problem = "holds other things, which would be lost"
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+    if problem:
         raise ConfigError(
             [
                 Problem(
                     variable="--output",
                     value=str(options.output),
-                    message="holds other things, which would be lost",
+                    message=problem,
                     hint="name a new or empty directory",
                 )
             ]
         )
-    write_directory(directory, files, {})
     print(f"{len(files)} files written to {options.output}")
     return 0
 
@@ -140,16 +209,17 @@ def _run(_options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _stop)
     from ganglion import boot
 
-    chosen = _settings()
+    plan = _plan()
     machine = discover(
-        Path(chosen.data, "postgres"),
-        postgres=chosen.embedded_postgres,
-        redis=chosen.embedded_redis,
+        Path(plan.settings.data, "postgres"),
+        postgres=plan.settings.embedded_postgres,
+        redis=plan.settings.embedded_redis,
     )
-    planner = _planner(machine)
-    _notes(planner(placeholders()).topology.notes)
+    _notes(plan.topology.notes)
     _forget_secrets()
-    return boot.start(planner, machine, lambda line: print(f"ganglion | {line}", flush=True))
+    return boot.start(
+        replace(plan, machine=machine), lambda line: print(f"ganglion | {line}", flush=True)
+    )
 
 
 def _stop(number: int, _frame: object) -> NoReturn:
@@ -182,7 +252,6 @@ def _ready(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     from ganglion.inspection import status
-    from ganglion.report import columns
 
     found = status(_settings())
     if options.json:
@@ -192,7 +261,7 @@ def _status(options: argparse.Namespace) -> int:
         (item.name, item.state, str(item.pid or "-"), f"{item.uptime} s", item.description)
         for item in found
     ]
-    print(columns(("PROCESS", "STATE", "PID", "UPTIME", "PROBLEM"), rows))
+    print(report.columns(("PROCESS", "STATE", "PID", "UPTIME", "PROBLEM"), rows))
     return 0
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -16,33 +17,33 @@ from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
 from ganglion.render import Plan, render
 from ganglion.render.supervisord import notify_socket
-from ganglion.secrets import GENERATED, Secrets, generate, placeholders
+from ganglion.secrets import GENERATED, Secrets, generate
 from ganglion.settings import Settings
 from ganglion.supervisor import supervise
 
 Say = Callable[[str], None]
 
 
-def start(plan: Callable[[Secrets], Plan], machine: Machine, say: Say) -> int:
-    """Prepare everything that `plan` needs and run it. Returns the exit status."""
-    trial = plan(placeholders())
+def start(plan: Plan, say: Say) -> int:
+    """Prepare everything that `plan` needs, its secrets first, and run it. Returns the exit
+    status.
+    """
     # Whatever cannot be rendered fails here, before anything is written.
-    render(trial)
-    settings = trial.settings
+    render(plan)
+    settings, machine = plan.settings, plan.machine
     _check_certificate(settings)
     lock = _lock(Path(settings.data), machine)
     try:
-        secrets = keep_secrets(settings, trial.operator)
-        final = plan(secrets)
+        secrets = keep_secrets(settings, plan.operator)
         _make_directories(settings, machine)
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
         else:
-            postgres.await_external(settings, say, any_locale=trial.operator.any_locale)
+            postgres.await_external(settings, say, any_locale=plan.operator.any_locale)
         if not settings.embedded_redis:
             await_redis(settings, say)
         conf = Path(settings.run, "conf")
-        write_directory(conf, render(final), dict(machine.accounts))
+        write_directory(conf, render(replace(plan, secrets=secrets)), dict(machine.accounts))
         return supervise(str(conf / "supervisord.conf"), notify_socket(settings))
     finally:
         lock.close()

@@ -20,25 +20,37 @@ MISSPELT = 0.9
 
 
 def from_environ(environ: Mapping[str, str], read_file: Callable[[str], str]) -> Settings:
+    """What read() makes of an environment. Raises ConfigError with every problem found."""
+    settings, problems = read(environ, read_file)
+    if problems:
+        raise ConfigError(problems)
+    return settings
+
+
+def read(
+    environ: Mapping[str, str], read_file: Callable[[str], str]
+) -> tuple[Settings, tuple[Problem, ...]]:
     """Read every variable out of `environ`; a secret's NAME_FILE is read with `read_file`.
 
-    An empty variable counts as not set, as compose files pass unset ones on so.
-
-    Raises ConfigError with every problem found.
+    An empty variable counts as not set, as compose files pass unset ones on so. One that cannot
+    be used has a problem and its default, so that later stages can tell their problems as well.
     """
     problems: list[Problem] = list(_unknown(environ))
     values: dict[str, Any] = {}
     given: set[str] = set()
+    unusable: set[str] = set()
     for field_name, variable in variables():
         try:
             text = _text(variable, environ, read_file)
             if text is None:
                 continue
-            given.add(variable.name)
             values[field_name] = variable.parse(text)
+            given.add(variable.name)
         except ConfigError as error:
+            unusable.add(variable.name)
             problems.extend(error.problems)
         except parse.Invalid as invalid:
+            unusable.add(variable.name)
             problems.append(
                 Problem(
                     variable=variable.name,
@@ -50,12 +62,13 @@ def from_environ(environ: Mapping[str, str], read_file: Callable[[str], str]) ->
     settings = Settings(
         **values,
         given=frozenset(given),
-        repeats_add_up=bool(environ.get("SYNAPSE_WORKER_TYPES")),
+        repeats_add_up=bool(environ.get("SYNAPSE_WORKER_TYPES", "").strip()),
     )
-    problems.extend(_contradictions(settings))
-    if problems:
-        raise ConfigError(problems)
-    return settings
+    # What follows from a mistake already told is no news.
+    problems.extend(
+        problem for names, problem in _contradictions(settings) if not unusable.intersection(names)
+    )
+    return settings, tuple(problems)
 
 
 def _text(
@@ -78,19 +91,7 @@ def _text(
             ]
         )
     if path:
-        try:
-            return read_file(path).strip()
-        except OSError as error:
-            raise ConfigError(
-                [
-                    Problem(
-                        variable=from_file,
-                        value=path,
-                        message=f"cannot be read: {error.strerror}",
-                        hint="give the path of a readable file that holds the secret alone",
-                    )
-                ]
-            ) from error
+        return _secret_file(from_file, path, read_file)
     if len(set(found.values())) > 1:
         raise ConfigError(
             [
@@ -105,6 +106,29 @@ def _text(
     return next(iter(found.values()), None)
 
 
+def _secret_file(variable: str, path: str, read_file: Callable[[str], str]) -> str:
+    reason: Exception | None = None
+    try:
+        text = read_file(path).strip()
+        if text:
+            return text
+        message = "is empty"
+    except OSError as error:
+        reason, message = error, f"cannot be read: {error.strerror}"
+    except ValueError as error:
+        reason, message = error, "does not hold text"
+    raise ConfigError(
+        [
+            Problem(
+                variable=variable,
+                value=path,
+                message=message,
+                hint="give the path of a readable file that holds the secret alone",
+            )
+        ]
+    ) from reason
+
+
 def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
     """A problem for each variable that is ours by its prefix, or nearly, but not in the table."""
     known: set[str] = set()
@@ -113,7 +137,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
         if variable.secret:
             known.add(f"{variable.name}_FILE")
     for name in sorted(environ):
-        if name in known or SERVICE_LINK.search(name):
+        if name in known or _is_service_link(name, environ[name]):
             continue
         ours = name.startswith(OUR_PREFIXES)
         near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6 if ours else MISSPELT)
@@ -128,68 +152,89 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
             )
 
 
-def _contradictions(settings: Settings) -> Iterator[Problem]:
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes added the variable for a service, which may be called as we are."""
+    plain = name.endswith("_PORT") and value.startswith(("tcp://", "udp://"))
+    return plain or SERVICE_LINK.search(name) is not None
+
+
+# A problem between variables, and which.
+Contradiction = tuple[tuple[str, ...], Problem]
+
+
+def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     """Problems between variables that are each right by themselves."""
     yield from _half_a_certificate(settings)
     yield from _half_a_server(settings)
     yield from _same_ports(settings)
     if settings.postgres_cp_min > settings.postgres_cp_max:
-        yield Problem(
-            variable="POSTGRES_CP_MIN",
-            value=str(settings.postgres_cp_min),
-            message=f"is more than POSTGRES_CP_MAX, {settings.postgres_cp_max}",
-            hint="lower POSTGRES_CP_MIN or raise POSTGRES_CP_MAX",
+        yield (
+            ("POSTGRES_CP_MIN", "POSTGRES_CP_MAX"),
+            Problem(
+                variable="POSTGRES_CP_MIN",
+                value=str(settings.postgres_cp_min),
+                message=f"is more than POSTGRES_CP_MAX, {settings.postgres_cp_max}",
+                hint="lower POSTGRES_CP_MIN or raise POSTGRES_CP_MAX",
+            ),
         )
 
 
-def _half_a_certificate(settings: Settings) -> Iterator[Problem]:
+def _half_a_certificate(settings: Settings) -> Iterator[Contradiction]:
     if (settings.tls_cert is None) == (settings.tls_key is None):
         return
     there, missing = "SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"
     if settings.tls_cert is None:
         there, missing = missing, there
-    yield Problem(
-        variable=there,
-        value=settings.tls_cert or settings.tls_key,
-        message=f"is set without {missing}",
-        hint=f"set {missing} too, or neither",
+    yield (
+        (there, missing),
+        Problem(
+            variable=there,
+            value=settings.tls_cert or settings.tls_key,
+            message=f"is set without {missing}",
+            hint=f"set {missing} too, or neither",
+        ),
     )
 
 
-def _half_a_server(settings: Settings) -> Iterator[Problem]:
+def _half_a_server(settings: Settings) -> Iterator[Contradiction]:
     """What is said of an external server where none is, and the other way round."""
     for prefix, host in (("POSTGRES", settings.postgres_host), ("REDIS", settings.redis_host)):
         external_only = {f"{prefix}_{end}" for end in ("PORT", "SSLMODE", "TLS", "DBID")}
         for name in sorted(external_only & settings.given if host is None else ()):
-            yield Problem(
-                variable=name,
-                value=None,
-                message=f"means nothing without {prefix}_HOST: the server is embedded",
-                hint=f"set {prefix}_HOST for an external server, or unset {name}",
+            yield (
+                (name, f"{prefix}_HOST"),
+                Problem(
+                    variable=name,
+                    value=None,
+                    message=f"means nothing without {prefix}_HOST: the server is embedded",
+                    hint=f"set {prefix}_HOST for an external server, or unset {name}",
+                ),
             )
     host = settings.postgres_host
     if host and not host.startswith("/") and "POSTGRES_PASSWORD" not in settings.given:
-        yield Problem(
-            variable="POSTGRES_HOST",
-            value=host,
-            message="is set without a password for its user",
-            hint="set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE",
+        yield (
+            ("POSTGRES_HOST", "POSTGRES_PASSWORD"),
+            Problem(
+                variable="POSTGRES_HOST",
+                value=host,
+                message="is set without a password for its user",
+                hint="set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE",
+            ),
         )
 
 
-def _same_ports(settings: Settings) -> Iterator[Problem]:
-    ports = {"HTTP_PORT": settings.http_port}
-    if settings.tls:
-        ports["FEDERATION_PORT"] = settings.federation_port
-    if settings.enable_metrics:
-        ports["CONTROL_PORT"] = settings.control_port
+def _same_ports(settings: Settings) -> Iterator[Contradiction]:
+    ports = settings.public_ports
     names = list(ports)
     for index, name in enumerate(names):
         for other in names[:index]:
             if ports[other] == ports[name]:
-                yield Problem(
-                    variable=name,
-                    value=str(ports[name]),
-                    message=f"is the same port as {other}",
-                    hint="give each its own port",
+                yield (
+                    (name, other),
+                    Problem(
+                        variable=name,
+                        value=str(ports[name]),
+                        message=f"is the same port as {other}",
+                        hint="give each its own port",
+                    ),
                 )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from ganglion.errors import ConfigError, Problem
+from ganglion.errors import Problem
 from ganglion.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 
 # What a file path, nginx, supervisord and Synapse's own image all take; a number is put behind
@@ -32,10 +32,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What a text of WORKERS says, and notes on what its reader should know."""
+    """What a text of WORKERS says, and notes on what its reader should know.
+
+    Where there are problems, the entries are those that could be read.
+    """
 
     entries: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 @dataclass(slots=True)
@@ -53,7 +57,7 @@ class _Reading:
 
 
 def parse_workers(text: str, *, variable: str = "WORKERS", repeats_add_up: bool = False) -> Parsed:
-    """Read a text of WORKERS. Raises ConfigError with every problem in it.
+    """Read a text of WORKERS.
 
     With `repeats_add_up`, an entry written twice means two workers, as it does to Synapse's own
     worker image in SYNAPSE_WORKER_TYPES; else it is a problem.
@@ -75,7 +79,7 @@ def parse_workers(text: str, *, variable: str = "WORKERS", repeats_add_up: bool 
         twin = named.get(entry.name)
         if twin is None:
             named[entry.name] = entry
-        elif twin.roles != entry.roles:
+        elif set(twin.roles) != set(entry.roles):
             reading.problem(
                 word,
                 f"has the name {entry.name} of other workers, {'+'.join(twin.roles)}",
@@ -87,14 +91,14 @@ def parse_workers(text: str, *, variable: str = "WORKERS", repeats_add_up: bool 
             reading.problem(
                 word,
                 "is there twice",
-                f"write it once with the number of workers: {word.split(':')[0]}:"
+                f"write it once with the number of workers: {re.split('[:*]', word)[0]}:"
                 f"{twin.count + entry.count}",
             )
-    if reading.problems:
-        raise ConfigError(reading.problems)
     entries = {**preset, **named}.values()
     return Parsed(
-        entries=tuple(entry for entry in entries if entry.count), notes=tuple(reading.notes)
+        entries=tuple(entry for entry in entries if entry.count),
+        notes=tuple(dict.fromkeys(reading.notes)),
+        problems=tuple(reading.problems),
     )
 
 

@@ -54,7 +54,8 @@ def load(settings: Settings) -> OperatorFiles:
     for path in paths:
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        # ValueError: text that is not UTF-8, or a value such as the date 2026-13-01.
+        except (OSError, ValueError, yaml.YAMLError) as error:
             problems.append(_problem(path, f"cannot be read: {error}", "correct the file"))
             continue
         if found is None:
@@ -67,6 +68,10 @@ def load(settings: Settings) -> OperatorFiles:
             for option, why in IMPOSSIBLE.items()
             if option in found
         )
+        if not isinstance(found.get("app_service_config_files", []), list):
+            problems.append(
+                _problem(path, "sets app_service_config_files to no list", "write one, with - FILE")
+            )
         options.update(found)
     problems.extend(_misnamed(paths))
     problems.extend(_contradictions(settings, options))

@@ -19,7 +19,10 @@ LONGEST_SOCKET_PATH = 107
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a listener is: the path of a unix socket, or a port on 127.0.0.1."""
+    """Where a listener is: the path of a unix socket, or a port on 127.0.0.1.
+
+    As text it is what nginx's `server` takes.
+    """
 
     path: str | None = None
     port: int | None = None
@@ -72,13 +75,16 @@ class Topology:
 
 def plan(settings: Settings) -> Topology:
     """Work out the topology. Raises ConfigError with every problem that stands in its way."""
-    variable = "WORKERS"
+    variable = "SYNAPSE_WORKER_TYPES" if settings.repeats_add_up else "WORKERS"
     parsed = parse_workers(
         DEFAULT_PRESET if settings.workers is None else settings.workers,
         variable=variable,
         repeats_add_up=settings.repeats_add_up,
     )
-    problems = [*_too_many(parsed.entries, variable), *_impossible(parsed.entries, settings)]
+    problems = [*parsed.problems, *_too_many(parsed.entries, variable)]
+    # Where an entry could not be read, it may be the one that this would miss.
+    if not parsed.problems:
+        problems.extend(_impossible(parsed.entries, settings, variable))
     if problems:
         raise ConfigError(problems)
     roles_of = {
@@ -112,7 +118,7 @@ def plan(settings: Settings) -> Topology:
         restrict_federation=settings.restrict_federation,
         notes=parsed.notes,
     )
-    problems = list(_too_long(topology, settings))
+    problems = [*_too_long(topology, settings), *_taken_ports(topology, settings)]
     if problems:
         raise ConfigError(problems)
     return topology
@@ -189,29 +195,24 @@ def _too_many(entries: tuple[Entry, ...], variable: str) -> Iterator[Problem]:
             )
 
 
-def _impossible(entries: tuple[Entry, ...], settings: Settings) -> Iterator[Problem]:
+def _impossible(entries: tuple[Entry, ...], settings: Settings, variable: str) -> Iterator[Problem]:
     """Combinations of WORKERS with another variable that cannot be."""
     sending = any("federation_sender" in entry.roles for entry in entries)
     if settings.restrict_federation and not sending:
         yield Problem(
             variable="GANGLION_RESTRICT_FEDERATION",
             value="yes",
-            message="leaves nobody to talk to other homeservers: WORKERS has no federation_sender",
-            hint="add federation_sender to WORKERS, or unset GANGLION_RESTRICT_FEDERATION",
+            message=f"leaves nobody to talk to other homeservers: {variable} has no"
+            " federation_sender",
+            hint=f"add federation_sender to {variable}, or unset GANGLION_RESTRICT_FEDERATION",
         )
 
 
 def _too_long(topology: Topology, settings: Settings) -> Iterator[Problem]:
-    longest = max(
-        (
-            address.path
-            for process in topology.processes
-            for address in (process.http, process.replication, process.metrics)
-            if address is not None and address.path is not None
-        ),
-        key=len,
-        default="",
-    )
+    paths = [address.path for address in _addresses(topology) if address.path is not None]
+    if settings.embedded_postgres:
+        paths.append(f"{settings.run}/sockets/postgres/.s.PGSQL.{settings.postgres_port}")
+    longest = max(paths, key=len, default="")
     if len(longest) > LONGEST_SOCKET_PATH:
         yield Problem(
             variable="GANGLION_RUN",
@@ -220,3 +221,24 @@ def _too_long(topology: Topology, settings: Settings) -> Iterator[Problem]:
             f"{LONGEST_SOCKET_PATH} are the most",
             hint="use a shorter directory such as /run/ganglion, or a shorter worker name",
         )
+
+
+def _taken_ports(topology: Topology, settings: Settings) -> Iterator[Problem]:
+    taken = [address.port for address in _addresses(topology) if address.port is not None]
+    for name, port in settings.public_ports.items():
+        if port in taken:
+            yield Problem(
+                variable=name,
+                value=str(port),
+                message=f"is one of the loopback ports of the processes, {min(taken)} to"
+                f" {max(taken)}",
+                hint="choose another, or move those with INTERNAL_PORT_BASE",
+            )
+
+
+def _addresses(topology: Topology) -> Iterator[Address]:
+    """Every address at which one of the processes may listen."""
+    for process in topology.processes:
+        for address in (process.http, process.replication, process.metrics):
+            if address is not None:
+                yield address
