@@ -5,7 +5,7 @@ import pwd
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 PUBLIC = 0o644
 SECRET = 0o600
@@ -31,10 +31,12 @@ def write_directory(directory: Path, files: Iterable[File], accounts: dict[str, 
     old = directory.with_name(f".{directory.name}.old")
     for leftover in (staged, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    staged.mkdir(parents=True, mode=0o755)
+    make_directory(staged, 0o755, None)
     for file in files:
         path = staged / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # One by one: whatever the umask, the accounts of all programs must be able to enter.
+        for parent in reversed(PurePosixPath(file.path).parents[:-1]):
+            make_directory(staged / parent, 0o755, None)
         write_file(path, file.content, file.mode, accounts.get(file.program))
     if directory.exists():
         directory.rename(old)
