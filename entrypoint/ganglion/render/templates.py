@@ -23,7 +23,11 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        nginx=nginx_string, ini=ini_value, command=command_line, conf=conf_string
+        nginx=nginx_string,
+        ini=ini_value,
+        command=command_line,
+        postgresql=postgresql_string,
+        redis=redis_string,
     )
     return environment
 
@@ -50,6 +54,16 @@ def command_line(words: tuple[str, ...]) -> str:
     return ini_value(shlex.join(words))
 
 
-def conf_string(text: str) -> str:
-    """A quoted string of redis.conf or, with the same rule for a quote, of postgresql.conf."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def postgresql_string(text: str) -> str:
+    """A quoted string of postgresql.conf.
+
+    https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-CONFIGURATION-FILE
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def redis_string(text: str) -> str:
+    """A quoted string of redis.conf: in double quotes, as a backslash stands for itself in single
+    ones and so could not be the last character. sdssplitargs in Redis's src/sds.c.
+    """
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
