@@ -92,6 +92,16 @@ class GatedProcess(Subprocess):
             f"{self.config.name} is ready after {now - self.laststart:.1f} s"
         )
 
+    def drain(self) -> None:
+        """Pass on the last words of a program that has ended, to their end.
+
+        supervisord reads once, and so loses what is beyond 128 KiB or has no line break.
+        """
+        super().drain()
+        for dispatcher in self.dispatchers.values():
+            while isinstance(dispatcher, PrefixedOutput) and dispatcher.readable():
+                dispatcher.handle_read_event()
+
     def finish(self, pid: int, sts: int) -> None:
         """Note that the program has ended; count how often it does so early."""
         was_running = self.state == ProcessStates.RUNNING
