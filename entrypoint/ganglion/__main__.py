@@ -17,6 +17,7 @@ from ganglion import (
     operator_files,
     operator_routes,
     report,
+    routes,
     topology,
 )
 from ganglion.budget import share_out
@@ -114,8 +115,8 @@ def _plan() -> Plan:
 
     layout = attempt(topology.plan)
     operator = attempt(operator_files.load)
-    routes = attempt(lambda settings: operator_routes.load(settings, layout))
-    if problems or layout is None or operator is None or routes is None:
+    own_routes = attempt(lambda settings: operator_routes.load(settings, layout))
+    if problems or layout is None or operator is None or own_routes is None:
         raise ConfigError(problems)
     return Plan(
         settings=chosen,
@@ -123,7 +124,7 @@ def _plan() -> Plan:
         budget=share_out(chosen, layout),
         machine=TYPICAL,
         operator=operator,
-        routes=routes,
+        routes=own_routes,
         secrets=placeholders(),
     )
 
@@ -171,7 +172,7 @@ def _header(text: str) -> tuple[str, str]:
 
 def _routes(options: argparse.Namespace) -> int:
     plan = _plan()
-    choices = table_of_routes(plan.topology, plan.routes.routes)
+    choices = routes.table(plan.topology, plan.routes.routes)
     print(report.routes_as_json(choices) if options.json else report.routes(choices))
     return 0
 

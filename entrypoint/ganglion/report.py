@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ganglion.routes import Choice
 from ganglion.topology import Process, Topology
 
 
@@ -54,3 +55,38 @@ def _streams(topology: Topology, process: Process) -> list[str]:
 
 def _jobs(topology: Topology, process: Process) -> list[str]:
     return [job for job, names in topology.jobs.items() if process.name in names]
+
+
+def routes(choices: Sequence[Choice]) -> str:
+    """Every row of the table of routes with what it comes to in a topology."""
+    rows = [
+        (
+            choice.route.name,
+            choice.pool.name,
+            ", ".join(member.name for member in choice.pool.members),
+            choice.route.key.value,
+            "-" if choice.fallback is None else choice.fallback.name,
+            choice.route.pattern,
+        )
+        for choice in choices
+    ]
+    return columns(("ROUTE", "POOL", "WORKERS", "KEY", "FALLBACK", "PATTERN"), rows)
+
+
+def routes_as_json(choices: Sequence[Choice]) -> str:
+    """The same for a program: a list of objects, in the order in which they are tried."""
+    return json.dumps(
+        [
+            {
+                "route": choice.route.name,
+                "pattern": choice.route.pattern,
+                "roles": list(choice.route.roles),
+                "pool": choice.pool.name,
+                "workers": [member.name for member in choice.pool.members],
+                "key": choice.route.key.value,
+                "fallback": None if choice.fallback is None else choice.fallback.name,
+            }
+            for choice in choices
+        ],
+        indent=2,
+    )

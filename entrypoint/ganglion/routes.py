@@ -9,8 +9,7 @@ Source of the rows: the servlets that Synapse 1.163.2 registers on a worker
 https://element-hq.github.io/synapse/latest/workers.html
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -322,23 +321,8 @@ ROUTES: tuple[Route, ...] = (
     ),
 )
 
-# A GET of the row "sync" that lacks a `since` parameter is served as the row "initial_sync".
-# /events has no `since`: nginx and match() look at the path's end too.
-DEFAULT = Route(name="main", path="/", roles=())
-
-_COMPILED = tuple((route, re.compile(route.pattern)) for route in ROUTES)
-_INITIAL = next(route for route in ROUTES if route.name == "initial_sync")
-
-
-def match(method: str, uri: str) -> Route:
-    """The row for a request: `uri` is the raw path, with the query string if there is one."""
-    path, _, query = uri.partition("?")
-    subject = f"{'GET' if method == 'HEAD' else method} {path}"
-    for route, pattern in _COMPILED:
-        if pattern.search(subject):
-            first_sync = path.endswith("/sync") and not re.search(r"(^|&)since=[^&]", query)
-            return _INITIAL if route.name == "sync" and first_sync else route
-    return DEFAULT
+# What no row matches.
+DEFAULT = Route(name=MAIN, path="/", roles=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -384,6 +368,23 @@ def _pools(route: Route, topology: Topology) -> Iterator[Pool]:
     yield Pool(name=MAIN, key=Key.NONE, members=(topology.main,))
 
 
-def table(topology: Topology) -> tuple[Choice, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """One user's or one room's requests, all sent to one worker where it is in their pool.
+
+    `values` are what the key is for them: a user's differs by the kind of token.
+    """
+
+    key: Key
+    values: tuple[str, ...]
+    worker: str
+
+    @property
+    def upstream(self) -> str:
+        """The name in nginx of the upstream that is this worker alone."""
+        return f"pin.{self.worker}"
+
+
+def table(topology: Topology, routes: Sequence[Route] = ROUTES) -> tuple[Choice, ...]:
     """Every row in order with its pool, then the default."""
-    return tuple(choose(route, topology) for route in (*ROUTES, DEFAULT))
+    return tuple(choose(route, topology) for route in (*routes, DEFAULT))

@@ -4,7 +4,8 @@ import pytest
 
 from ganglion import environment, topology
 from ganglion.roles import PRESETS, ROLES
-from ganglion.routes import choose, match
+from ganglion.edge import match
+from ganglion.routes import table
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Process, Topology
 from tests.oracle.samples import Registration, load
 
@@ -61,10 +62,11 @@ def serves(process: Process, layout: Topology, registration: Registration) -> bo
 def misrouted(workers: str) -> list[str]:
     """Every request that reaches a process which does not serve it, as a line to read."""
     layout = plan(workers)
+    choices = table(layout)
     wrong: list[str] = []
     for registration in ORACLE:
         for method, path in registration.requests:
-            choice = choose(match(method, path), layout)
+            choice = match(method, path, choices)
             pools = [choice.pool, *([choice.fallback] if choice.fallback else [])]
             wrong += [
                 f"{method} {path} → {choice.route.name} → {member.name}"
@@ -81,16 +83,16 @@ def test_every_request_reaches_a_process_that_serves_it(workers: str) -> None:
 
 
 def test_full_leaves_main_nothing_that_a_worker_could_serve() -> None:
-    layout = plan("full")
+    choices = table(plan("full"))
     missed = [
-        f"{method} {path} → {route.name}"
+        f"{method} {path} → {choice.route.name}"
         for registration in ORACLE
         if any(kind.endswith("_worker") for kind in registration.served_by)
         and not registration.denied_on_workers
         and registration.servlet not in LEFT_TO_MAIN
         for method, path in registration.requests
-        for route in [match(method, path)]
-        if choose(route, layout).pool.name == MAIN
+        for choice in [match(method, path, choices)]
+        if choice.pool.name == MAIN
     ]
     assert missed == []
 

@@ -3,59 +3,58 @@
 from typing import Any
 
 from ganglion import parse
+from ganglion.edge import KEY_VARIABLES, maps
 from ganglion.files import File
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
+from ganglion.operator_routes import OperatorRoutes
 from ganglion.render.templates import fill
-from ganglion.routes import ROUTES, Choice, Key, Pool, table
+from ganglion.routes import Choice, Pin, Pool, table
 from ganglion.settings import Settings
 from ganglion.topology import Address, Topology
 
 # MAX_REQUEST_SIZE of synapse/http/site.py: what Synapse takes where uploads are smaller.
 SYNAPSE_MAX_REQUEST = 200 * 65536
-KEY_VARIABLES = {
-    Key.USER: "$ganglion_user",
-    Key.ROOM: "$ganglion_room",
-    Key.ORIGIN: "$ganglion_origin",
-}
 
 
 def render(
-    settings: Settings, topology: Topology, machine: Machine, operator: OperatorFiles
+    settings: Settings,
+    topology: Topology,
+    machine: Machine,
+    operator: OperatorFiles,
+    routes: OperatorRoutes,
 ) -> File:
     """nginx.conf."""
-    choices = table(topology)
+    choices = table(topology, routes.routes)
+    initial = len(topology.having("initial_synchrotron"))
     return File(
         path="nginx.conf",
         content=fill(
             "nginx.conf.j2",
             run=settings.run,
             account=machine.account("nginx"),
-            routes=[(f"~{route.pattern}", route.name) for route in ROUTES],
-            pools=[(choice.route.name, choice.pool.upstream) for choice in choices],
-            fallbacks=[
-                (choice.route.name, choice.fallback.upstream)
-                for choice in choices
-                if choice.fallback is not None
+            maps=maps(choices, routes.pins),
+            upstreams=[
+                *(_upstream(pool) for pool in _pools(choices)),
+                *_pinned(topology, routes.pins),
             ],
-            upstreams=[_upstream(pool) for pool in _pools(choices)],
+            pinned=bool(routes.pins),
             max_body=max(SYNAPSE_MAX_REQUEST, _max_upload(settings, operator)),
             http_listens=_listens(settings.bind_address, settings.http_port, machine),
             tls=_tls(settings, machine),
             trusted_proxies=settings.trusted_proxies,
+            admin_networks=settings.admin_networks,
+            well_known_server=settings.well_known_server,
+            initial_syncs=initial * settings.initial_syncs,
+            trace=settings.trace_headers,
             metrics=_metrics(settings, topology, machine),
         ),
     )
 
 
-def server_address(address: Address) -> str:
-    """An address as nginx's `server` takes it."""
-    return f"unix:{address.path}" if address.path else f"127.0.0.1:{address.port}"
-
-
 def _url(address: Address, path: str) -> str:
     """A URL as `proxy_pass` takes it: nginx wants a colon behind a socket's path."""
-    return f"http://{server_address(address)}{':' if address.path else ''}{path}"
+    return f"http://{address}{':' if address.path else ''}{path}"
 
 
 def _pools(choices: tuple[Choice, ...]) -> tuple[Pool, ...]:
@@ -72,8 +71,18 @@ def _upstream(pool: Pool) -> dict[str, Any]:
     return {
         "name": pool.upstream,
         "key": KEY_VARIABLES.get(pool.key),
-        "servers": [server_address(member.http) for member in pool.members],
+        "servers": [str(member.http) for member in pool.members],
     }
+
+
+def _pinned(topology: Topology, pins: tuple[Pin, ...]) -> list[dict[str, Any]]:
+    """An upstream for each worker that something is pinned to."""
+    names = {pin.worker: pin.upstream for pin in pins}
+    return [
+        {"name": names[worker.name], "key": None, "servers": [str(worker.http)]}
+        for worker in topology.workers
+        if worker.name in names
+    ]
 
 
 def _max_upload(settings: Settings, operator: OperatorFiles) -> int:

@@ -1,0 +1,271 @@
+"""What nginx works out for each request, as tables that nginx and Python both interpret.
+
+Each Map becomes a `map` of nginx's, and `evaluate` gives the values that nginx would: so what
+`ganglion explain` says and what nginx does come from the same rows.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+from ganglion.routes import Choice, Key, Pin
+from ganglion.topology import MAIN
+
+KEY_VARIABLES = {
+    Key.USER: "$ganglion_user",
+    Key.ROOM: "$ganglion_room",
+    Key.ORIGIN: "$ganglion_origin",
+}
+# What stands before the room in a decoded path of the client API.
+CLIENT_ROOM = "~^/_matrix/client/.*?/(?:rooms|join|knock|room_summary|summary)/"
+VARIABLE = re.compile(r"\$\w+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Map:
+    """A variable whose value depends on others.
+
+    A row's first column is a word that the source must be, or a regular expression as nginx takes
+    it: `~` in front when capitals matter, `~*` when they do not. Words are looked up first, then
+    the first expression that matches wins. Results are text with variables in it, which may be the
+    groups that the expression named.
+    """
+
+    variable: str
+    source: str
+    rows: tuple[tuple[str, str], ...]
+    default: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request as nginx sees it: raw path with query, header names in lower case."""
+
+    method: str
+    uri: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+
+    def variables(self) -> dict[str, str]:
+        """nginx's own variables that the maps look at."""
+        path, _, query = self.uri.partition("?")
+        return {
+            "$request_method": self.method,
+            "$request_uri": self.uri,
+            "$uri": decoded(path),
+            "$remote_addr": self.address,
+            "$http_authorization": self.headers.get("authorization", ""),
+            **{f"$arg_{name}": _argument(query, name) for name in ARGUMENTS},
+        }
+
+
+ARGUMENTS = ("since", "access_token", "user_id")
+
+
+def _argument(query: str, name: str) -> str:
+    """The raw value of a query's first parameter of a name, as nginx's $arg_NAME has it."""
+    for part in query.split("&"):
+        found, equals, value = part.partition("=")
+        if equals and found.lower() == name:
+            return value
+    return ""
+
+
+def decoded(path: str) -> str:
+    """A path as nginx's $uri has it with merge_slashes off: decoded, `.` and `..` taken out.
+
+    ngx_http_parse_complex_uri in src/http/ngx_http_parse.c.
+    """
+    text = unquote_to_bytes(path).decode("latin-1")
+    kept: list[str] = []
+    segments = text.split("/")[1:]
+    for index, segment in enumerate(segments):
+        last = index == len(segments) - 1
+        if segment == "..":
+            if kept:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+            continue
+        if last:
+            kept.append("")
+    return "/" + "/".join(kept)
+
+
+def maps(choices: Sequence[Choice], pins: Sequence[Pin]) -> tuple[Map, ...]:
+    """Every map, each after those it looks at."""
+    return (
+        # The path as the client sent it, which is what Synapse matches its servlets against.
+        Map(
+            variable="$ganglion_path",
+            source="$request_uri",
+            rows=(("~^(?P<raw_path>[^?]*)", "$raw_path"),),
+            default="",
+        ),
+        Map(
+            variable="$ganglion_method",
+            source="$request_method",
+            rows=(("HEAD", "GET"),),
+            default="$request_method",
+        ),
+        # The table of routes.
+        Map(
+            variable="$ganglion_matched",
+            source="$ganglion_method $ganglion_path",
+            rows=tuple(
+                (f"~{choice.route.pattern}", choice.route.name)
+                for choice in choices
+                if choice.route.name != MAIN
+            ),
+            default=MAIN,
+        ),
+        # A /sync without `since` is the first of a device; /events has none at any time.
+        Map(
+            variable="$ganglion_rule",
+            source="$ganglion_matched $ganglion_path?$arg_since",
+            rows=((r"~^sync [^?]*/sync\?$", "initial_sync"),),
+            default="$ganglion_matched",
+        ),
+        *_keys(),
+        Map(
+            variable="$ganglion_key",
+            source="$ganglion_rule",
+            rows=tuple(
+                (choice.route.name, KEY_VARIABLES[choice.route.key])
+                for choice in choices
+                if choice.route.key is not Key.NONE
+            ),
+            default="",
+        ),
+        Map(
+            variable="$ganglion_pool",
+            source="$ganglion_rule",
+            rows=tuple(
+                (choice.route.name, choice.pool.upstream)
+                for choice in choices
+                if choice.pool.name != MAIN
+            ),
+            default=MAIN,
+        ),
+        Map(
+            variable="$ganglion_fallback",
+            source="$ganglion_rule",
+            rows=tuple(
+                (choice.route.name, choice.fallback.upstream)
+                for choice in choices
+                if choice.fallback is not None
+            ),
+            default="",
+        ),
+        Map(
+            variable="$ganglion_target",
+            source="$ganglion_pool $ganglion_key",
+            rows=tuple(_pinned(choices, pins)),
+            default="$ganglion_pool",
+        ),
+    )
+
+
+def _keys() -> tuple[Map, ...]:
+    """The user, the room and the origin of a request."""
+    return (
+        # In a token of Synapse's own the localpart stands between syt_ and the next underscore.
+        Map(
+            variable="$ganglion_query_user",
+            source="$arg_access_token",
+            rows=(
+                ("~^syt_(?P<query_localpart>[^_]+)_", "$query_localpart"),
+                ("~^(?P<query_token>.+)$", "$query_token"),
+            ),
+            default="$remote_addr",
+        ),
+        Map(
+            variable="$ganglion_token_user",
+            source="$http_authorization",
+            rows=(
+                ("~*^Bearer +syt_(?P<localpart>[^_]+)_", "$localpart"),
+                ("~*^Bearer +(?P<token>[^ ]+)", "$token"),
+            ),
+            default="$ganglion_query_user",
+        ),
+        # An application service says for which of its users it speaks.
+        Map(
+            variable="$ganglion_user",
+            source="$arg_user_id",
+            rows=(("~^(?:@|%40)(?P<service_localpart>[^:%]+)", "$service_localpart"),),
+            default="$ganglion_token_user",
+        ),
+        # Out of the decoded path, so that every spelling of an ID is one key. An ID of a room of
+        # version 12 has no colon; whatever is in it, it ends at the slash.
+        Map(
+            variable="$ganglion_room",
+            source="$uri",
+            rows=(
+                (
+                    f"{CLIENT_ROOM}(?P<client_room>[^/]+)",
+                    "$client_room",
+                ),
+                (
+                    "~^/_matrix/federation/(?:unstable/)?[^/]+/[^/]+/(?P<federation_room>[^/]+)",
+                    "$federation_room",
+                ),
+            ),
+            default="$uri",
+        ),
+        Map(
+            variable="$ganglion_origin",
+            source="$http_authorization",
+            rows=(('~*^X-Matrix(?:.*?,| ) *origin *= *"?(?P<origin>[^", ]+)', "$origin"),),
+            default="$remote_addr",
+        ),
+    )
+
+
+def _pinned(choices: Sequence[Choice], pins: Sequence[Pin]) -> Iterator[tuple[str, str]]:
+    for pin in pins:
+        pools = {
+            choice.pool.upstream
+            for choice in choices
+            if choice.route.key is pin.key and pin.worker in {m.name for m in choice.pool.members}
+        }
+        for upstream in sorted(pools):
+            for value in pin.values:
+                yield f"~^{re.escape(upstream)} {re.escape(value)}$", pin.upstream
+
+
+def evaluate(tables: Sequence[Map], request: Request) -> dict[str, str]:
+    """The value of every variable for a request, as nginx has it."""
+    values = request.variables()
+    for table in tables:
+        result, groups = _result(table, _filled(table.source, values))
+        values[table.variable] = _filled(result, values | groups)
+    return values
+
+
+def match(method: str, uri: str, choices: Sequence[Choice]) -> Choice:
+    """The row of the table for a request without headers."""
+    rule = evaluate(maps(choices, ()), Request(method=method, uri=uri))["$ganglion_rule"]
+    return next(choice for choice in choices if choice.route.name == rule)
+
+
+def _result(table: Map, source: str) -> tuple[str, dict[str, str]]:
+    """The result that a map has for a source, with the groups that may be in it."""
+    words = {first: result for first, result in table.rows if not first.startswith("~")}
+    if source.lower() in words or source in words:
+        return words.get(source) or words[source.lower()], {}
+    for first, result in table.rows:
+        found = first.startswith("~") and _compiled(first).search(source)
+        if found:
+            return result, {f"${name}": text or "" for name, text in found.groupdict().items()}
+    return table.default, {}
+
+
+def _compiled(expression: str) -> re.Pattern[str]:
+    if expression.startswith("~*"):
+        return re.compile(expression[2:], re.IGNORECASE)
+    return re.compile(expression[1:])
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    return VARIABLE.sub(lambda found: values[found[0]], text)

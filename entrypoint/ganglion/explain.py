@@ -1,0 +1,110 @@
+"""Where one request goes, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ganglion.edge import Request, evaluate, maps
+from ganglion.hashing import pick
+from ganglion.operator_routes import OperatorRoutes
+from ganglion.routes import Choice, Key, Pool, table
+from ganglion.topology import Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What nginx does with a request. `worker` is None where it takes the pool's in turn."""
+
+    method: str
+    path: str
+    rule: str
+    pattern: str
+    why: str
+    pool: str
+    workers: tuple[str, ...]
+    key: str
+    key_value: str | None
+    worker: str | None
+    fallback: str | None
+
+
+def explain(
+    method: str,
+    uri: str,
+    headers: Mapping[str, str],
+    address: str,
+    topology: Topology,
+    operator: OperatorRoutes,
+) -> Explanation:
+    """Work out what nginx does with a request, from the same tables."""
+    choices = table(topology, operator.routes)
+    request = Request(
+        method=method,
+        uri=uri,
+        headers={name.lower(): value for name, value in headers.items()},
+        address=address,
+    )
+    values = evaluate(maps(choices, operator.pins), request)
+    choice = next(item for item in choices if item.route.name == values["$ganglion_rule"])
+    return Explanation(
+        method=method,
+        path=uri.partition("?")[0],
+        rule=choice.route.name,
+        pattern=choice.route.pattern,
+        why=_why(choice, values, choices),
+        pool=choice.pool.name,
+        workers=tuple(member.name for member in choice.pool.members),
+        key=choice.route.key.value,
+        key_value=None if choice.route.key is Key.NONE else values["$ganglion_key"],
+        worker=_worker(choice.pool, values),
+        fallback=None if choice.fallback is None else choice.fallback.name,
+    )
+
+
+def _worker(pool: Pool, values: Mapping[str, str]) -> str | None:
+    target = values["$ganglion_target"]
+    if target.startswith("pin."):
+        return target.removeprefix("pin.")
+    if len(pool.members) == 1:
+        return pool.members[0].name
+    if pool.key is Key.NONE:
+        return None
+    servers = {str(member.http): member.name for member in pool.members}
+    return servers[pick(tuple(servers), values["$ganglion_key"])]
+
+
+def _why(choice: Choice, values: Mapping[str, str], choices: tuple[Choice, ...]) -> str:
+    """Why this row, and why this pool of it."""
+    parts = []
+    if values["$ganglion_matched"] != values["$ganglion_rule"]:
+        parts.append(f"row {values['$ganglion_matched']} matches, and there is no since parameter")
+    elif choice is choices[-1]:
+        parts.append("no row matches")
+    else:
+        place = choices.index(choice) + 1
+        parts.append(f"row {place} of {len(choices) - 1} is the first that matches")
+    roles = choice.route.roles
+    if choice.pool.name in roles:
+        skipped = roles[: roles.index(choice.pool.name)]
+        if skipped:
+            parts.append(f"no worker has the role {' or '.join(skipped)}")
+    elif roles:
+        parts.append(f"no worker has the role {' or '.join(roles)}, so main serves it")
+    if values["$ganglion_target"].startswith("pin."):
+        parts.append("it is pinned")
+    return "; ".join(parts)
+
+
+def as_text(explanation: Explanation) -> str:
+    """The explanation as a person reads it."""
+    keyed = explanation.key_value is not None
+    worker = explanation.worker or f"each of {', '.join(explanation.workers)} in turn"
+    lines = (
+        ("request", f"{explanation.method} {explanation.path}"),
+        ("rule", f"{explanation.rule}    {explanation.pattern}"),
+        ("why", explanation.why),
+        ("key", f"{explanation.key} = {explanation.key_value}" if keyed else "none"),
+        ("pool", f"{explanation.pool} ({', '.join(explanation.workers)})"),
+        ("worker", worker),
+        ("fallback", explanation.fallback or "none: nobody else can serve it"),
+    )
+    return "\n".join(f"{name:<9} {text}" for name, text in lines)
