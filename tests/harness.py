@@ -1,0 +1,428 @@
+"""A real server for a test: the program as its own process, with a made environment.
+
+    with Server(workers="small") as server:
+        server.start()
+        … server.base_url, server.log, server.ganglion("status", "--json") …
+
+Everything of a server is in one directory under /tmp: paths of unix sockets must be short, and
+the accounts that its processes run as must be able to enter, which pytest's tmp_path forbids.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import pwd
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar
+
+T = TypeVar("T")
+
+# The program that scripts/setup made findable for this Python: the checkout's, or its copy where
+# other accounts cannot read the checkout.
+GANGLION = (sys.executable, "-P", "-m", "ganglion")
+SHARED_SECRET = "only-for-tests"
+# In seconds. Starting is mostly waiting for a processor: `full` has 30 processes.
+START_WITHIN = 120.0
+STOP_WITHIN = 10.0
+
+# Tests do in a second what rate limits are there to forbid, and ask nobody outside.
+OPERATOR_FILE = """\
+trusted_key_servers: []
+suppress_key_server_warning: true
+rc_message: {per_second: 10000, burst_count: 10000}
+rc_registration: {per_second: 10000, burst_count: 10000}
+rc_login:
+  address: {per_second: 10000, burst_count: 10000}
+  account: {per_second: 10000, burst_count: 10000}
+  failed_attempts: {per_second: 10000, burst_count: 10000}
+rc_joins:
+  local: {per_second: 10000, burst_count: 10000}
+  remote: {per_second: 10000, burst_count: 10000}
+rc_joins_per_room: {per_second: 10000, burst_count: 10000}
+rc_invites:
+  per_room: {per_second: 10000, burst_count: 10000}
+  per_user: {per_second: 10000, burst_count: 10000}
+  per_issuer: {per_second: 10000, burst_count: 10000}
+rc_room_creation: {per_second: 10000, burst_count: 10000}
+rc_presence: {per_user: {per_second: 10000, burst_count: 10000}}
+rc_media_create: {per_second: 10000, burst_count: 10000}
+rc_user_directory: {per_second: 10000, burst_count: 10000}
+rc_profile: {per_second: 10000, burst_count: 10000}
+"""
+
+# The last part of a line of Synapse's request log:
+# https://element-hq.github.io/synapse/latest/usage/administration/request_log.html
+ACCESS = re.compile(
+    r"^(?P<process>[\w+-]+) \| .*?(?P<ip>\S+) - (?P<site>\S+) - \{(?P<user>[^}]*)\}"
+    r" Processed request: .* (?P<status>\d{3})(?P<cut>!?)"
+    r' "(?P<method>[A-Z]+) (?P<uri>\S+) HTTP/[\d.]+" "'
+)
+
+
+# Enough to see the traceback that matters.
+LINES_SHOWN = 40
+DULL = re.compile(
+    "background_updates|_expire_old_entries|rotate_notifs|replication_notifier|checkpoint"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request that a process says it answered. `uri` has the query string."""
+
+    process: str
+    ip: str
+    user: str
+    status: int
+    method: str
+    uri: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.uri} ({self.status}, by {self.process})"
+
+
+class Log:
+    """What a server has written so far. A mark is a number of bytes into it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def mark(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def text(self, since: int = 0) -> str:
+        if not self.path.exists():
+            return ""
+        with self.path.open("rb") as file:
+            file.seek(since)
+            return file.read().decode(errors="replace")
+
+    def tail(self) -> str:
+        """What to show when a test fails: who started and ended, then the last lines of all."""
+        lines = [line for line in self.text().splitlines() if not DULL.search(line)]
+        course = [
+            line for line in lines if line.startswith(("ganglion |", "supervisor |", "nginx |"))
+        ]
+        return "\n".join([*course[-LINES_SHOWN:], "…", *lines[-LINES_SHOWN:]])
+
+    def requests(self, since: int = 0) -> list[Request]:
+        found = (ACCESS.match(line) for line in self.text(since).splitlines())
+        return [
+            Request(
+                process=line["process"],
+                ip=line["ip"],
+                user=line["user"],
+                status=int(line["status"]),
+                method=line["method"],
+                uri=line["uri"],
+            )
+            for line in found
+            if line
+        ]
+
+    def wait_for(self, pattern: str, since: int = 0, within: float = 20.0) -> re.Match[str]:
+        """Wait, in seconds, until some line matches."""
+        return wait_until(
+            f"line like {pattern}",
+            lambda: re.search(pattern, self.text(since), re.MULTILINE),
+            within,
+        )
+
+
+class Server:
+    """One server over one data directory, which may be started and stopped several times."""
+
+    # Their logs are shown when a test fails: tests/live/conftest.py.
+    alive: ClassVar[list["Server"]] = []
+
+    def __init__(
+        self,
+        workers: str | None,
+        environment: Mapping[str, str] | None = None,
+        operator_file: str = "",
+    ) -> None:
+        """`operator_file` is YAML that comes on top of what lifts the rate limits."""
+        if os.geteuid() == 0:
+            require_account("synapse")
+        self.root = Path(tempfile.mkdtemp(prefix="ganglion-", dir="/tmp"))
+        self.root.chmod(0o755)
+        self.data = self.root / "data"
+        self.run = self.root / "run"
+        self.log = Log(self.root / "log")
+        self.http_port = free_port()
+        self.federation_port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "GANGLION_DATA": str(self.data),
+            "GANGLION_RUN": str(self.run),
+            "HTTP_PORT": str(self.http_port),
+            "FEDERATION_PORT": str(self.federation_port),
+            "BIND_ADDRESS": "127.0.0.1",
+            "GANGLION_ADMIN_NETWORKS": "127.0.0.1/32",
+            "SYNAPSE_ENABLE_REGISTRATION": "yes",
+            "SYNAPSE_REGISTRATION_SHARED_SECRET": SHARED_SECRET,
+            **(environment or {}),
+        }
+        if workers is not None:
+            self.environment["WORKERS"] = workers
+        operator_files = self.data / "homeserver.d"
+        operator_files.mkdir(parents=True)
+        (operator_files / "00-tests.yaml").write_text(OPERATOR_FILE)
+        if operator_file:
+            (operator_files / "50-test.yaml").write_text(operator_file)
+        Server.alive.append(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it. Where the test did well, it must stop as it should."""
+        if error is not None:
+            error.add_note(f"log of {self.root}:\n{self.log.tail()}")
+        try:
+            if self.running and error is None:
+                self.stop()
+        finally:
+            self.kill()
+            Server.alive.remove(self)
+            shutil.rmtree(self.root)
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def tls_url(self) -> str:
+        return f"https://127.0.0.1:{self.federation_port}"
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self, *, within: float = START_WITHIN) -> float:
+        """Start it and wait until it is ready; how many seconds that took."""
+        began = time.monotonic()
+        self.launch()
+        self.wait_ready(within)
+        return time.monotonic() - began
+
+    def launch(self) -> None:
+        """Start it, and do not wait."""
+        assert not self.running, "it runs already"
+        with self.log.path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*GANGLION, "run"],
+                env=self.environment,
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_ready(self, within: float = START_WITHIN) -> None:
+        """Wait, in seconds, until `ganglion ready` says that every process answers."""
+        deadline = time.monotonic() + within
+        # A Python process for every look would take a processor away from what is starting.
+        wait_until("answer through nginx", self._answers, within)
+        while (answer := self.ganglion("ready")).returncode != 0:
+            self._still_starting()
+            assert time.monotonic() < deadline, f"not ready: {answer.stdout}{answer.stderr}"
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        self._still_starting()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.get("/health").status == 200
+        return False
+
+    def _still_starting(self) -> None:
+        assert self.process is not None
+        status = self.process.poll()
+        assert status is None, f"it ended with status {status} before it was ready"
+
+    def stop(self) -> float:
+        """Stop it with SIGTERM; how many seconds that took.
+
+        It must take no longer than a container is given, end with status 0, and leave no process.
+        """
+        assert self.process is not None
+        family = descendants(self.process.pid)
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=STOP_WITHIN)
+        took = time.monotonic() - began
+        assert status == 0, f"it ended with status {status}"
+        left = [name for pid, name in family.items() if identity(pid) == name]
+        assert not left, f"left behind: {left}"
+        return took
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        family = descendants(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        for pid, name in family.items():
+            if identity(pid) == name:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def ganglion(
+        self, *words: str, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb of the command line in this server's environment, and changes to it."""
+        return subprocess.run(
+            [*GANGLION, *words],
+            env={**self.environment, **environment},
+            cwd=self.root,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def status(self) -> list[dict[str, Any]]:
+        """What `ganglion status --json` prints."""
+        answer = self.ganglion("status", "--json")
+        assert answer.returncode == 0, answer.stderr
+        rows: list[dict[str, Any]] = json.loads(answer.stdout)
+        return rows
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> "Answer":
+        """GET a path, byte for byte as it is written, through nginx."""
+        return raw_request(self.http_port, "GET", path, headers)
+
+    def pid(self, process: str) -> int:
+        """The process ID of a process, by its own name."""
+        found = [row["pid"] for row in self.status() if row["name"] == process]
+        assert len(found) == 1, f"{process} runs {len(found)} times"
+        return int(found[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def raw_request(
+    port: int,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> Answer:
+    """One request on a connection of its own, whose path no library tidies up.
+
+    Raises OSError or HTTPException where there is no whole answer.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, dict(headers or {}))
+        response = connection.getresponse()
+        return Answer(
+            status=response.status, headers=dict(response.getheaders()), body=response.read()
+        )
+
+
+def wait_until(what: str, look: Callable[[], T | None], within: float) -> T:
+    """Look ten times a second, for `within` seconds, until something true is found."""
+    deadline = time.monotonic() + within
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"no {what} in {within} s"
+        time.sleep(0.1)
+    return found
+
+
+def require_account(name: str) -> None:
+    """Say what to do where an account that processes run as is missing."""
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        raise AssertionError(f"there is no account {name}: scripts/setup makes it") from None
+
+
+def free_port(span: int = 1) -> int:
+    """The first of `span` ports in a row on which nobody listens on 127.0.0.1.
+
+    From below 32768: the kernel itself gives out those above, to outgoing connections.
+    """
+    for _ in range(100):
+        base = random.randrange(20000, 32768 - span)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as taken:
+            for port in range(base, base + span):
+                taken.enter_context(listener(port))
+            return base
+    raise AssertionError(f"no {span} free ports in a row")
+
+
+@contextlib.contextmanager
+def listener(port: int) -> Iterator[socket.socket]:
+    """Listen on a port of 127.0.0.1. Raises OSError where somebody does."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+        yield sock
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Every process below `pid`, with the identity that tells it from a later one of its number."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := stat_fields(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            found[child] = identity(child)
+            waiting.append(child)
+    return found
+
+
+def identity(pid: int) -> str:
+    """A process's number, start time and command; empty if it is gone or only a zombie."""
+    fields = stat_fields(pid)
+    if not fields or fields[0] == "Z":
+        return ""
+    command = Path(f"/proc/{pid}/comm")
+    with contextlib.suppress(OSError):
+        return f"{pid} {command.read_text().strip()} {fields[19]}"
+    return ""
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on: state, parent, …; none if it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []

@@ -1,0 +1,106 @@
+"""The command line beside a running server, and the secrets that neither it nor the log shows."""
+
+import asyncio
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.harness import SHARED_SECRET, Server, descendants
+from tests.matrix import Clients, unused
+
+WORKERS = ("sync1", "client1", "federation1", "background1")
+
+
+def test_ready_says_so(small: Server) -> None:
+    answer = small.ganglion("ready")
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_status_names_every_process(small: Server) -> None:
+    processes = {row["name"]: row for row in small.status()}
+    assert set(processes) == {"postgres", "redis", "main", *WORKERS, "nginx"}
+    family = descendants(small.process.pid if small.process else 0)
+    assert all(row["pid"] in family for row in processes.values())
+    table = small.ganglion("status").stdout
+    assert all(name in table for name in processes)
+
+
+@pytest.mark.parametrize("flags", [(), ("--admin",)])
+def test_register_user(small: Server, flags: tuple[str, ...]) -> None:
+    name, password = unused("cli"), secrets.token_urlsafe()
+    answer = small.ganglion("register-user", name, *flags, stdin=f"{password}\n")
+    assert answer.returncode == 0, answer.stderr
+    assert password not in answer.stdout + answer.stderr
+    asyncio.run(use_account(small, f"@{name}:localhost", password, admin=bool(flags)))
+
+    again = small.ganglion("register-user", name, *flags, stdin=f"{password}\n")
+    assert again.returncode != 0
+    assert "Traceback" not in again.stderr
+    assert name in again.stderr
+
+
+async def use_account(server: Server, user_id: str, password: str, *, admin: bool) -> None:
+    async with Clients(server.base_url) as clients:
+        session = await clients.login(user_id, password)
+        path = f"/_synapse/admin/v2/users/{user_id}"
+        await session.call("GET", path, expect=200 if admin else 403)
+
+
+def test_secrets_are_readable_by_their_owner_alone(small: Server) -> None:
+    directory = small.data / "secrets"
+    assert directory.stat().st_mode & 0o777 == 0o700
+    kept = secret_files(small)
+    assert kept
+    for path in kept:
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_secrets_are_shown_nowhere(small: Server) -> None:
+    values = {SHARED_SECRET}
+    for path in secret_files(small):
+        # A signing key's file names algorithm and version, too, which are no secret.
+        values.update(word for word in path.read_text().split() if len(word) >= 12)
+    assert len(values) > 3
+    shown = {
+        "log": small.log.text(),
+        **{
+            " ".join(words): (answer := small.ganglion(*words)).stdout + answer.stderr
+            for words in (
+                ("check",),
+                ("check", "--json"),
+                ("status",),
+                ("status", "--json"),
+                ("ready",),
+                ("version",),
+            )
+        },
+        "command lines": command_lines(small),
+    }
+    for where, text in shown.items():
+        assert text.strip(), f"{where} is empty"
+        assert not [value for value in values if value in text], f"{where} shows a secret"
+
+
+def secret_files(server: Server) -> list[Path]:
+    """Every file that holds a secret, of those that persist and of those made at each start."""
+    return [
+        *(path for path in (server.data / "secrets").rglob("*") if path.is_file()),
+        *server.data.glob("*.signing.key"),
+        *(path for path in (server.run / "conf" / "secrets").rglob("*") if path.is_file()),
+    ]
+
+
+def command_lines(server: Server) -> str:
+    assert server.process is not None
+    pids = [server.process.pid, *descendants(server.process.pid)]
+    return "\n".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
+
+
+def test_check_tells_of_every_worker(small: Server) -> None:
+    answer = small.ganglion("check")
+    assert answer.returncode == 0, answer.stderr
+    assert all(name in answer.stdout for name in ("main", *WORKERS))
+    machine_readable = json.loads(small.ganglion("check", "--json").stdout)
+    assert {row["name"] for row in machine_readable["processes"]} == {"main", *WORKERS}

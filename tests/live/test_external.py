@@ -1,0 +1,205 @@
+"""PostgreSQL and Redis servers that somebody else runs."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from tests.flows import whole_flow
+from tests.harness import SHARED_SECRET, Server, free_port, wait_until
+
+# What quoting in a connection string, a password file or a query may get wrong.
+PASSWORD = "it's:a\\pass%word$x"
+REDIS_PASSWORD = "another#pass%word"
+STARTED_WITHIN = 20.0
+
+
+class Dependency:
+    """A server program in the foreground, run by its own account where we are root."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account if os.geteuid() == 0 else None
+        self.port = free_port()
+        self.directory = Path(tempfile.mkdtemp(prefix="ganglion-", dir="/tmp"))
+        if self.account:
+            shutil.chown(self.directory, self.account, self.account)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def launch(self, *command: str) -> None:
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, user=self.account, cwd=self.directory, stdout=log, stderr=log
+            )
+
+    def stop(self) -> None:
+        if self.process is not None:
+            # A fast shutdown for PostgreSQL, the ordinary one for Redis.
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(timeout=20)
+            self.process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.directory)
+
+
+class Redis(Dependency):
+    """A Redis server that asks for a password."""
+
+    def __init__(self) -> None:
+        super().__init__("redis")
+
+    def start(self) -> None:
+        port, directory = str(self.port), str(self.directory)
+        self.launch(
+            *("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", directory),
+            *("--requirepass", REDIS_PASSWORD, "--save", ""),
+        )
+
+
+class Postgres(Dependency):
+    """A PostgreSQL server with the role `synapse`, and databases right and wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("postgres")
+        self.programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
+        password_file = self.directory / "password"
+        password_file.write_text(PASSWORD)
+        password_file.chmod(0o644)
+        subprocess.run(
+            [
+                *(f"{self.programs}/initdb", "-D", "cluster", "--no-sync", "--locale=C.UTF-8"),
+                *("-U", "postgres", "-A", "scram-sha-256", "--pwfile", "password"),
+            ],
+            user=self.account,
+            cwd=self.directory,
+            check=True,
+            capture_output=True,
+        )
+
+    def start(self) -> None:
+        self.launch(
+            *(f"{self.programs}/postgres", "-D", "cluster", "-p", str(self.port)),
+            *(
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-c",
+                f"unix_socket_directories={self.directory}",
+            ),
+            *("-c", "fsync=off"),
+        )
+
+    def execute(self, *statements: str) -> None:
+        """Run SQL as the administrator, once the server answers."""
+
+        def connect() -> Any:
+            with contextlib.suppress(psycopg2.OperationalError):
+                return psycopg2.connect(
+                    host="127.0.0.1",
+                    port=self.port,
+                    user="postgres",
+                    dbname="postgres",
+                    password=PASSWORD,
+                )
+            return None
+
+        connection = wait_until("answer of PostgreSQL", connect, STARTED_WITHIN)
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            connection.autocommit = True
+            for statement in statements:
+                cursor.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[Redis]:
+    server = Redis()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A server that runs, with the database `wrong`, which cannot be used."""
+    server = Postgres()
+    quoted = PASSWORD.replace("'", "''")
+    server.start()
+    server.execute(
+        f"CREATE ROLE synapse LOGIN PASSWORD '{quoted}'",
+        "CREATE DATABASE wrong OWNER synapse TEMPLATE template0 LC_COLLATE 'C.UTF-8' LC_CTYPE 'C'",
+    )
+    yield server
+    server.remove()
+
+
+def environment(postgres: Postgres, redis: Redis) -> dict[str, str]:
+    return {
+        "POSTGRES_HOST": "127.0.0.1",
+        "POSTGRES_PORT": str(postgres.port),
+        "POSTGRES_PASSWORD": PASSWORD,
+        "REDIS_HOST": "127.0.0.1",
+        "REDIS_PORT": str(redis.port),
+        "REDIS_PASSWORD": REDIS_PASSWORD,
+    }
+
+
+def test_wrong_locale_is_refused_with_what_to_type(postgres: Postgres, redis: Redis) -> None:
+    with Server("none", environment(postgres, redis)) as server:
+        answer = server.ganglion("run", POSTGRES_DB="wrong")
+        assert answer.returncode == 2
+        assert "LC_COLLATE C.UTF-8" in answer.stderr
+        # The statement is right if it works.
+        found = re.search(r'CREATE DATABASE "wrong" .*?;', answer.stderr)
+        assert found
+        statement = found[0].replace('"wrong"', '"right"')
+        postgres.execute(statement)
+        postgres.execute('DROP DATABASE "right"')
+
+
+def test_wrong_password_is_refused_at_once(postgres: Postgres, redis: Redis) -> None:
+    with Server("none", environment(postgres, redis)) as server:
+        answer = server.ganglion("run", POSTGRES_DB="wrong", POSTGRES_PASSWORD="guess")
+        assert answer.returncode == 2
+        assert "authentication failed" in answer.stderr
+        assert "POSTGRES_PASSWORD" in answer.stderr
+        assert "guess" not in answer.stderr
+
+
+def test_servers_that_come_late_are_waited_for_and_used(postgres: Postgres, redis: Redis) -> None:
+    right = (
+        "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 ENCODING 'UTF8'"
+        " LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    postgres.execute(right)
+    postgres.stop()
+    with Server("event_persister, client_reader", environment(postgres, redis)) as server:
+        server.launch()
+        server.log.wait_for(rf"waiting for PostgreSQL at 127\.0\.0\.1:{postgres.port}")
+        postgres.start()
+        server.log.wait_for(rf"waiting for Redis at 127\.0\.0\.1:{redis.port}")
+        redis.start()
+        server.wait_ready()
+        names = {row["name"] for row in server.status()}
+        assert names == {"main", "event_persister1", "client_reader1", "nginx"}
+        asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+        assert not (server.data / "postgres").exists()
+        log = server.log.text()
+        assert PASSWORD not in log
+        assert REDIS_PASSWORD not in log
+
+
+def test_stop_while_waiting(postgres: Postgres, redis: Redis) -> None:
+    nowhere = {"POSTGRES_PORT": str(free_port())}
+    with Server("none", environment(postgres, redis) | nowhere) as server:
+        server.launch()
+        server.log.wait_for("waiting for PostgreSQL")
+        server.stop()

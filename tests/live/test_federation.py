@@ -1,0 +1,109 @@
+"""Two servers of several workers talk to each other over TLS."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import pytest
+from nio import JoinResponse, MemoryDownloadResponse, RoomCreateResponse, RoomInviteResponse
+
+from tests.account_flows import upload
+from tests.certificates import Authority
+from tests.harness import Server, wait_until
+from tests.matrix import Clients, Session, ok
+from tests.room_flows import ROOM_VERSION, hear, say
+
+WORKERS = "federation_reader, federation_inbound:2, federation_sender, event_persister"
+# The first contact of two homeservers fetches keys and profiles both ways.
+WITHIN = 30.0
+OPERATOR_FILE = """\
+federation_custom_ca_list: [{authority}]
+ip_range_blacklist: []
+federation_ip_range_blacklist: []
+"""
+
+
+def homeserver(host: str, authority: Authority) -> Server:
+    """A server that others find at its name, which has a port: no delegation is needed."""
+    server = Server(WORKERS)
+    certificate, key = authority.issue(server.root)
+    trusted = server.root / "authority.pem"
+    trusted.write_bytes(authority.path.read_bytes())
+    operator_file = server.data / "homeserver.d" / "50-federation.yaml"
+    operator_file.write_text(OPERATOR_FILE.format(authority=trusted))
+    server.environment |= {
+        "SYNAPSE_SERVER_NAME": f"{host}:{server.federation_port}",
+        "SYNAPSE_TLS_CERT": str(certificate),
+        "SYNAPSE_TLS_KEY": str(key),
+    }
+    return server
+
+
+@pytest.fixture(scope="module")
+def pair(authority: Authority) -> Iterator[tuple[Server, Server]]:
+    with (
+        homeserver("localhost", authority) as alpha,
+        homeserver("127.0.0.1", authority) as beta,
+    ):
+        # Both at once: most of a start is waiting.
+        alpha.launch()
+        beta.launch()
+        alpha.wait_ready()
+        beta.wait_ready()
+        yield alpha, beta
+
+
+def test_invite_join_and_messages_both_ways(pair: tuple[Server, Server]) -> None:
+    alpha, beta = pair
+    asyncio.run(converse(alpha, beta))
+
+    answered_by(beta, r"PUT /_matrix/federation/v2/invite/", "federation_reader1")
+    answered_by(alpha, r"GET /_matrix/federation/v1/make_join/", "federation_reader1")
+    answered_by(alpha, r"PUT /_matrix/federation/v2/send_join/", "federation_reader1")
+    for server in pair:
+        # All of one homeserver's transactions are for one and the same worker.
+        inbound = answered_by(server, r"PUT /_matrix/federation/v1/send/", r"federation_inbound\d")
+        assert len(inbound) == 1
+        # Events of other homeservers are written where all events are.
+        answered_by(server, r"POST /_synapse/replication/fed_send_events/", "event_persister1")
+        sender = r"^federation_sender1 \| .*synapse\.http\.matrixfederationclient.*/v1/send/"
+        server.log.wait_for(sender, within=5)
+
+
+def answered_by(server: Server, asks: str, worker: str) -> set[str]:
+    """The processes that answered such requests, which only workers of that name may be."""
+    pattern = re.compile(asks)
+
+    def processes() -> set[str]:
+        return {r.process for r in server.log.requests() if pattern.match(f"{r.method} {r.uri}")}
+
+    found = wait_until(f"{asks} in the log", processes, within=5)
+    wrong = {name for name in found if not re.fullmatch(worker, name)}
+    assert not wrong, f"{asks} was answered by {wrong}"
+    return found
+
+
+async def converse(alpha: Server, beta: Server) -> None:
+    async with Clients(alpha.base_url) as ours, Clients(beta.base_url) as theirs:
+        alice, bob = await ours.register("alice"), await theirs.register("bob")
+        created = await alice.nio.room_create(room_version=ROOM_VERSION)
+        room_id = str(ok(created, RoomCreateResponse).room_id)
+        await bob.sync()
+        ok(await alice.nio.room_invite(room_id, bob.user_id), RoomInviteResponse)
+        await bob.until(
+            "invite",
+            lambda answer: answer.get("rooms", {}).get("invite", {}).get(room_id),
+            WITHIN,
+        )
+        ok(await bob.nio.join(room_id), JoinResponse)
+        await tell(alice, bob, room_id)
+        await tell(bob, alice, room_id)
+        uri, content = await upload(alice)
+        download = ok(await bob.nio.download(uri), MemoryDownloadResponse)
+        assert download.body == content
+
+
+async def tell(one: Session, other: Session, room_id: str) -> None:
+    text = f"from {one.user_id}"
+    event_id = await say(one, room_id, text)
+    await hear(other, room_id, event_id, text, WITHIN)

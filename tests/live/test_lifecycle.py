@@ -1,0 +1,178 @@
+"""Starting, stopping, failing and coming back."""
+
+import asyncio
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+
+import pytest
+
+from tests.flows import still_there, whole_flow
+from tests.harness import SHARED_SECRET, STOP_WITHIN, Answer, Server, raw_request, wait_until
+from tests.matrix import CLIENT, Clients
+
+# How long clients go on asking after a worker was killed: longer than its restart.
+ASK_ON = 2.0
+
+
+def test_data_outlive_every_kind_of_stop_and_change_of_workers() -> None:
+    """One event persister becomes two becomes none; the second stop is a power cut."""
+    with Server("event_persister, client_reader, media_repository") as server:
+        server.start()
+        kept = asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+        mark = server.log.mark()
+        took = server.stop()
+        print(f"stopped after {took:.1f} s")
+        stops_in_order(server.log.text(mark), {"event_persister1", "client_reader1"})
+        identity = kept_files(server)
+
+        server.environment["WORKERS"] = "event_persister:2, synchrotron:2, stream_writers"
+        server.start()
+        asyncio.run(still_there(server.base_url, kept))
+        asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+        server.kill()
+
+        server.environment["WORKERS"] = "none"
+        server.start()
+        asyncio.run(still_there(server.base_url, kept))
+        assert kept_files(server) == identity
+
+
+def kept_files(server: Server) -> dict[str, str]:
+    """The secrets and the signing key."""
+    files = [*(server.data / "secrets").iterdir(), *server.data.glob("*.signing.key")]
+    assert len(files) > 3
+    return {path.name: path.read_text() for path in files}
+
+
+def stops_in_order(log: str, workers: set[str]) -> None:
+    """See that processes ended as they must: nobody is asked for what has gone already."""
+    ended = re.findall(r"stopped: ([\w+-]+) \(", log)
+    assert workers < set(ended)
+    expected = ["nginx", "worker", "main", "redis", "postgres"]
+    kinds = [name if name in expected else "worker" for name in ended]
+    assert [kind for i, kind in enumerate(kinds) if kinds[:i][-1:] != [kind]] == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        pytest.param(
+            {"WORKERS": "synchrotrn, event_creator:-1"}, ("synchrotron", "-1"), id="WORKERS"
+        ),
+        pytest.param(
+            {"HTTP_PORT": "eighty", "SYNAPSE_REPORT_STATS": "perhaps"},
+            ("HTTP_PORT", "eighty", "SYNAPSE_REPORT_STATS", "perhaps"),
+            id="two at once",
+        ),
+        pytest.param(
+            {"SYNAPSE_SERVERNAME": "example.org"},
+            ("SYNAPSE_SERVERNAME", "SYNAPSE_SERVER_NAME"),
+            id="misspelt",
+        ),
+    ],
+)
+def test_wrong_variable_ends_with_2_and_writes_nothing(
+    environment: dict[str, str], says: tuple[str, ...]
+) -> None:
+    with Server("small") as server:
+        before = sorted(server.root.rglob("*"))
+        answer = server.ganglion("run", **environment)
+        assert answer.returncode == 2
+        for word in says:
+            assert word in answer.stderr
+        assert "Traceback" not in answer.stderr
+        assert sorted(server.root.rglob("*")) == before
+
+
+def test_second_server_over_the_same_data_is_refused(small: Server) -> None:
+    answer = small.ganglion("run", GANGLION_RUN=f"{small.root}/other")
+    assert answer.returncode == 2
+    assert str(small.data) in answer.stderr
+    assert small.ganglion("ready").returncode == 0
+
+
+def test_killed_worker_comes_back_and_no_client_notices(small: Server) -> None:
+    """Main answers meanwhile: reads, and sends too, for a PUT may be repeated."""
+    token, room = asyncio.run(a_room(small))
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    numbers = iter(range(10**6))
+
+    def read() -> Answer:
+        return raw_request(small.http_port, "GET", f"{CLIENT}/account/whoami", headers)
+
+    def send() -> Answer:
+        path = f"{CLIENT}/rooms/{room}/send/m.room.message/{next(numbers)}"
+        body = b'{"msgtype": "m.text", "body": "still there?"}'
+        return raw_request(small.http_port, "PUT", path, headers, body)
+
+    before = small.pid("client1")
+    with asking(read) as reads, asking(send) as sends:
+        wait_until("first answers", lambda: len(reads) > 10 and len(sends) > 10, within=10)
+        mark = small.log.mark()
+        os.kill(before, signal.SIGKILL)
+        small.log.wait_for(r"client1.*is ready", mark, within=30)
+        time.sleep(ASK_ON)
+    after = small.pid("client1")
+    assert after != before
+    for answers in (reads, sends):
+        assert not [answer for answer in answers if answer.status != 200]
+    assert any(r.process == "main" and "/whoami" in r.uri for r in small.log.requests(mark))
+    # nginx gives the worker its work back, at once.
+    mark = small.log.mark()
+    assert read().status == 200
+    small.log.wait_for(r"^client1 \| .*/whoami", mark, within=5)
+
+
+async def a_room(server: Server) -> tuple[str, str]:
+    """The token of a new user, and a room to send to."""
+    async with Clients(server.base_url) as clients:
+        session = await clients.register("steady")
+        made = await session.call("POST", f"{CLIENT}/createRoom", {})
+        return str(session.nio.access_token), str(made["room_id"])
+
+
+@contextmanager
+def asking(ask: Callable[[], Answer]) -> Iterator[list[Answer]]:
+    """Ask again and again, in a thread; the list of what was answered grows meanwhile."""
+    answers: list[Answer] = []
+    enough = threading.Event()
+
+    def ask_on() -> None:
+        while not enough.is_set():
+            try:
+                answers.append(ask())
+            except (OSError, HTTPException) as error:
+                answers.append(Answer(status=0, headers={}, body=repr(error).encode()))
+
+    thread = threading.Thread(target=ask_on)
+    thread.start()
+    try:
+        yield answers
+    finally:
+        enough.set()
+        thread.join()
+
+
+def test_process_that_cannot_be_kept_up_ends_the_server() -> None:
+    with Server("client_reader", operator_file="modules: [{module: nowhere.Nothing}]\n") as server:
+        server.launch()
+        assert server.process is not None
+        assert server.process.wait(timeout=90) not in (0, 2)
+        log = server.log.text()
+        assert re.search(r"^main \| .*nowhere", log, re.MULTILINE)
+        assert "main cannot be kept up" in log
+
+
+def test_stop_while_starting() -> None:
+    with Server("small") as server:
+        server.launch()
+        # The cluster is made, PostgreSQL starts, Synapse has yet to come.
+        server.log.wait_for("postgres", within=30)
+        took = server.stop()
+        assert took < STOP_WITHIN

@@ -1,0 +1,179 @@
+"""What stands between clients and Synapse lets through what it should, as it should."""
+
+import asyncio
+import contextlib
+import http.client
+import secrets
+import socket
+import ssl
+import time
+from typing import Any
+
+import pytest
+
+from tests.certificates import Authority
+from tests.harness import Answer, Server, raw_request, wait_until
+from tests.live.conftest import UPLOAD_LIMIT
+from tests.matrix import CLIENT, Clients
+
+# An address for documentation: nobody has it.
+SPOOFED = "203.0.113.7"
+# What nginx itself takes where uploads are smaller than Synapse's largest request: 200 PDUs.
+LARGEST_REQUEST = 200 * 65536
+# Longer than the time limits that proxies have for a first byte, or idle connections, by mistake.
+LONG_POLL = 12.0
+
+REPLICATION = "/_synapse/replication/send_events/1"
+REPLICATION_SPELLINGS = (
+    REPLICATION,
+    "/_synapse/replication",
+    "/_synapse/replication/",
+    "/_synapse//replication/send_events/1",
+    "//_synapse/replication/send_events/1",
+    "/_synapse/./replication/send_events/1",
+    "/_synapse/client/../replication/send_events/1",
+    "/_matrix/client/../../_synapse/replication/send_events/1",
+    "/_synapse/%72eplication/send_events/1",
+    "/%5fsynapse/replication/send_events/1",
+    "/%5F%73%79napse/%72%65plication/send_events/1",
+    "/_synapse%2freplication/send_events/1",
+    "/_synapse/client/%2e%2e/replication/send_events/1",
+    "/_synapse/%252e/replication/send_events/1",
+    "/_SYNAPSE/Replication/send_events/1",
+    "/_synapse/replication;x=1/send_events/1",
+    "/_matrix/client/v3/sync/../../../../_synapse/replication/send_events/1",
+    "/_matrix/client/v3/rooms/%2e%2e/%2e%2e/_synapse/replication/send_events/1",
+)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+def test_replication_is_there_between_processes(small: Server) -> None:
+    # Without this the refusals below would prove nothing but a misspelt path.
+    mark = small.log.mark()
+    connection = UnixConnection(f"{small.run}/sockets/main.replication.sock")
+    with contextlib.closing(connection):
+        connection.request("POST", REPLICATION, b"{}")
+        assert connection.getresponse().status == 500
+    # It is for those alone who have the secret.
+    small.log.wait_for("Missing Authorization header", mark, within=5)
+
+
+@pytest.mark.parametrize("path", REPLICATION_SPELLINGS)
+def test_replication_is_closed_to_clients(small: Server, path: str) -> None:
+    mark = small.log.mark()
+    for method in ("GET", "POST"):
+        answer = raw_request(small.http_port, method, path)
+        assert answer.status in (400, 404), answer.body
+    # The log is complete up to a request that is made now.
+    token = secrets.token_hex(8)
+    assert small.get(f"/_matrix/key/v2/server/{token}").status == 200
+    small.log.wait_for(token, mark, within=5)
+    reached = [r for r in small.log.requests(mark) if token not in r.uri]
+    assert all(r.status in (400, 404) for r in reached), reached
+
+
+def test_client_cannot_choose_its_address(small: Server) -> None:
+    spoof = {"X-Forwarded-For": SPOOFED, "X-Real-IP": SPOOFED, "Forwarded": f"for={SPOOFED}"}
+    assert address_seen(small, spoof) == "127.0.0.1"
+
+
+def address_seen(server: Server, headers: dict[str, str]) -> str:
+    """The client's address that Synapse's log has for a request with these headers."""
+    token = secrets.token_hex(8)
+    mark = server.log.mark()
+    assert server.get(f"/_matrix/client/versions?{token}", headers).status == 200
+
+    def seen() -> str:
+        return next((r.ip for r in server.log.requests(mark) if token in r.uri), "")
+
+    return wait_until("request in the log", seen, within=5)
+
+
+def test_synapse_knows_https_from_http(small: Server, authority: Authority) -> None:
+    """Synapse sends whoever starts single sign-on at another URL than its public one there.
+
+    So a client that came by https and is taken for one of http would be sent in a circle.
+    """
+    path = f"{CLIENT}/login/sso/redirect?redirectUrl=https://app.invalid/"
+    secure = tls_request(small, authority, path)
+    assert secure.status == 302
+    assert secure.headers["Location"].startswith("https://cas.invalid/")
+
+    host = {"Host": f"127.0.0.1:{small.federation_port}"}
+    plain = small.get(path, host)
+    assert plain.status == 302
+    assert plain.headers["Location"].startswith(f"{small.tls_url}/_matrix/")
+    # The scheme is nginx's to say, not the client's.
+    spoofed = small.get(path, {**host, "X-Forwarded-Proto": "https"})
+    assert spoofed.headers["Location"] == plain.headers["Location"]
+
+
+def tls_request(server: Server, authority: Authority, path: str) -> Answer:
+    context = ssl.create_default_context(cafile=str(authority.path))
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", server.federation_port, timeout=20, context=context
+    )
+    connection.request("GET", path)
+    response = connection.getresponse()
+    answer = Answer(
+        status=response.status, headers=dict(response.getheaders()), body=response.read()
+    )
+    connection.close()
+    return answer
+
+
+@pytest.fixture(scope="module")
+def token(small: Server) -> str:
+    async def fresh() -> str:
+        async with Clients(small.base_url) as clients:
+            return str((await clients.register("uploads")).nio.access_token)
+
+    return asyncio.run(fresh())
+
+
+@pytest.mark.parametrize(
+    ("size", "status"),
+    [
+        pytest.param(UPLOAD_LIMIT, 200, id="largest"),
+        pytest.param(UPLOAD_LIMIT + 1, 413, id="refused by Synapse"),
+        pytest.param(LARGEST_REQUEST + 1, 413, id="refused by nginx"),
+    ],
+)
+def test_uploads_up_to_the_limit(small: Server, token: str, size: int, status: int) -> None:
+    answer = upload(small, token, bytes(size))
+    assert answer.status == status, answer.body
+    body: dict[str, Any] = answer.json()
+    assert body.get("errcode") == (None if status == 200 else "M_TOO_LARGE")
+    # Browsers show an error to a web client only with this.
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def upload(server: Server, token: str, body: bytes) -> Answer:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
+    return raw_request(server.http_port, "POST", "/_matrix/media/v3/upload", headers, body)
+
+
+def test_long_poll_lasts_as_long_as_asked(small: Server) -> None:
+    asyncio.run(poll_in_vain(small))
+
+
+async def poll_in_vain(server: Server) -> None:
+    async with Clients(server.base_url) as clients:
+        session = await clients.register("patient")
+        # The first ones have things of a new account to tell, its push rules and presence.
+        for _ in range(3):
+            await session.sync(wait=0.5)
+        began = time.monotonic()
+        await session.sync(wait=LONG_POLL)
+        assert LONG_POLL - 1 < time.monotonic() - began < LONG_POLL + 5

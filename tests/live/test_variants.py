@@ -1,0 +1,76 @@
+"""What variables change: TCP between processes, metrics, log files, proxies in front."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.flows import whole_flow
+from tests.harness import SHARED_SECRET, Server, free_port, raw_request
+from tests.live.test_nginx import SPOOFED, address_seen
+
+# Each process has three ports.
+PROCESSES = 5
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    environment = {
+        "SYNAPSE_USE_UNIX_SOCKET": "no",
+        "INTERNAL_PORT_BASE": str(free_port(3 * PROCESSES)),
+        "SYNAPSE_ENABLE_METRICS": "yes",
+        "CONTROL_PORT": str(free_port()),
+        "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK": "yes",
+        "TRUSTED_PROXIES": "127.0.0.1/32",
+    }
+    workers = "client_reader:2, event_persister, stream_writers"
+    with Server(workers, environment) as server:
+        server.start()
+        yield server
+
+
+def test_clients_can_do_everything_over_tcp(server: Server) -> None:
+    sockets = {path.name for path in (server.run / "sockets").rglob("*.sock")}
+    assert "main.sock" not in sockets
+    mark = server.log.mark()
+    asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+    for worker in ("client_reader1", "client_reader2", "event_persister1", "stream_writers1"):
+        server.log.wait_for(rf"^{worker} \| .*Processed request", mark, within=5)
+
+
+def test_metrics_of_every_process_are_on_the_control_port(server: Server) -> None:
+    control = int(server.environment["CONTROL_PORT"])
+    for name in ("main", "client_reader1", "client_reader2", "event_persister1"):
+        answer = raw_request(control, "GET", f"/metrics/{name}")
+        assert answer.status == 200
+        assert b"synapse_build_info" in answer.body
+    for path in ("/metrics/nobody", "/_synapse/metrics", "/_matrix/client/versions"):
+        assert raw_request(control, "GET", path).status == 404
+    for path in ("/metrics/main", "/_synapse/metrics", "/_synapse/%6detrics"):
+        assert server.get(path).status == 404
+
+
+def test_each_process_logs_to_a_file_of_its_own(server: Server) -> None:
+    logs = {path.name: path.read_text() for path in (server.data / "logs").iterdir()}
+    for name in ("main", "client_reader1", "stream_writers1"):
+        assert "Processed request" in logs[f"{name}.log"]
+
+
+def test_trusted_proxy_names_the_client(server: Server) -> None:
+    assert address_seen(server, {"X-Forwarded-For": SPOOFED}) == SPOOFED
+    # What the client itself wrote stands before what the proxy saw.
+    assert address_seen(server, {"X-Forwarded-For": f"198.51.100.1, {SPOOFED}"}) == SPOOFED
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_synapse/admin/v1/register",
+        "/_synapse/%61dmin/v1/register",
+        "/_synapse/client/../admin/v1/register",
+        "/%5Fsynapse%2Fadmin/v1/register",
+    ],
+)
+def test_administration_is_closed_to_other_networks(server: Server, path: str) -> None:
+    assert server.get("/_synapse/admin/v1/register").status == 200
+    assert server.get(path, {"X-Forwarded-For": SPOOFED}).status == 403
