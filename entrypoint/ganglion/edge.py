@@ -17,8 +17,9 @@ KEY_VARIABLES = {
     Key.ROOM: "$ganglion_room",
     Key.ORIGIN: "$ganglion_origin",
 }
-# What stands before the room in a decoded path of the client API.
+# What stands before the room in a decoded path.
 CLIENT_ROOM = "~^/_matrix/client/.*?/(?:rooms|join|knock|room_summary|summary)/"
+FEDERATION_ROOM = r"~^/_matrix/federation/(?:unstable/[^/]*\.[^/]*|[^/]+)/[^/]+/"
 VARIABLE = re.compile(r"\$\w+")
 
 
@@ -207,7 +208,7 @@ def _keys() -> tuple[Map, ...]:
                     "$client_room",
                 ),
                 (
-                    "~^/_matrix/federation/(?:unstable/)?[^/]+/[^/]+/(?P<federation_room>[^/]+)",
+                    f"{FEDERATION_ROOM}(?P<federation_room>[^/]+)",
                     "$federation_room",
                 ),
             ),

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,13 +17,15 @@ SBIN = "/usr/sbin:/sbin"
 # The account that each program runs as, where we are root.
 ACCOUNTS = {"synapse": "synapse", "postgres": "postgres", "redis": "redis", "nginx": "www-data"}
 
+MOST_OPEN_FILES = 65536
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Facts about this machine, found out once at start.
 
     `accounts` maps each program to its account, and is empty where we are not root: then all
-    run as who we are.
+    run as who we are. `open_files` is how many nginx may have open.
     """
 
     python: str
@@ -32,6 +35,7 @@ class Machine:
     postgres_version: int
     jemalloc: str | None
     ipv6: bool
+    open_files: int
     accounts: tuple[tuple[str, str], ...]
 
     def account(self, program: str) -> str | None:
@@ -48,6 +52,7 @@ TYPICAL = Machine(
     postgres_version=17,
     jemalloc="/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
     ipv6=True,
+    open_files=MOST_OPEN_FILES,
     accounts=tuple(ACCOUNTS.items()),
 )
 
@@ -91,8 +96,15 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         postgres_version=version,
         jemalloc=next(map(str, sorted(LIBRARIES.glob("*/libjemalloc.so.2"))), None),
         ipv6=Path("/proc/net/if_inet6").exists(),
+        open_files=_open_files(),
         accounts=accounts,
     )
+
+
+def _open_files() -> int:
+    """How many files an nginx worker may open: what we may be given at the most, within reason."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
 
 
 def _postgres(cluster: Path) -> tuple[str | None, int]:

@@ -23,7 +23,9 @@ PRIVATE_NETWORKS = (
     "::1/128",
     "fc00::/7",
 )
-NETWORK_WORDS = {"private": PRIVATE_NETWORKS, "all": ("0.0.0.0/0", "::/0")}
+# In halves: nginx takes a network of everything for the default that it has already.
+ALL_NETWORKS = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")
+NETWORK_WORDS = {"private": PRIVATE_NETWORKS, "all": ALL_NETWORKS}
 
 
 class Invalid(ValueError):

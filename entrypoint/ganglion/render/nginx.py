@@ -33,6 +33,9 @@ def render(
             "nginx.conf.j2",
             run=settings.run,
             account=machine.account("nginx"),
+            open_files=machine.open_files,
+            # Each request that is passed on takes two: the client's and the worker's.
+            connections=machine.open_files // 2,
             maps=maps(choices, routes.pins),
             upstreams=[
                 *(_upstream(pool) for pool in _pools(choices)),

@@ -1,0 +1,191 @@
+"""nginx with the rendered configuration in front of stand-ins for Synapse's processes.
+
+For what is nginx's own doing: which way a request takes, and what happens when a process is gone.
+A stand-in listens where its process would, notes what it is asked, and answers with its name.
+"""
+
+import contextlib
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ganglion import environment, topology
+from ganglion.budget import share_out
+from ganglion.files import write_directory
+from ganglion.machine import ACCOUNTS, TYPICAL
+from ganglion.operator_files import OperatorFiles
+from ganglion.operator_routes import interpret
+from ganglion.render import Plan, render
+from ganglion.secrets import placeholders
+from tests.harness import free_port, wait_until
+
+
+@dataclass(slots=True)
+class StandIn:
+    """One process of Synapse's, as nginx sees it. With `breaks`, it reads and hangs up.
+
+    It answers while `free` is set, and else when it is set again.
+    """
+
+    name: str
+    path: str
+    breaks: bool = False
+    free: threading.Event = field(default_factory=threading.Event)
+    asked: list[str] = field(default_factory=list)
+    _listener: socket.socket | None = None
+    _connections: list[socket.socket] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Listen, and answer in threads of its own."""
+        self.free.set()
+        Path(self.path).unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        Path(self.path).chmod(0o666)
+        self._listener.listen(128)
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Be gone: the connections that nginx keeps are closed too."""
+        if self._listener is None:
+            return
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._listener = None
+        for connection in self._connections:
+            # It may be gone already; its own thread closes it.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._connections.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError):
+            while line := stream.readline():
+                length = 0
+                while (header := stream.readline()) not in (b"\r\n", b""):
+                    name, _, value = header.partition(b":")
+                    if name.lower() == b"content-length":
+                        length = int(value)
+                stream.read(length)
+                self.asked.append(line.decode("latin-1").strip())
+                if self.breaks:
+                    connection.shutdown(socket.SHUT_RDWR)
+                    return
+                self.free.wait(20)
+                body = self.name.encode()
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+                    b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+@dataclass(slots=True)
+class Edge:
+    """A running nginx, the plan it was rendered from, and the stand-ins behind it."""
+
+    plan: Plan
+    port: int
+    processes: dict[str, StandIn]
+
+    def ask(
+        self,
+        method: str,
+        uri: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send one request, the path just as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, uri, body=body, headers=dict(headers or {}))
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read().decode("latin-1"))
+        finally:
+            connection.close()
+
+
+@contextlib.contextmanager
+def running(
+    workers: str, variables: Mapping[str, str] | None = None, routes: object = None
+) -> Iterator[Edge]:
+    """An edge for a text of WORKERS, with other variables and the content of a routes.yaml."""
+    root = Path(tempfile.mkdtemp(prefix="ganglion-edge-", dir="/tmp"))
+    root.chmod(0o755)
+    port = free_port()
+    values = {
+        "WORKERS": workers,
+        "GANGLION_RUN": str(root),
+        "GANGLION_TRACE_HEADERS": "yes",
+        "HTTP_PORT": str(port),
+        "BIND_ADDRESS": "127.0.0.1",
+        **(variables or {}),
+    }
+    settings = environment.from_environ(values, str)
+    layout = topology.plan(settings)
+    accounts = tuple(ACCOUNTS.items()) if os.geteuid() == 0 else ()
+    plan = Plan(
+        settings=settings,
+        topology=layout,
+        budget=share_out(settings, layout),
+        machine=replace(TYPICAL, accounts=accounts, ipv6=False, open_files=1024),
+        operator=OperatorFiles(),
+        routes=interpret(routes, "routes.yaml", layout),
+        secrets=placeholders(),
+    )
+    files = [file for file in render(plan) if file.path == "nginx.conf"]
+    write_directory(root / "conf", files, {})
+    (root / "sockets").mkdir()
+    (root / "nginx").mkdir()
+    processes = {
+        process.name: StandIn(process.name, str(process.http.path)) for process in layout.processes
+    }
+    for process in processes.values():
+        process.start()
+    nginx = shutil.which("nginx", path=f"{os.defpath}:/usr/sbin")
+    assert nginx is not None, "nginx is not installed: run scripts/setup --test"
+    server = subprocess.Popen([nginx, "-e", "stderr", "-c", str(root / "conf" / "nginx.conf")])
+    edge = Edge(plan, port, processes)
+    try:
+        wait_until("answer of nginx", lambda: _listens(edge), 10)
+        for process in processes.values():
+            process.asked.clear()
+        yield edge
+    finally:
+        server.terminate()
+        server.wait(10)
+        for process in processes.values():
+            process.stop()
+        shutil.rmtree(root)
+
+
+def _listens(edge: Edge) -> bool:
+    try:
+        return edge.ask("GET", "/health").status == 200
+    except OSError:
+        return False
