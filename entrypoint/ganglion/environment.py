@@ -139,6 +139,15 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
     for name in sorted(environ):
         if name in known or _is_service_link(name, environ[name]):
             continue
+        stem = name.removesuffix("_FILE")
+        if stem != name and stem in known:
+            yield Problem(
+                variable=name,
+                value=None,
+                message="is not a variable of Ganglion: only a secret can come from a file",
+                hint=f"set {stem} itself",
+            )
+            continue
         ours = name.startswith(OUR_PREFIXES)
         near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6 if ours else MISSPELT)
         if ours or near:

@@ -1,0 +1,91 @@
+"""From variables to a plan and its files, as the program goes, but without a disk or a machine."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from ganglion import topology
+from ganglion.budget import share_out
+from ganglion.environment import from_environ
+from ganglion.errors import ConfigError
+from ganglion.files import File
+from ganglion.machine import TYPICAL, Machine
+from ganglion.operator_files import OperatorFiles
+from ganglion.operator_routes import OperatorRoutes
+from ganglion.render import Plan, render
+from ganglion.secrets import GENERATED, Secrets, placeholders
+from ganglion.settings import Settings
+
+
+def no_file(path: str) -> str:
+    """Reads files where there are none."""
+    raise FileNotFoundError(2, "No such file or directory", path)
+
+
+def settings(**environ: str) -> Settings:
+    """What an environment says."""
+    return from_environ(environ, no_file)
+
+
+def topology_of(workers: str, **environ: str) -> topology.Topology:
+    """What a text of WORKERS, and other variables, come to."""
+    return topology.plan(settings(WORKERS=workers, **environ))
+
+
+def problems(attempt: Callable[[], object]) -> list[str]:
+    """The problems, whole, for which something is refused."""
+    try:
+        attempt()
+    except ConfigError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def said(where: str, message: str, fix: str) -> str:
+    """A problem as it is shown."""
+    return f"{where}: {message}\n    fix: {fix}"
+
+
+def secrets_of(chosen: Settings) -> Secrets:
+    """The secrets that the variables give, and words in the place of the others."""
+    given = {name: getattr(chosen, name) for name in (*GENERATED, "signing_key")}
+    return replace(placeholders(), **{name: text for name, text in given.items() if text})
+
+
+def plan(
+    environ: Mapping[str, str],
+    *,
+    machine: Machine = TYPICAL,
+    operator: OperatorFiles | None = None,
+    routes: OperatorRoutes | None = None,
+) -> Plan:
+    """The whole plan. Raises ConfigError."""
+    chosen = from_environ(environ, no_file)
+    layout = topology.plan(chosen)
+    return Plan(
+        settings=chosen,
+        topology=layout,
+        budget=share_out(chosen, layout),
+        machine=machine,
+        operator=operator or OperatorFiles(),
+        routes=routes or OperatorRoutes(),
+        secrets=secrets_of(chosen),
+    )
+
+
+def rendered(environ: Mapping[str, str], **how: Any) -> dict[str, File]:
+    """Every file by its path. Raises ConfigError."""
+    return {file.path: file for file in render(plan(environ, **how))}
+
+
+def options(files: Mapping[str, File], path: str) -> Any:
+    """What one of the rendered YAML files says."""
+    return yaml.safe_load(files[path].content)
+
+
+def as_plain(value: object) -> Any:
+    """A value as JSON would give it back: to compare what tuples and lists hold."""
+    return json.loads(json.dumps(value))
