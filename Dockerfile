@@ -24,10 +24,10 @@ LABEL org.opencontainers.image.title="Ganglion" \
 
 # The owners of what is in /data: numbers of our own, or a package of another day could
 # pick others and a volume would belong to nobody.
-RUN groupadd --gid 991 synapse \
-    && useradd --uid 991 --gid synapse --home-dir /data --no-create-home --shell /usr/sbin/nologin synapse \
-    && groupadd --gid 992 postgres \
-    && useradd --uid 992 --gid postgres --home-dir /var/lib/postgresql --no-create-home --shell /bin/sh postgres
+RUN groupadd --system --gid 991 synapse \
+    && useradd --system --uid 991 --gid synapse --home-dir /data --no-create-home --shell /usr/sbin/nologin synapse \
+    && groupadd --system --gid 992 postgres \
+    && useradd --system --uid 992 --gid postgres --home-dir /var/lib/postgresql --no-create-home --shell /bin/sh postgres
 
 # The package would make a cluster at once; ours is made in /data at the first start.
 # PostgreSQL's JIT compiler is 150 MB that Synapse's short queries never gain from, and
@@ -52,7 +52,7 @@ COPY conf-templates /opt/ganglion/conf-templates
 COPY entrypoint /opt/ganglion/entrypoint
 # Compiled now, because later nobody who may write here runs. `ganglion` is for `docker exec`.
 RUN /opt/ganglion/venv/bin/python -m compileall -q /opt/ganglion/entrypoint \
-    && printf '#!/bin/sh\nexec /opt/ganglion/venv/bin/python -m ganglion "$@"\n' > /usr/local/bin/ganglion \
+    && printf '#!/bin/sh\nexec /opt/ganglion/venv/bin/python -P -m ganglion "$@"\n' > /usr/local/bin/ganglion \
     && chmod 0755 /usr/local/bin/ganglion
 
 # No VOLUME: an anonymous one would leave the data out of `docker commit`, with which
@@ -67,5 +67,5 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=500
     && read -r _ status _ <&3 \
     && [ \"$status\" = 200 ]" ]
 # The program itself is PID 1: it reaps, and turns SIGTERM into an orderly end.
-ENTRYPOINT ["/opt/ganglion/venv/bin/python", "-m", "ganglion"]
+ENTRYPOINT ["/opt/ganglion/venv/bin/python", "-P", "-m", "ganglion"]
 CMD ["run"]

@@ -1,0 +1,44 @@
+"""What the image tests share: the image, and containers' logs when a test fails."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.image.engine import Container, run
+
+# Enough to see the traceback that matters, on one or two screens.
+LINES_SHOWN = 80
+# In seconds: a first build fetches some 200 MB.
+BUILD_WITHIN = 900
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test time for the build, as whichever comes first has to wait for it."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(BUILD_WITHIN + 300))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,  # noqa: ARG001
+    call: pytest.CallInfo[None],  # noqa: ARG001
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of each container's log to the report of a failure."""
+    report = yield
+    if report.failed:
+        for container in Container.alive:
+            lines = container.log().splitlines()[-LINES_SHOWN:]
+            report.sections.append((f"log of container {container.id[:12]}", "\n".join(lines)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image's name, built if it is not up to date."""
+    name = os.environ.get("GANGLION_IMAGE") or "ganglion"
+    run("scripts/build", timeout=BUILD_WITHIN, environment={"GANGLION_IMAGE": name})
+    return name

@@ -1,0 +1,199 @@
+"""Docker, as a test uses it: its command line, and containers that leave nothing behind."""
+
+import contextlib
+import io
+import json
+import os
+import secrets
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tests.harness import OPERATOR_FILE, SHARED_SECRET, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# In seconds.
+HEALTHY_WITHIN = 90.0
+STOP_WITHIN = 10.0
+
+# Read after our defaults. The first lifts the rate limits, which the flows would meet at once. With
+# the second a new database's background updates take a second and not forty; before that of the
+# user directory is done, nobody is found there.
+OPERATOR_FILES = {
+    "00-tests.yaml": OPERATOR_FILE,
+    "10-updates.yaml": "background_updates: {sleep_enabled: false}\n",
+}
+CLIENT_ENVIRONMENT = {
+    # A container sees us come from its network's gateway.
+    "GANGLION_ADMIN_NETWORKS": "private",
+    "SYNAPSE_ENABLE_REGISTRATION": "yes",
+    "SYNAPSE_REGISTRATION_SHARED_SECRET": SHARED_SECRET,
+}
+
+# An engine that runs in a chroot, as CI's may, starts what is executed in a container at the root
+# of the machine. There, the container's first process has this number, and its root below that.
+ENTER = 'cd "/proc/$0/root" 2>/dev/null || cd /; exec chroot . "$@"'
+
+
+def run(
+    *command: str,
+    stdin: bytes = b"",
+    check: bool = True,
+    timeout: float = 120,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of this machine. Raises AssertionError with its output when it fails."""
+    done = subprocess.run(
+        command,
+        input=stdin,
+        capture_output=True,
+        timeout=timeout,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+    )
+    result = subprocess.CompletedProcess(
+        command, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode()
+    )
+    assert not check or result.returncode == 0, (
+        f"{' '.join(command)}: exit status {result.returncode}\n{result.stdout}{result.stderr}"
+    )
+    return result
+
+
+def docker(*words: str, stdin: bytes = b"", check: bool = True, timeout: float = 120) -> str:
+    """Run a command of Docker's; what it prints to standard output."""
+    return run("docker", *words, stdin=stdin, check=check, timeout=timeout).stdout.strip()
+
+
+class Container:
+    """A container with our image, by its ID."""
+
+    # Shown when a test fails: see conftest.py.
+    alive: ClassVar[list["Container"]] = []
+
+    def __init__(self, container_id: str) -> None:
+        self.id = container_id
+
+    def inspect(self) -> Any:
+        return json.loads(docker("container", "inspect", self.id))[0]
+
+    @property
+    def running(self) -> bool:
+        return bool(self.inspect()["State"]["Running"])
+
+    @property
+    def exit_status(self) -> int:
+        return int(self.inspect()["State"]["ExitCode"])
+
+    @property
+    def base_url(self) -> str:
+        address = self.inspect()["NetworkSettings"]["Ports"]["8008/tcp"][0]
+        return f"http://{address['HostIp']}:{address['HostPort']}"
+
+    def log(self) -> str:
+        """All that it wrote, standard output and standard error."""
+        output = run("docker", "logs", self.id)
+        return output.stdout + output.stderr
+
+    def put(self, directory: str, files: Mapping[str, str]) -> None:
+        """Write files into it, running or not. Not by a mount: the engine may be elsewhere."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for name, text in files.items():
+                content = text.encode()
+                entry = tarfile.TarInfo(f"{directory.lstrip('/')}/{name}")
+                entry.size = len(content)
+                entry.mode = 0o644
+                tar.addfile(entry, io.BytesIO(content))
+        docker("cp", "-", f"{self.id}:/", stdin=archive.getvalue())
+
+    def start(self) -> None:
+        docker("start", self.id)
+
+    def wait_healthy(self) -> None:
+        """Wait until its health check says so."""
+
+        def healthy() -> bool:
+            state = self.inspect()["State"]
+            assert state["Running"], f"it ended with status {state['ExitCode']}"
+            return bool(state["Health"]["Status"] == "healthy")
+
+        wait_until("healthy container", healthy, HEALTHY_WITHIN)
+
+    def wait_end(self) -> int:
+        """Wait until it ends by itself; its exit status."""
+        return int(docker("wait", self.id, timeout=HEALTHY_WITHIN))
+
+    def stop(self) -> float:
+        """Stop it; how many seconds that took. It must end by itself, and with status 0."""
+        began = time.monotonic()
+        docker("stop", "--time", "30", self.id)
+        took = time.monotonic() - began
+        assert took < STOP_WITHIN, f"took {took:.1f} s"
+        assert self.exit_status == 0
+        return took
+
+    def inside(
+        self, *command: str, stdin: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in it, as `docker exec` does."""
+        number = str(self.inspect()["State"]["Pid"])
+        enter = ("docker", "exec", "--interactive", self.id, "sh", "-c", ENTER, number)
+        return run(*enter, *command, stdin=stdin.encode(), check=check)
+
+    def ganglion(
+        self, *words: str, stdin: str = "", check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb of the command line in it."""
+        return self.inside("ganglion", *words, stdin=stdin, check=check)
+
+    def pids(self) -> dict[str, int]:
+        """The number that each process has in there, by the process's name."""
+        rows = json.loads(self.ganglion("status", "--json").stdout)
+        return {row["name"]: row["pid"] for row in rows}
+
+
+@contextlib.contextmanager
+def volume() -> Iterator[str]:
+    """A volume for a test; its name."""
+    name = docker("volume", "create", f"ganglion-test-{secrets.token_hex(4)}")
+    try:
+        yield name
+    finally:
+        docker("volume", "rm", "--force", name)
+
+
+@contextlib.contextmanager
+def container(
+    image: str,
+    environment: Mapping[str, str],
+    *options: str,
+    operator_files: Mapping[str, str] = OPERATOR_FILES,
+) -> Iterator[Container]:
+    """A started container with a port of its own on 127.0.0.1; gone afterwards with its data."""
+    settings = (
+        word for name, value in environment.items() for word in ("--env", f"{name}={value}")
+    )
+    made = Container(docker("create", "--publish", "127.0.0.1::8008", *settings, *options, image))
+    with watched(made):
+        try:
+            made.put("/data/homeserver.d", operator_files)
+            made.start()
+            yield made
+        finally:
+            docker("rm", "--force", "--volumes", made.id)
+
+
+@contextlib.contextmanager
+def watched(made: Container) -> Iterator[None]:
+    """Show a container's log when a test fails."""
+    Container.alive.append(made)
+    try:
+        yield
+    finally:
+        Container.alive.remove(made)

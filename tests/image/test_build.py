@@ -1,0 +1,29 @@
+"""What scripts/build makes, and what it says."""
+
+import pytest
+
+from tests.image.engine import docker, run
+
+
+def test_says_nothing_when_up_to_date(image: str) -> None:
+    again = run("scripts/build", environment={"GANGLION_IMAGE": image})
+    assert again.stdout + again.stderr == ""
+
+
+@pytest.mark.parametrize("script", ["build", "base-image"])
+def test_explains_itself(script: str) -> None:
+    assert run(f"scripts/{script}", "--help").stdout.startswith(f"Usage: scripts/{script}")
+    wrong = run(f"scripts/{script}", "--wrong", check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(f"Usage: scripts/{script}")
+
+
+def test_the_image_is_lean(image: str) -> None:
+    size = int(docker("image", "inspect", "--format", "{{.Size}}", image))
+    print(f"{size / 1e6:.0f} MB")
+    assert size < 550e6
+    left = docker(
+        *("run", "--rm", "--entrypoint", "bash", image, "-c"),
+        "ls /var/lib/apt/lists /var/cache/apt /etc/postgresql; type -P gcc pip curl; true",
+    )
+    assert set(left.split()) <= {"/etc/postgresql:", "/var/cache/apt:", "/var/lib/apt/lists:"}

@@ -1,0 +1,75 @@
+"""The ready stacks of compose/, each started, talked to and taken down."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests import flows
+from tests.harness import SHARED_SECRET
+from tests.image.engine import (
+    CLIENT_ENVIRONMENT,
+    OPERATOR_FILES,
+    ROOT,
+    Container,
+    run,
+    watched,
+)
+
+# What a stack's own file leaves out, and the flows need.
+ADDED = json.dumps({"services": {"ganglion": {"environment": CLIENT_ENVIRONMENT}}})
+
+
+@contextlib.contextmanager
+def stack(image: str, name: str) -> Iterator[Container]:
+    """A started stack, by its container with our image; gone afterwards with its data."""
+    base = run("scripts/build", "--base").stdout.strip()
+    environment = {
+        "BASE": base,
+        "GANGLION_IMAGE": image,
+        # No number after it: Docker chooses the port.
+        "HTTP_PORT": "127.0.0.1:",
+        "POSTGRES_PASSWORD": secrets.token_hex(16),
+        "REDIS_PASSWORD": secrets.token_hex(16),
+    }
+    project = f"ganglion-test-{secrets.token_hex(4)}"
+
+    def compose(*words: str) -> str:
+        return run(
+            *("docker", "compose", "--project-name", project),
+            *("--file", str(ROOT / "compose" / f"{name}.yaml"), "--file", "-", *words),
+            stdin=ADDED.encode(),
+            timeout=600,
+            environment=environment,
+        ).stdout.strip()
+
+    try:
+        compose("create", "--build" if name == "external" else "--no-build")
+        made = Container(compose("ps", "--all", "--quiet", "ganglion"))
+        made.put("/data/homeserver.d", OPERATOR_FILES)
+        with watched(made):
+            compose("up", "--detach", "--wait", "--no-build")
+            yield made
+    finally:
+        compose("down", "--volumes", "--timeout", "20")
+
+
+@pytest.mark.parametrize("name", ["single", "external"])
+def test_serves_clients(image: str, name: str) -> None:
+    with stack(image, name) as server:
+        asyncio.run(flows.whole_flow(server.base_url, SHARED_SECRET))
+        embedded = {"postgres", "redis"} & set(server.pids())
+        assert embedded == ({"postgres", "redis"} if name == "single" else set())
+
+
+@pytest.mark.parametrize("name", ["single", "external"])
+def test_shows_no_password(name: str) -> None:
+    """Not in the stack's definition, and so not in what `docker inspect` tells."""
+    password = "shown-nowhere"
+    environment = {"POSTGRES_PASSWORD": password, "REDIS_PASSWORD": password}
+    file = str(ROOT / "compose" / f"{name}.yaml")
+    shown = run("docker", "compose", "--file", file, "config", environment=environment).stdout
+    assert password not in shown

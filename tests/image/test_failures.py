@@ -1,0 +1,42 @@
+"""A container that cannot do what it was asked says why and ends, for whoever runs it to see."""
+
+from tests.image.engine import container, run
+
+# Loads in main and refuses in workers, as a module of an operator's may.
+MODULE = """\
+class Picky:
+    def __init__(self, config, api):
+        if api.worker_name is not None:
+            raise RuntimeError("not in a worker")
+"""
+
+
+def test_an_unknown_role_is_named(image: str) -> None:
+    answer = run("docker", "run", "--rm", "--env", "WORKERS=synchrotonn", image, check=False)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert answer.stderr == (
+        "ganglion: 1 problem\n"
+        "WORKERS='synchrotonn': has 'synchrotonn', which is no role\n"
+        "    fix: did you mean synchrotron?\n"
+    )
+
+
+def test_an_option_that_synapse_refuses_ends_it(image: str) -> None:
+    files = {"10-mistake.yaml": "max_upload_size: plenty\n"}
+    with container(image, {"WORKERS": "none"}, operator_files=files) as server:
+        assert server.wait_end() == 1
+        assert "max_upload_size" in server.log()
+
+
+def test_a_worker_that_cannot_start_ends_it(image: str) -> None:
+    files = {
+        "10-module.yaml": "modules: [{module: picky.Picky, config: {}}]\n",
+        "picky.py": MODULE,
+    }
+    environment = {"WORKERS": "client_reader", "PYTHONPATH": "/data/homeserver.d"}
+    with container(image, environment, operator_files=files) as server:
+        assert server.wait_end() == 1
+        log = server.log()
+    assert "not in a worker" in log
+    assert "client_reader1 cannot be kept up" in log
