@@ -158,7 +158,7 @@ def running(
         routes=interpret(routes, "routes.yaml", layout),
         secrets=placeholders(),
     )
-    files = [file for file in render(plan) if file.path == "nginx.conf"]
+    files = [file for file in render(plan) if file.path in ("nginx.conf", "maps.conf")]
     write_directory(root / "conf", files, {})
     (root / "sockets").mkdir()
     (root / "nginx").mkdir()

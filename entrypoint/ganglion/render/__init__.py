@@ -37,7 +37,7 @@ def render(plan: Plan) -> tuple[File, ...]:
     files = (
         *synapse.render(plan.settings, plan.topology, plan.budget, plan.operator, plan.secrets),
         *servers.render(plan.settings, plan.budget, plan.machine, plan.secrets),
-        nginx.render(plan.settings, plan.topology, plan.machine, plan.operator, plan.routes),
+        *nginx.render(plan.settings, plan.topology, plan.machine, plan.operator, plan.routes),
         supervisord.render(plan.settings, plan.topology, plan.machine, plan.operator),
     )
     return tuple(sorted(files, key=lambda file: file.path))

@@ -23,11 +23,12 @@ def render(
     machine: Machine,
     operator: OperatorFiles,
     routes: OperatorRoutes,
-) -> File:
-    """nginx.conf."""
+) -> tuple[File, ...]:
+    """nginx.conf, and the maps that it includes."""
     choices = table(topology, routes.routes)
     initial = len(topology.having("initial_synchrotron"))
-    return File(
+    tables = maps(choices, routes.pins)
+    server = File(
         path="nginx.conf",
         content=fill(
             "nginx.conf.j2",
@@ -36,7 +37,6 @@ def render(
             open_files=machine.open_files,
             # Each request that is passed on takes two: the client's and the worker's.
             connections=machine.open_files // 2,
-            maps=maps(choices, routes.pins),
             upstreams=[
                 *(_upstream(pool) for pool in _pools(choices)),
                 *_pinned(topology, routes.pins),
@@ -53,6 +53,7 @@ def render(
             metrics=_metrics(settings, topology, machine),
         ),
     )
+    return server, File(path="maps.conf", content=fill("maps.conf.j2", maps=tables))
 
 
 def _url(address: Address, path: str) -> str:
