@@ -23,7 +23,7 @@ from ganglion import (
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import TYPICAL, discover
-from ganglion.render import Plan, holds_nothing_else, render
+from ganglion.render import Plan, holds_nothing_else, listing, render
 from ganglion.secrets import placeholders
 from ganglion.settings import Settings, variables
 
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     verb: Callable[[argparse.Namespace], int] = options.verb
     try:
-        return verb(options)
+        status = verb(options)
+        sys.stdout.flush()
+        return status
     except ConfigError as error:
         number = len(error.problems)
         print(f"ganglion: {number} problem{'s' if number > 1 else ''}\n{error}", file=sys.stderr)
@@ -185,7 +187,7 @@ def _render(options: argparse.Namespace) -> int:
     problem = ""
     try:
         if holds_nothing_else(directory):
-            write_directory(directory, files, {})
+            write_directory(directory, (*files, listing(files)), {})
         else:
             problem = "holds other things, which would be lost"
     except OSError as error:

@@ -25,7 +25,8 @@ class Machine:
     """Facts about this machine, found out once at start.
 
     `accounts` maps each program to its account, and is empty where we are not root: then all
-    run as who we are. `open_files` is how many nginx may have open.
+    run as who we are. `open_files` is how many nginx may have
+    open, `ourselves` is who we are.
     """
 
     python: str
@@ -37,6 +38,7 @@ class Machine:
     ipv6: bool
     open_files: int
     accounts: tuple[tuple[str, str], ...]
+    ourselves: str
 
     def account(self, program: str) -> str | None:
         """The account that a program is to run as, or None for our own."""
@@ -54,6 +56,7 @@ TYPICAL = Machine(
     ipv6=True,
     open_files=MOST_OPEN_FILES,
     accounts=tuple(ACCOUNTS.items()),
+    ourselves="root",
 )
 
 
@@ -86,6 +89,19 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
             )
     accounts = tuple(ACCOUNTS.items()) if os.geteuid() == 0 else ()
     problems.extend(_missing_accounts(accounts, postgres=postgres, redis=redis))
+    try:
+        ourselves = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        ourselves = ""
+        problems.append(
+            Problem(
+                variable="uid",
+                value=str(os.geteuid()),
+                message="is of no account of this machine, and PostgreSQL runs only as one",
+                hint="start as root, which drops to accounts of its own, or as an account in"
+                " /etc/passwd",
+            )
+        )
     if problems:
         raise ConfigError(problems)
     return Machine(
@@ -98,6 +114,7 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         ipv6=Path("/proc/net/if_inet6").exists(),
         open_files=_open_files(),
         accounts=accounts,
+        ourselves=ourselves,
     )
 
 

@@ -100,6 +100,9 @@ def interpret(found: Any, where: str, topology: Topology | None) -> OperatorRout
 
 
 def _problem(where: object, entry: object, message: str, hint: str) -> Problem:
+    """A problem with an entry, which is named by the first of its own fields that names it."""
+    if isinstance(entry, dict):
+        entry = next((entry[key] for key in ("name", "user", "room") if key in entry), None)
     value = None if entry is None else str(entry)
     return Problem(variable=str(where), value=value, message=message, hint=hint)
 

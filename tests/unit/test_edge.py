@@ -164,43 +164,22 @@ def test_every_problem_of_an_operators_routes_is_told_at_once() -> None:
     )
     assert found.splitlines()[::2] == [
         "routes.yaml='not an entry': is no entry of routes",
+        "routes.yaml='a': lacks roles that serve requests",
         (
-            "routes.yaml=\"{'name': 'a', 'path': '/x', 'roles': ['synchrotonn']}\": lacks roles that "
-            "serve requests"
+            "routes.yaml='b': has a path that is no regular expression: missing ), unterminated "
+            "subpattern at position 2"
         ),
+        "routes.yaml='c': has a path that nginx could read differently",
+        "routes.yaml='typing_on_main': moves a row that only the writers of its stream can serve",
+        "routes.yaml='sync': has the name of another row",
         (
-            "routes.yaml=\"{'name': 'b', 'path': '/x(', 'roles': ['main']}\": has a path that is no "
-            "regular expression: missing ), unterminated subpattern at position 2"
+            "routes.yaml='d': sends requests of the federation API to synchrotron, which does not "
+            "serve it"
         ),
-        (
-            "routes.yaml='{\\'name\\': \\'c\\', \\'path\\': \\'/x\"; return 200\\', \\'roles\\': "
-            "[\\'main\\']}': has a path that nginx could read differently"
-        ),
-        (
-            "routes.yaml=\"{'name': 'typing_on_main', 'moves': 'typing', 'roles': ['main']}\": moves a "
-            "row that only the writers of its stream can serve"
-        ),
-        (
-            "routes.yaml=\"{'name': 'sync', 'path': '/x', 'roles': ['main']}\": has the name of "
-            "another row"
-        ),
-        (
-            "routes.yaml=\"{'name': 'd', 'path': '/_matrix/federation/x', 'roles': ['synchrotron']}\": "
-            "sends requests of the federation API to synchrotron, which does not serve it"
-        ),
-        (
-            "routes.yaml=\"{'name': 'e', 'path': '/x', 'roles': ['main'], 'extra': 1}\": has the "
-            "unknown field extra"
-        ),
-        (
-            "routes.yaml=\"{'user': '@alice:b', 'worker': 'nobody1'}\": pins to a worker that there is "
-            "not"
-        ),
-        "routes.yaml=\"{'user': 'alice', 'worker': 'synchrotron1'}\": has no user ID",
-        (
-            "routes.yaml=\"{'room': '!a:b', 'worker': 'typing1'}\": pins to a worker that serves "
-            "nothing by room"
-        ),
+        "routes.yaml='e': has the unknown field extra",
+        "routes.yaml='@alice:b': pins to a worker that there is not",
+        "routes.yaml='alice': has no user ID",
+        "routes.yaml='!a:b': pins to a worker that serves nothing by room",
     ]
 
 

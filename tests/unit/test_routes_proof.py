@@ -3,8 +3,8 @@
 import pytest
 
 from ganglion import environment, topology
-from ganglion.roles import PRESETS, ROLES
 from ganglion.edge import match
+from ganglion.roles import PRESETS, ROLES
 from ganglion.routes import table
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Process, Topology
 from tests.oracle.samples import Registration, load
@@ -16,6 +16,7 @@ LAYOUTS = (*PRESETS, *(role.name for role in ROLES), "stream_writers")
 # asserts. Everything else of a stream is passed on to its writer by replication.
 WRITERS_ONLY: dict[tuple[str, str], str] = {
     ("PUT", "rest.client.room.RoomTypingRestServlet"): "typing",
+    ("GET", "rest.client.presence.PresenceStatusRestServlet"): "presence",
     ("PUT", "rest.client.push_rule.PushRuleRestServlet"): "push_rules",
     ("DELETE", "rest.client.push_rule.PushRuleRestServlet"): "push_rules",
     ("PUT", "rest.client.thread_subscriptions.ThreadSubscriptionsRestServlet"): (

@@ -1,6 +1,9 @@
 """Everything decided so far → the files to write. Pure: rendering does not touch the disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from errno import ENOTDIR
+from os import strerror
 from pathlib import Path
 
 from ganglion.budget import Budget
@@ -13,10 +16,8 @@ from ganglion.secrets import Secrets
 from ganglion.settings import Settings
 from ganglion.topology import Topology
 
-# What rendered files and directories are at the top.
-TOP = frozenset(
-    {"nginx.conf", "postgresql", "redis.conf", "secrets", "supervisord.conf", "synapse"}
-)
+# Names the files beside it that are rendered ones, where a person asked for them.
+LISTING = ".rendered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +44,26 @@ def render(plan: Plan) -> tuple[File, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
+def listing(files: Sequence[File]) -> File:
+    """The list of rendered files, for holds_nothing_else."""
+    return File(path=LISTING, content="".join(f"{file.path}\n" for file in files))
+
+
 def holds_nothing_else(directory: Path) -> bool:
-    """Whether a directory may be replaced: it is not there, empty, or only holds what an earlier
-    rendering left. Raises OSError.
+    """Whether a directory may be replaced: nothing is in it but what a listing in it names.
+
+    Raises OSError.
     """
-    names = {path.name for path in directory.iterdir()} if directory.exists() else set()
-    if not names:
+    if not directory.exists():
         return True
-    ours = directory / "synapse" / "overrides.yaml"
-    return names <= TOP and ours.is_file() and ours.read_bytes().startswith(synapse.HEADER.encode())
+    if not directory.is_dir():
+        raise NotADirectoryError(ENOTDIR, strerror(ENOTDIR), str(directory))
+    listed = {LISTING}
+    if (directory / LISTING).is_file():
+        listed.update((directory / LISTING).read_text(encoding="utf-8").splitlines())
+    present = {
+        str(path.relative_to(directory))
+        for path in directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    return present <= listed

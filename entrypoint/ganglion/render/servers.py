@@ -29,7 +29,7 @@ def render(
         )
     if settings.embedded_postgres:
         conf = f"{settings.run}/conf/postgresql"
-        administrator = machine.account("postgres") or "all"
+        administrator = machine.account("postgres") or machine.ourselves
         files += [
             File(
                 path="postgresql/postgresql.conf",

@@ -10,10 +10,10 @@ from ganglion.render.templates import fill
 from ganglion.settings import Settings
 from ganglion.topology import Process, Topology
 
-# What each may take to stop before it is killed, in seconds. In the worst case they add up to 8
+# What each may take to stop before it is killed, in seconds. In the worst case they add up to 9
 # before PostgreSQL, whose limit is long because it must not be killed while it writes; docker
 # stop gives 10 in all. Stopping the preset complement takes under 2: tests/live/test_lifecycle.
-STOP_NGINX, STOP_WORKER, STOP_MAIN, STOP_REDIS, STOP_POSTGRES = 2, 3, 2, 1, 60
+STOP_NGINX, STOP_WORKER, STOP_MAIN, STOP_REDIS, STOP_POSTGRES = 2, 3, 2, 2, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
