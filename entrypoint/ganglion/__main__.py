@@ -40,7 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = verb(options)
         sys.stdout.flush()
-        return status
     except ConfigError as error:
         number = len(error.problems)
         print(f"ganglion: {number} problem{'s' if number > 1 else ''}\n{error}", file=sys.stderr)
@@ -51,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
