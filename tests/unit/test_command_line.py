@@ -1,0 +1,297 @@
+"""The command line as a process of its own: exit status, what is printed where, what is written."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ganglion import __version__
+from tests.plans import said
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What a run of the program came to."""
+
+    status: int
+    out: str
+    err: str
+
+
+def ganglion(*arguments: str | bytes, stdin: str = "", **environ: str | bytes) -> Result:
+    """Run a verb with an environment that is all our own."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ganglion", *arguments],
+        env={"PYTHONPATH": str(ROOT / "entrypoint"), **environ},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Traceback" not in done.stderr
+    return Result(status=done.returncode, out=done.stdout, err=done.stderr)
+
+
+def refused(*problems: str) -> Result:
+    """A run that ended for these problems."""
+    title = f"ganglion: {len(problems)} problem{'s' if len(problems) > 1 else ''}\n"
+    return Result(status=2, out="", err=title + "\n".join(problems) + "\n")
+
+
+BAD = said("WORKERS='pushr'", "has 'pushr', which is no role", "did you mean pusher?")
+
+
+def test_check_prints_the_processes() -> None:
+    assert ganglion("check", WORKERS="pusher") == Result(
+        status=0,
+        out="PROCESS  ROLES   ADDRESS                                  WRITES  JOBS\n"
+        "main     -       unix:/run/ganglion/sockets/main.sock     -       -\n"
+        "pusher1  pusher  unix:/run/ganglion/sockets/pusher1.sock  -       pusher\n",
+        err="",
+    )
+
+
+def test_check_prints_json_for_a_program_and_notes_for_a_person() -> None:
+    result = ganglion("check", "--json", WORKERS="synapse.app.pusher")
+    note = (
+        "synapse.app.pusher is the name of a former Synapse application: it means the role pusher,"
+        " and runs as synapse.app.generic_worker"
+    )
+    assert (result.status, result.err) == (0, f"note: {note}\n")
+    assert json.loads(result.out) == {
+        "processes": [
+            {
+                "name": "main",
+                "roles": [],
+                "address": "unix:/run/ganglion/sockets/main.sock",
+                "streams": [],
+                "jobs": [],
+            },
+            {
+                "name": "pusher1",
+                "roles": ["pusher"],
+                "address": "unix:/run/ganglion/sockets/pusher1.sock",
+                "streams": [],
+                "jobs": ["pusher"],
+            },
+        ],
+        "notes": [note],
+    }
+
+
+@pytest.mark.parametrize("verb", ["check", "run", "ready", "register-user"])
+def test_bad_input_ends_every_verb_before_it_does_anything(verb: str, tmp_path: Path) -> None:
+    arguments = ["alice"] if verb == "register-user" else []
+    places = {"GANGLION_DATA": f"{tmp_path}/data", "GANGLION_RUN": f"{tmp_path}/run"}
+    assert ganglion(verb, *arguments, WORKERS="pushr", **places) == refused(BAD)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_problems_of_every_stage_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "homeserver.yaml").write_text("worker_app: x\n")
+    environ = {"GANGLION_DATA": str(tmp_path), "HTTP_PORT": "0", "SYNAPSE_SERVERNAME": "x"}
+    assert ganglion("run", WORKERS="pushr, sso:2", **environ) == refused(
+        said(
+            "SYNAPSE_SERVERNAME",
+            "is not a variable of Ganglion",
+            "did you mean SYNAPSE_SERVER_NAME?",
+        ),
+        said(
+            "HTTP_PORT='0'",
+            "is not a whole number from 1 to 65535",
+            "write a number from 1 to 65535",
+        ),
+        BAD,
+        said(
+            "WORKERS='sso:2'",
+            "gives the role sso to 2 workers; Synapse lets only 1 have it",
+            "leave sso on one worker of count 1, or drop a preset's with NAME:0",
+        ),
+        said(
+            f"{tmp_path}/homeserver.yaml",
+            "sets worker_app",
+            "take it out; WORKERS decides which workers there are",
+        ),
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["homeserver.yaml"]
+
+
+def test_bytes_that_are_no_text_are_told_not_stumbled_over() -> None:
+    assert (
+        ganglion("check", WORKERS=b"pusher\xff").err
+        == refused(
+            said(
+                "WORKERS='pusher\\udcff'",
+                "has 'pusher\\udcff', which is no role",
+                "did you mean pusher?",
+            )
+        ).err
+    )
+    assert ganglion("check", SYNAPSE_FORM_SECRET=b"\xff\xfe").status == 2
+
+
+def test_a_secret_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"\xff\x00")
+    assert ganglion("check", SYNAPSE_FORM_SECRET_FILE=str(path)) == refused(
+        said(
+            f"SYNAPSE_FORM_SECRET_FILE={str(path)!r}",
+            "does not hold text",
+            "give the path of a readable file that holds the secret alone",
+        )
+    )
+
+
+def test_render_writes_every_file_and_says_how_many(tmp_path: Path) -> None:
+    result = ganglion("render", "--output", str(tmp_path / "a" / "out"), WORKERS="none")
+    files = [path for path in (tmp_path / "a" / "out").rglob("[!.]*") if path.is_file()]
+    assert result == Result(
+        status=0, out=f"{len(files)} files written to {tmp_path}/a/out\n", err=""
+    )
+    # And a list of them, so that it knows its own the next time.
+    listed = (tmp_path / "a" / "out" / ".rendered").read_text().splitlines()
+    assert sorted(listed) == sorted(str(path.relative_to(tmp_path / "a" / "out")) for path in files)
+
+
+def test_render_replaces_what_it_wrote_before(tmp_path: Path) -> None:
+    for workers in ("full", "none"):
+        result = ganglion("render", "--output", str(tmp_path / "out"), WORKERS=workers)
+        assert result.status == 0
+    assert not (tmp_path / "out" / "synapse" / "workers").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_render_writes_into_an_empty_directory_and_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    assert ganglion("render", "--output", str(tmp_path / "link")).status == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "out" / "nginx.conf").is_file()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        ["letter.txt"],
+        # As in /etc/supervisor.
+        ["supervisord.conf", "conf.d/a.conf"],
+        ["supervisord.conf"],
+        ["nginx.conf", "synapse/overrides.yaml"],
+        [".hidden"],
+    ],
+    ids=" ".join,
+)
+def test_render_refuses_a_directory_that_holds_other_things(
+    tmp_path: Path, foreign: list[str]
+) -> None:
+    for name in foreign:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("dear\n")
+    assert ganglion("render", "--output", str(tmp_path)) == refused(
+        said(
+            f"--output={str(tmp_path)!r}",
+            "holds other things, which would be lost",
+            "name a new or empty directory",
+        )
+    )
+    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(left) == sorted(foreign)
+
+
+def test_render_refuses_a_rendered_directory_with_something_added(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert ganglion("render", "--output", str(out)).status == 0
+    (out / "notes.txt").write_text("mine\n")
+    assert ganglion("render", "--output", str(out)).status == 2
+    assert (out / "notes.txt").read_text() == "mine\n"
+
+
+def test_render_says_why_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "out"):
+        assert ganglion("render", "--output", str(path)) == refused(
+            said(
+                f"--output={str(path)!r}",
+                "cannot be written: Not a directory",
+                "name a new or empty directory",
+            )
+        )
+
+
+def test_questions_to_a_server_that_does_not_run(tmp_path: Path) -> None:
+    run = f"{tmp_path}/run"
+    place = {"GANGLION_RUN": run, "WORKERS": "none", "HTTP_PORT": "1"}
+    fix = "start one with `ganglion run`, or name the directory of the one that runs"
+    assert ganglion("status", **place) == refused(
+        said(
+            f"GANGLION_RUN={run!r}",
+            f"no server answers here: {run}/supervisor.sock: No such file or directory",
+            fix,
+        )
+    )
+    secret = f"{run}/conf/secrets/registration_shared_secret"
+    assert ganglion("register-user", "alice", stdin="secret\n", **place) == refused(
+        said(
+            f"GANGLION_RUN={run!r}",
+            f"no server answers here: {secret}: No such file or directory",
+            fix,
+        )
+    )
+    ready = ganglion("ready", "--json", **place)
+    assert (ready.status, ready.err) == (1, "")
+    answers = json.loads(ready.out)
+    assert {"postgres", "redis", "main", "nginx"} <= set(answers)
+    assert all(answers.values())
+
+
+def test_an_empty_password_is_refused() -> None:
+    assert ganglion("register-user", "alice", stdin="\n") == refused(
+        said("password", "is empty", "type it again, or give it as one line on standard input")
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["render"], ["check", "--loud"]], ids=str)
+def test_a_wrong_command_line(arguments: list[str]) -> None:
+    result = ganglion(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("usage: ganglion")
+
+
+def test_help_names_every_verb() -> None:
+    result = ganglion("--help")
+    assert result.status == 0
+    for verb in ("check", "render", "run", "ready", "status", "register-user", "version"):
+        assert re.search(rf"^    {verb}\s", result.out, re.MULTILINE)
+
+
+def test_version() -> None:
+    result = ganglion("version", "--json")
+    versions = json.loads(result.out)
+    assert versions["ganglion"] == __version__
+    lines = "".join(f"{name} {number}\n" for name, number in versions.items())
+    assert ganglion("version").out == lines
+    assert set(versions) == {"ganglion", "matrix-synapse"}
+
+
+def test_who_stops_reading_is_no_failure() -> None:
+    command = f"{sys.executable} -P -m ganglion check | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        env={
+            "PYTHONPATH": str(ROOT / "entrypoint"),
+            "PATH": "/usr/bin:/bin",
+            "WORKERS": "client_reader:100, event_creator:100",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("PROCESS")

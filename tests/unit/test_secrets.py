@@ -1,0 +1,98 @@
+"""Secrets: given, kept or made, and in no file but their own."""
+
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from signedjson.key import read_signing_keys
+
+from ganglion.boot import keep_secrets
+from ganglion.files import SECRET
+from ganglion.operator_files import OperatorFiles
+from ganglion.parse import secret, signing_key
+from ganglion.secrets import GENERATED, PLACEHOLDER, Secrets, generate, placeholders
+from ganglion.settings import Settings
+from tests.plans import rendered, settings
+
+
+def keep(data: Path, **environ: str) -> Secrets:
+    (data / "secrets").mkdir(exist_ok=True)
+    return keep_secrets(settings(GANGLION_DATA=str(data), **environ), OperatorFiles())
+
+
+def test_a_new_secret_is_long_and_unlike_every_other() -> None:
+    made = {generate() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", text) and secret(text) for text in made)
+
+
+def test_each_is_made_once_and_kept_for_us_alone(tmp_path: Path) -> None:
+    first = keep(tmp_path)
+    assert keep(tmp_path) == first
+    texts = asdict(first)
+    assert len(set(texts.values())) == len(texts)
+    paths = [tmp_path / "secrets" / name for name in GENERATED]
+    paths.append(tmp_path / "localhost.signing.key")
+    assert [path.read_text() for path in paths] == [f"{text}\n" for text in texts.values()]
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(paths)
+
+
+def test_the_signing_key_is_one_that_synapse_reads(tmp_path: Path) -> None:
+    text = keep(tmp_path).signing_key
+    assert signing_key(text) == text
+    (key,) = read_signing_keys([text])
+    assert re.fullmatch(r"a_\w{6}", key.version)
+
+
+def test_the_signing_key_is_of_the_server_name(tmp_path: Path) -> None:
+    one = keep(tmp_path, SYNAPSE_SERVER_NAME="one.example")
+    assert one.signing_key != keep(tmp_path, SYNAPSE_SERVER_NAME="two.example").signing_key
+    named = OperatorFiles(options={"server_name": "one.example"})
+    assert keep_secrets(Settings(data=str(tmp_path)), named).signing_key == one.signing_key
+
+
+def test_one_that_is_given_is_used_and_not_written(tmp_path: Path) -> None:
+    key = f"ed25519 a_AbCd {'B' * 43}"
+    variables = {f"SYNAPSE_{name.upper()}": f"given-{name}" for name in GENERATED[:4]}
+    variables |= {"REDIS_PASSWORD": "given-redis", "POSTGRES_PASSWORD": "given-postgres"}
+    kept = keep(tmp_path, **variables, SYNAPSE_SIGNING_KEY=key)
+    assert asdict(kept) == {
+        **{name: f"given-{name}" for name in GENERATED[:4]},
+        "redis_password": "given-redis",
+        "postgres_password": "given-postgres",
+        "signing_key": key,
+    }
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_is_shown_has_words_for_all_of_them() -> None:
+    assert set(asdict(placeholders()).values()) == {PLACEHOLDER}
+    assert [field.name for field in fields(Secrets)] == [*GENERATED, "signing_key"]
+
+
+SECRETS = {
+    "POSTGRES_PASSWORD": "hush-postgres",
+    "REDIS_PASSWORD": "hush-redis",
+    "SYNAPSE_SIGNING_KEY": f"ed25519 a_AbCd {'B' * 43}",
+    "SYNAPSE_MACAROON_SECRET_KEY": "hush-macaroon",
+    "SYNAPSE_FORM_SECRET": "hush-form",
+    "SYNAPSE_REGISTRATION_SHARED_SECRET": "hush-registration",
+    "SYNAPSE_WORKER_REPLICATION_SECRET": "hush-replication",
+}
+EXTERNAL = {"POSTGRES_HOST": "db", "REDIS_HOST": "redis"}
+
+
+def test_a_secret_is_only_in_files_that_nobody_else_reads() -> None:
+    for environ in (SECRETS, SECRETS | EXTERNAL):
+        files = rendered(environ)
+        for text in SECRETS.values():
+            holding = [file for file in files.values() if text in file.content]
+            assert holding
+            assert {(file.mode, bool(file.program)) for file in holding} == {(SECRET, True)}
+
+
+def test_an_external_redis_without_a_password_is_given_none() -> None:
+    files = rendered({"REDIS_HOST": "redis"})
+    assert "secrets/redis_password" not in files
+    assert "password_path" not in files["synapse/overrides.yaml"].content
