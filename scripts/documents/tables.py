@@ -1,0 +1,140 @@
+"""The tables of variables and roles, out of the program's own."""
+
+import re
+from collections.abc import Sequence
+
+from ganglion.roles import DEFAULT_PRESET, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
+from ganglion.settings import Variable, variables
+
+VARIABLES_PAGE = """\
+<!-- Made by scripts/docs out of entrypoint/ganglion/settings.py; changes here are lost. -->
+
+# Variables
+
+An empty variable counts as not set. Every secret can come from the file that its `_FILE` variable
+names. A misspelt variable is an error, and so is a value that cannot be: all problems are told at
+once, and nothing starts.
+
+Booleans are `yes` or `no`. Sizes are whole numbers with `K`, `M` or `G` behind them, durations
+numbers with `s`, `m` or `h`.
+
+{variables}
+"""
+
+ROLES_PAGE = """\
+<!-- Made by scripts/docs out of entrypoint/ganglion/roles.py; changes here are lost. -->
+
+# Roles
+
+A role is one kind of work that a worker takes off the main process. An entry of `WORKERS` gives
+one role or several to a worker: `typing`, `typing+to_device`, `name=typing+to_device`.
+
+{roles}
+
+## Streams
+
+These roles write one of Synapse's streams. Of some only one worker may be the writer: Synapse
+refuses to start with more.
+
+{streams}
+
+## Shorthands
+
+One word for several roles on one worker.
+
+{shorthands}
+
+## Presets
+
+A whole set of workers. Entries beside it are added to it, an entry with the name of one of its own
+takes that one's place, and `NAME:0` drops it. Without `WORKERS` it is `{default}`.
+
+{presets}
+
+## Former applications
+
+Synapse once had an application for each kind of worker. Their names are taken for the roles that
+they mean now.
+
+{applications}
+"""
+
+
+def markdown(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    lines = [titles, ("---",) * len(titles), *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
+
+
+def variable_table() -> str:
+    """Every variable with its default and what it is."""
+    rows = [(_names(row), _default(row), row.doc) for _, row in variables()]
+    return markdown(("variable", "default", "what it is"), rows)
+
+
+def _names(row: Variable) -> str:
+    names = [f"`{row.name}`", *(f"or `{alias}`" for alias in row.aliases)]
+    if row.secret:
+        names.append(f"or `{row.name}_FILE`")
+    return " ".join(names)
+
+
+def _default(row: Variable) -> str:
+    if row.secret:
+        return "made at the first start"
+    if row.shown_default is not None:
+        return row.shown_default
+    if row.default is None:
+        return "none"
+    if isinstance(row.default, bool):
+        return "`yes`" if row.default else "`no`"
+    return f"`{row.default}`"
+
+
+def role_table() -> str:
+    """Every role with what it does."""
+    rows = [(f"`{role.name}`", role.doc, _how_many(role)) for role in ROLES]
+    return markdown(("role", "what it does", "workers"), rows)
+
+
+def _how_many(role: Role) -> str:
+    return "any number" if role.limit is None else f"{role.limit}"
+
+
+def variables_page() -> str:
+    """docs/variables.md."""
+    return VARIABLES_PAGE.format(variables=variable_table())
+
+
+def roles_page() -> str:
+    """docs/roles.md."""
+    streams = [
+        (f"`{role.name}`", f"`{role.stream}`", _how_many(role)) for role in ROLES if role.stream
+    ]
+    shorthands = [
+        (f"`{word}`", ", ".join(f"`{role}`" for role in roles))
+        for word, roles in SHORTHANDS.items()
+    ]
+    applications = [(f"`{name}`", f"`{role}`") for name, role in LEGACY_APPS.items()]
+    return ROLES_PAGE.format(
+        roles=role_table(),
+        streams=markdown(("role", "stream", "workers"), streams),
+        shorthands=markdown(("word", "roles"), shorthands),
+        default=DEFAULT_PRESET,
+        presets="\n\n".join(_preset(name, text) for name, text in PRESETS.items()),
+        applications=markdown(("name", "role"), applications),
+    )
+
+
+def _preset(name: str, text: str) -> str:
+    entries = [f"    {line.strip()}" for line in text.splitlines() if line.strip()]
+    body = "\n".join(entries) or "Main alone."
+    return f"### {name}\n\n{body}"
+
+
+def filled(text: str, name: str, table: str) -> str:
+    """A text with a table between the markers of a name, where it has them."""
+    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    return pattern.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", text)
