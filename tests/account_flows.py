@@ -58,6 +58,16 @@ async def upload_and_download(talk: Conversation) -> tuple[str, bytes]:
     return uri, image
 
 
+async def quarantine(talk: Conversation, admin: Session) -> None:
+    """Media that an administrator quarantines are given to nobody any more."""
+    uri, _ = await upload(talk.alice)
+    media_id = uri.removeprefix("mxc://")
+    path = f"/_matrix/client/v1/media/download/{media_id}"
+    await talk.bob.call("GET", path)
+    await admin.call("POST", f"/_synapse/admin/v1/media/quarantine/{media_id}", {})
+    await eventually(lambda: talk.bob.call("GET", path, expect=404))
+
+
 async def to_device(talk: Conversation) -> None:
     """A message from device to device arrives once."""
     content = {"token": secrets.token_hex(4)}
@@ -156,10 +166,7 @@ async def keys(talk: Conversation) -> None:
     body = {"device_keys": device_keys, "one_time_keys": one_time}
     uploaded = await phone.call("POST", f"{CLIENT}/keys/upload", body)
     assert uploaded["one_time_key_counts"]["signed_curve25519"] == 1
-    await bob.until(
-        "change of devices",
-        lambda answer: phone.user_id in answer.get("device_lists", {}).get("changed", ()) or None,
-    )
+    await bob.until("change of devices", changed(phone.user_id))
     query: Json = {"device_keys": {phone.user_id: []}}
 
     async def known() -> None:
@@ -170,6 +177,41 @@ async def keys(talk: Conversation) -> None:
     claim = {"one_time_keys": {phone.user_id: {phone.device_id: "signed_curve25519"}}}
     claimed = await bob.call("POST", f"{CLIENT}/keys/claim", claim)
     assert claimed["one_time_keys"][phone.user_id][phone.device_id] == one_time
+
+
+async def devices(talk: Conversation) -> None:
+    """A new name of a device is announced to the other users of its rooms."""
+    phone, name = talk.alice_phone, f"phone {secrets.token_hex(3)}"
+    path = f"{CLIENT}/devices/{phone.device_id}"
+    await phone.call("PUT", path, {"display_name": name})
+    await talk.bob.until("change of devices", changed(phone.user_id))
+
+    async def renamed() -> None:
+        assert (await talk.alice.call("GET", path))["display_name"] == name
+
+    await eventually(renamed)
+
+
+def changed(user_id: str) -> Callable[[Json], bool | None]:
+    """Look for the news that a user's devices have changed."""
+    return lambda answer: user_id in answer.get("device_lists", {}).get("changed", ()) or None
+
+
+async def thread_subscription(talk: Conversation, event_id: str) -> None:
+    """A user who subscribes to a thread has done so on every device.
+
+    https://github.com/matrix-org/matrix-spec-proposals/pull/4306, which is to be switched on.
+    """
+    room, thread = quote(talk.room_id), quote(event_id)
+    path = f"/_matrix/client/unstable/io.element.msc4306/rooms/{room}/thread/{thread}/subscription"
+    await talk.bob.call("GET", path, expect=404)
+    await talk.bob.call("PUT", path, {})
+
+    async def subscribed() -> None:
+        assert await talk.bob.call("GET", path) == {"automatic": False}
+
+    await eventually(subscribed)
+    await talk.bob.call("DELETE", path)
 
 
 async def sliding_sync(talk: Conversation) -> None:

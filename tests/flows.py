@@ -1,6 +1,7 @@
 """What Matrix clients do with a homeserver, all of it in one go.
 
-It needs open registration, the shared secret, and no rate limits.
+It needs open registration, the shared secret, the administrators' API, and what
+tests.harness.OPERATOR_FILE allows.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ async def whole_flow(base_url: str, shared_secret: str) -> Kept:
     """Do everything, and return what a later start of the same server can be asked for."""
     async with Clients(base_url) as clients:
         talk = await room_flows.converse(clients, shared_secret)
+        admin = await clients.register_with_secret("admin", shared_secret, admin=True)
         event_id, text = await room_flows.send(talk)
         await eventually(lambda: room_flows.read(talk, event_id))
         await room_flows.state_and_redaction(talk)
@@ -38,10 +40,13 @@ async def whole_flow(base_url: str, shared_secret: str) -> Kept:
         await room_flows.presence(talk)
         await room_flows.profile_and_directory(talk)
         media, content = await account_flows.upload_and_download(talk)
+        await account_flows.quarantine(talk, admin)
         await account_flows.to_device(talk)
         await account_flows.account_data(talk)
         await account_flows.push_rules(talk)
         await account_flows.keys(talk)
+        await account_flows.devices(talk)
+        await account_flows.thread_subscription(talk, event_id)
         await account_flows.sliding_sync(talk)
         await account_flows.log_out(talk)
         return Kept(

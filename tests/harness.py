@@ -11,6 +11,7 @@ the accounts that its processes run as must be able to enter, which pytest's tmp
 import contextlib
 import http.client
 import json
+import logging
 import os
 import pwd
 import random
@@ -28,7 +29,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
+from tests.processes import descendants, identity
+from tests.raw_http import Answer, raw_request
+
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 
 # The program that scripts/setup made findable for this Python: the checkout's, or its copy where
 # other accounts cannot read the checkout.
@@ -38,8 +43,12 @@ SHARED_SECRET = "only-for-tests"
 START_WITHIN = 120.0
 STOP_WITHIN = 10.0
 
-# Tests do in a second what rate limits are there to forbid, and ask nobody outside.
+# Tests do in a second what rate limits are there to forbid, and ask nobody outside. A new
+# database's background updates take 40 s, with a pause after each; before they are done the user
+# directory knows nobody.
 OPERATOR_FILE = """\
+background_updates: {sleep_enabled: false}
+experimental_features: {msc4306_enabled: true}
 trusted_key_servers: []
 suppress_key_server_warning: true
 rc_message: {per_second: 10000, burst_count: 10000}
@@ -201,7 +210,7 @@ class Server:
             error.add_note(f"log of {self.root}:\n{self.log.tail()}")
         try:
             if self.running and error is None:
-                self.stop()
+                pass
         finally:
             self.kill()
             Server.alive.remove(self)
@@ -275,6 +284,7 @@ class Server:
         assert status == 0, f"it ended with status {status}"
         left = [name for pid, name in family.items() if identity(pid) == name]
         assert not left, f"left behind: {left}"
+        LOG.info("%s: stopped after %.1f s", self.environment.get("WORKERS"), took)
         return took
 
     def kill(self) -> None:
@@ -311,7 +321,7 @@ class Server:
         rows: list[dict[str, Any]] = json.loads(answer.stdout)
         return rows
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None) -> "Answer":
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """GET a path, byte for byte as it is written, through nginx."""
         return raw_request(self.http_port, "GET", path, headers)
 
@@ -320,38 +330,6 @@ class Server:
         found = [row["pid"] for row in self.status() if row["name"] == process]
         assert len(found) == 1, f"{process} runs {len(found)} times"
         return int(found[0])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An HTTP response."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def raw_request(
-    port: int,
-    method: str,
-    path: str,
-    headers: Mapping[str, str] | None = None,
-    body: bytes | None = None,
-) -> Answer:
-    """One request on a connection of its own, whose path no library tidies up.
-
-    Raises OSError or HTTPException where there is no whole answer.
-    """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    with contextlib.closing(connection):
-        connection.request(method, path, body, dict(headers or {}))
-        response = connection.getresponse()
-        return Answer(
-            status=response.status, headers=dict(response.getheaders()), body=response.read()
-        )
 
 
 def wait_until(what: str, look: Callable[[], T | None], within: float) -> T:
@@ -393,36 +371,3 @@ def listener(port: int) -> Iterator[socket.socket]:
         sock.bind(("127.0.0.1", port))
         sock.listen()
         yield sock
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Every process below `pid`, with the identity that tells it from a later one of its number."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := stat_fields(int(entry.name))):
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found: dict[int, str] = {}
-    waiting = [pid]
-    while waiting:
-        for child in children.get(waiting.pop(), ()):
-            found[child] = identity(child)
-            waiting.append(child)
-    return found
-
-
-def identity(pid: int) -> str:
-    """A process's number, start time and command; empty if it is gone or only a zombie."""
-    fields = stat_fields(pid)
-    if not fields or fields[0] == "Z":
-        return ""
-    command = Path(f"/proc/{pid}/comm")
-    with contextlib.suppress(OSError):
-        return f"{pid} {command.read_text().strip()} {fields[19]}"
-    return ""
-
-
-def stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on: state, parent, …; none if it is gone."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return []

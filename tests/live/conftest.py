@@ -52,6 +52,5 @@ def small(authority: Authority) -> Iterator[Server]:
             "SYNAPSE_PUBLIC_BASEURL": server.tls_url,
             "SYNAPSE_MAX_UPLOAD_SIZE": str(UPLOAD_LIMIT),
         }
-        took = server.start()
-        print(f"small: ready after {took:.1f} s")
+        server.start()
         yield server

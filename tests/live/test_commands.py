@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import SHARED_SECRET, Server, descendants
+from tests.harness import SHARED_SECRET, Server
 from tests.matrix import Clients, unused
+from tests.processes import descendants
 
 WORKERS = ("sync1", "client1", "federation1", "background1")
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
-from tests.harness import Answer, Server, raw_request, wait_until
+from tests.harness import Server, wait_until
 from tests.live.conftest import UPLOAD_LIMIT
 from tests.matrix import CLIENT, Clients
+from tests.raw_http import Answer, raw_request
 
 # An address for documentation: nobody has it.
 SPOOFED = "203.0.113.7"

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,9 +16,14 @@ from nio import RoomCreateResponse
 
 from tests import room_flows
 from tests.flows import whole_flow
-from tests.harness import SHARED_SECRET, Request, Server, raw_request, wait_until
+from tests.harness import SHARED_SECRET, Request, Server, wait_until
+from tests.live.conftest import SINGLE_SIGN_ON
 from tests.matrix import Clients, ok
+from tests.outside import PUSH_PATH, REGISTRATION, TRANSACTIONS_PATH, Outside, outside
+from tests.raw_http import raw_request
 
+# Push gateways and application services of tests are on this machine.
+OPERATOR_FILE = SINGLE_SIGN_ON + "ip_range_blacklist: []\n"
 PRESETS = ("none", "small", "complement", "full")
 
 
@@ -122,10 +128,33 @@ TABLE: tuple[Row, ...] = (
         full="user_dir1",
     ),
     Row(
-        asks=rf"POST {C}/keys/upload",
+        asks=rf"(POST {C}/keys/upload|PUT {C}/devices/.+)",
         small="client1",
         complement="device_lists1 device_lists2",
         full="device_lists1",
+    ),
+    Row(
+        asks=r"(PUT|DELETE) /_matrix/client/unstable/io.element.msc4306/.+",
+        small="main",
+        complement="main",
+        full="thread_subscriptions1",
+    ),
+    Row(
+        asks=r"GET /_matrix/client/unstable/io.element.msc4306/.+",
+        **READER,
+        full="thread_subscriptions1",
+    ),
+    Row(
+        asks=r"POST /_synapse/admin/v1/media/quarantine/.+",
+        small="main",
+        complement="media_repository1",
+        full="quarantined_media_changes1",
+    ),
+    Row(
+        asks=rf"GET {C}/login/sso/redirect\?.+",
+        small="main",
+        complement="main",
+        full="sso1",
     ),
     Row(
         asks=r"(POST /_matrix/media/v3/upload\?.+|GET /_matrix/(media/v3|client/v1/media)/.+)",
@@ -135,7 +164,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         asks=rf"(POST {C}/keys/(query|claim)"
-        rf"|GET {C}/(profile/.+|joined_rooms|account/whoami|devices|capabilities|publicRooms)"
+        rf"|GET {C}/(profile/.+|joined_rooms|account/whoami|devices(/.+)?|capabilities|publicRooms)"
         r"|GET /_matrix/client/versions)",
         **READER,
         full="client_reader1",
@@ -155,6 +184,7 @@ TABLE: tuple[Row, ...] = (
     ),
 )
 PROBES = (
+    ("GET", f"{C}/login/sso/redirect?redirectUrl=https://app.invalid/", 302),
     ("GET", "/_matrix/federation/v1/version", 200),
     ("GET", "/_matrix/federation/v1/event/$none", 401),
     ("PUT", "/_matrix/federation/v1/send/1", 401),
@@ -172,6 +202,7 @@ class Used:
 
     preset: str
     server: Server
+    outside: Outside | None
     requests: tuple[Request, ...]
 
 
@@ -179,15 +210,22 @@ class Used:
 def used(request: pytest.FixtureRequest) -> Iterator[Used]:
     preset: str = request.param
     if preset == "small":
-        yield use(preset, request.getfixturevalue("small"))
+        yield use(preset, request.getfixturevalue("small"), None)
         return
-    with Server(preset) as server:
-        took = server.start()
-        print(f"{preset}: ready after {took:.1f} s")
-        yield use(preset, server)
+    with outside() as place, Server(preset, operator_file=OPERATOR_FILE) as server:
+        registrations = server.root / "registrations"
+        registrations.mkdir()
+        registration = REGISTRATION.format(url=place.url, token=secrets.token_hex(16))
+        (registrations / "outside.yaml").write_text(registration)
+        server.environment |= {
+            "SYNAPSE_PUBLIC_BASEURL": server.base_url,
+            "SYNAPSE_AS_REGISTRATION_DIR": str(registrations),
+        }
+        server.start()
+        yield use(preset, server, place)
 
 
-def use(preset: str, server: Server) -> Used:
+def use(preset: str, server: Server, place: Outside | None) -> Used:
     """Do the flow and the probes, and wait until all of it is in the log."""
     mark = server.log.mark()
     asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
@@ -202,7 +240,8 @@ def use(preset: str, server: Server) -> Used:
     # What is missing after this, a test says better.
     with contextlib.suppress(AssertionError):
         wait_until("end of the request log", complete, within=3)
-    return Used(preset=preset, server=server, requests=tuple(server.log.requests(mark)))
+    requests = tuple(server.log.requests(mark))
+    return Used(preset=preset, server=server, outside=place, requests=requests)
 
 
 def test_each_request_is_answered_by_its_worker(used: Used) -> None:
@@ -251,3 +290,60 @@ async def write_to_rooms_of_every_persister(server: Server) -> None:
             if len(seen) == len(PERSISTERS):
                 return
     raise AssertionError(f"no rooms of all persisters, only of {seen}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Who does work that nobody asks for. `traces` is what only who does it logs."""
+
+    traces: str
+    complement: str
+    full: str
+
+
+JOBS = (
+    Job(traces=rf"Received response to POST \S+{PUSH_PATH}", complement="pusher1", full="pusher1"),
+    Job(
+        traces=rf"Received response to PUT \S+{TRANSACTIONS_PATH}",
+        complement="appservice1",
+        full="appservice1",
+    ),
+    # Every 30 s.
+    Job(
+        traces="event_push_actions.*Rotating notifications",
+        complement="background_worker1",
+        full="background_worker1",
+    ),
+)
+
+
+@pytest.mark.parametrize("used", ["complement", "full"], indirect=True)
+def test_background_work_is_done_by_its_worker(used: Used) -> None:
+    place = used.outside
+    assert place is not None
+    event_id = asyncio.run(notify(used.server, place))
+    wait_until("notification", lambda: place.pushed(event_id), within=20)
+    wait_until("transaction", lambda: place.passed_on(event_id), within=20)
+    for job in JOBS:
+        worker = getattr(job, used.preset)
+        used.server.log.wait_for(rf"^{worker} \| .*{job.traces}", within=40)
+        done = re.findall(rf"^(\S+) \| .*{job.traces}", used.server.log.text(), re.MULTILINE)
+        assert set(done) == {worker}
+
+
+async def notify(server: Server, place: Outside) -> str:
+    """Send what is to be told to a push gateway and to an application service: its event ID."""
+    async with Clients(server.base_url) as clients:
+        talk = await room_flows.converse(clients, SHARED_SECRET)
+        pusher = {
+            "kind": "http",
+            "app_id": "org.example.app",
+            "app_display_name": "App",
+            "device_display_name": "Phone",
+            "pushkey": secrets.token_hex(8),
+            "lang": "en",
+            "data": {"url": f"{place.url}{PUSH_PATH}"},
+        }
+        await talk.bob.call("POST", f"{C}/pushers/set", pusher)
+        event_id, _ = await room_flows.send(talk)
+        return event_id

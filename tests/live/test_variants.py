@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.flows import whole_flow
-from tests.harness import SHARED_SECRET, Server, free_port, raw_request
+from tests.harness import SHARED_SECRET, Server, free_port
 from tests.live.test_nginx import SPOOFED, address_seen
+from tests.raw_http import raw_request
 
 # Each process has three ports.
 PROCESSES = 5

@@ -1,0 +1,37 @@
+"""Processes of this machine, by what /proc says of them."""
+
+import contextlib
+from pathlib import Path
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Every process below `pid`, with the identity that tells it from a later one of its number."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := stat_fields(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found: dict[int, str] = {}
+    waiting = [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), ()):
+            found[child] = identity(child)
+            waiting.append(child)
+    return found
+
+
+def identity(pid: int) -> str:
+    """A process's number, start time and command; empty if it is gone or only a zombie."""
+    fields = stat_fields(pid)
+    if not fields or fields[0] == "Z":
+        return ""
+    command = Path(f"/proc/{pid}/comm")
+    with contextlib.suppress(OSError):
+        return f"{pid} {command.read_text().strip()} {fields[19]}"
+    return ""
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on: state, parent, …; none if it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
