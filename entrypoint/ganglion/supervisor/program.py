@@ -1,5 +1,7 @@
 """A program that waits for others before it starts, and tells when it is ready itself."""
 
+import contextlib
+import signal
 import time
 from typing import Any
 
@@ -104,6 +106,10 @@ class GatedProcess(Subprocess):
 
     def finish(self, pid: int, sts: int) -> None:
         """Note that the program has ended; count how often it does so early."""
+        # supervisord gave it a process group of its own. Whom it left there, as a killed nginx does
+        # its workers, would hold the ports that it needs when it starts again, and outlive us.
+        with contextlib.suppress(ProcessLookupError):
+            self.config.options.kill(-pid, signal.SIGKILL)
         was_running = self.state == ProcessStates.RUNNING
         ready_since = self.ready_since or self.laststart
         self.ready_since = None
