@@ -120,7 +120,10 @@ def absolute_path(text: str) -> str:
             "is not an absolute path of plain characters",
             "use a path that starts with / and has only letters, digits and . _ - + = @",
         )
-    return text.rstrip("/") or "/"
+    path = re.sub(r"/+", "/", text).rstrip("/")
+    if not path:
+        raise Invalid("is the root directory", "name something below it")
+    return path
 
 
 def _ip_address(text: str) -> str:

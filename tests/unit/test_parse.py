@@ -40,8 +40,7 @@ def refusal(parser: Parser, text: str) -> tuple[str, str]:
         (parse.port, "08008", 8008),
         (parse.line, "any text, even €", "any text, even €"),
         (parse.absolute_path, "/data", "/data"),
-        (parse.absolute_path, "/data//", "/data"),
-        (parse.absolute_path, "/", "/"),
+        (parse.absolute_path, "//srv///data//", "/srv/data"),
         (parse.absolute_path, "/a_b/c-d.e/f+g=h@i", "/a_b/c-d.e/f+g=h@i"),
         (parse.absolute_path, "/a..b/...", "/a..b/..."),
         (parse.host, "db", "db"),
@@ -97,6 +96,7 @@ NO_PATH = (
     "is not an absolute path of plain characters",
     "use a path that starts with / and has only letters, digits and . _ - + = @",
 )
+ROOT = ("is the root directory", "name something below it")
 NO_HOST = ("is not a host name or IP address", "write a host name such as db.example.org")
 NO_NAME = (
     "is not a plain name",
@@ -164,6 +164,7 @@ NO_KEY = ("is not a signing key", "give the one line of Synapse's SERVERNAME.sig
                 "::1%eth0", "::1%;}", "[::1", "fe80::1%x\ny",
             )
         ),
+        *((parse.absolute_path, text, ROOT) for text in ("/", "//")),
         (parse.host_or_directory, "/run/a,b", NO_PATH),
         (parse.host_or_directory, "run/a", NO_HOST),
         *(

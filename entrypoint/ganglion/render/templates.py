@@ -1,6 +1,7 @@
 """Jinja over conf-templates/, with a filter for each syntax that is written."""
 
 import shlex
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,6 +14,7 @@ def fill(template: str, **values: object) -> str:
     return _environment().get_template(template).render(**values)
 
 
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -43,8 +45,8 @@ def nginx_string(text: str) -> str:
 
 
 def ini_value(text: str) -> str:
-    """A value of supervisord's INI files: `%` starts an expansion and ` ;` a comment there."""
-    if "\n" in text or "\r" in text or ";" in text:
+    """A value of supervisord's INI files: `%` starts an expansion there, ` ;` and ` #` a comment."""
+    if any(character in text for character in "\n\r;#"):
         raise ValueError(f"{text!r} cannot be written into supervisord's configuration")
     return text.replace("%", "%%")
 

@@ -1,0 +1,234 @@
+"""The rendered files as the programs that read them see them: what is a directive, what a value.
+
+Small readers of each program's syntax, written after its own lexer, so that a test can say that a
+value is in its place and nowhere else.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from supervisor.options import UnhosedConfigParser
+
+from ganglion.files import File
+
+
+class Unreadable(ValueError):
+    """The text is no configuration of its program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """One of nginx's: its words, and what is in its braces if it has them."""
+
+    words: tuple[str, ...]
+    block: "tuple[Directive, ...] | None" = None
+
+    @property
+    def name(self) -> str:
+        return self.words[0]
+
+    def all(self, *path: str) -> "Iterator[Directive]":
+        """Every directive below this one, by the names of the blocks that it is in."""
+        for directive in self.block or ():
+            if directive.name == path[0]:
+                if len(path) == 1:
+                    yield directive
+                else:
+                    yield from directive.all(*path[1:])
+
+
+QUOTED_ESCAPES = {'"': '"', "'": "'", "\\": "\\", "t": "\t", "r": "\r", "n": "\n"}
+
+
+def nginx(text: str) -> Directive:
+    """An nginx.conf, as a directive without words. After ngx_conf_read_token in ngx_conf_file.c."""
+    tokens = _nginx_tokens(text)
+    block, end = _nginx_block(tokens)
+    if end != "":
+        raise Unreadable("a } that closes nothing")
+    return Directive(words=(), block=block)
+
+
+def _nginx_block(tokens: Iterator[tuple[bool, str]]) -> tuple[tuple[Directive, ...], str]:
+    """The directives up to the end of a block, and what ended it: } or nothing."""
+    found: list[Directive] = []
+    words: list[str] = []
+    for is_word, token in tokens:
+        if is_word:
+            words.append(token)
+        elif token == "}":
+            if words:
+                raise Unreadable(f"a closing brace after {words}")
+            return tuple(found), "}"
+        elif not words:
+            raise Unreadable(f"{token} without words")
+        else:
+            block: tuple[Directive, ...] | None = None
+            if token == "{":
+                block, end = _nginx_block(tokens)
+                if end != "}":
+                    raise Unreadable("a { that nothing closes")
+            found.append(Directive(words=tuple(words), block=block))
+            words = []
+    if words:
+        raise Unreadable(f"no ; after {words}")
+    return tuple(found), ""
+
+
+def _nginx_tokens(text: str) -> Iterator[tuple[bool, str]]:
+    """Words, marked as such, and ; { }."""
+    place = 0
+    while place < len(text):
+        character = text[place]
+        if character in " \t\r\n":
+            place += 1
+        elif character == "#":
+            place = (text + "\n").index("\n", place)
+        elif character in ";{}":
+            yield False, character
+            place += 1
+        elif character in "\"'":
+            word, place = _nginx_quoted(text, place)
+            yield True, word
+        else:
+            word, place = _nginx_plain(text, place)
+            yield True, word
+
+
+def _nginx_quoted(text: str, start: int) -> tuple[str, int]:
+    place, word = start + 1, ""
+    while True:
+        if place >= len(text):
+            raise Unreadable(f"a {text[start]} that nothing closes")
+        character = text[place]
+        if character == "\\":
+            following = text[place + 1 : place + 2]
+            word += QUOTED_ESCAPES.get(following, f"\\{following}")
+            place += 2
+        elif character == text[start]:
+            break
+        else:
+            word += character
+            place += 1
+    if text[place + 1 : place + 2] not in tuple(" \t\r\n;{)"):
+        raise Unreadable(f"{text[place + 1 : place + 2]!r} behind a quoted word")
+    return word, place + 1
+
+
+def _nginx_plain(text: str, start: int) -> tuple[str, int]:
+    found = re.compile(r"(?:\\.|\$\{|[^\s;{\\])+", re.DOTALL).match(text, start)
+    if found is None or text[found.end() : found.end() + 1] == "":
+        raise Unreadable(f"the word at {text[start : start + 20]!r} has no end")
+    escape = re.compile(r"\\([\"'\\trn])")
+    return escape.sub(lambda pair: QUOTED_ESCAPES[pair[1]], found[0]), found.end()
+
+
+def supervisord(text: str) -> dict[str, dict[str, str]]:
+    """A supervisord.conf by section and option, out of supervisord's own parser."""
+    parser = UnhosedConfigParser()
+    parser.read_string(text)
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+def redis(text: str) -> list[list[str]]:
+    """A redis.conf by line and word. After sdssplitargs in sds.c."""
+    lines = (line.strip(" \t\r") for line in text.split("\n"))
+    return [_redis_words(line) for line in lines if line and not line.startswith("#")]
+
+
+REDIS_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "a": "\a"}
+REDIS_WORD = re.compile(
+    r'"(?P<double>(?:\\x[0-9a-fA-F]{2}|\\.|[^"\\])*)"(?=\s|$)'
+    r"|'(?P<single>(?:\\'|\\(?!')|[^'\\])*)'(?=\s|$)"
+    r"|(?P<plain>[^\s\"']+)",
+    re.DOTALL,
+)
+
+
+def _redis_words(line: str) -> list[str]:
+    words: list[str] = []
+    rest = line
+    while rest := rest.lstrip():
+        found = REDIS_WORD.match(rest)
+        if found is None:
+            raise Unreadable(f"unbalanced quotes: {line!r}")
+        if found["double"] is not None:
+            words.append(re.sub(r"\\(x[0-9a-fA-F]{2}|.)", _redis_escape, found["double"]))
+        elif found["single"] is not None:
+            words.append(found["single"].replace("\\'", "'"))
+        else:
+            words.append(found["plain"])
+        rest = rest[found.end() :]
+    return words
+
+
+def _redis_escape(found: re.Match[str]) -> str:
+    code = found[1]
+    if len(code) == 3:
+        return chr(int(code[1:], 16))
+    return REDIS_ESCAPES.get(code, code)
+
+
+POSTGRESQL_LINE = re.compile(
+    r"(?P<name>[A-Za-z_][\w.]*)\s*=?\s*"
+    r"(?:'(?P<quoted>(?:[^'\\\n]|\\.|'')*)'|(?P<plain>[^\s'#=]+))\s*(?:\#.*)?"
+)
+
+
+def postgresql(text: str) -> dict[str, str]:
+    """A postgresql.conf by setting. After guc-file.l."""
+    settings: dict[str, str] = {}
+    for line in text.split("\n"):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        found = POSTGRESQL_LINE.fullmatch(line)
+        if found is None or found["name"] in settings:
+            raise Unreadable(line)
+        quoted = found["quoted"]
+        settings[found["name"]] = (
+            found["plain"] if quoted is None else re.sub(r"''|\\(.)", _postgresql_escape, quoted)
+        )
+    return settings
+
+
+def _postgresql_escape(found: re.Match[str]) -> str:
+    return "'" if found[0] == "''" else found[1]
+
+
+def pgpass(text: str) -> list[list[str]]:
+    """A password file of libpq's, by line and field. After passwordFromFile in fe-connect.c."""
+    fields = [re.findall(r"(?:^|:)((?:\\.|[^:\\])*)", line) for line in text.splitlines()]
+    return [[re.sub(r"\\(.)", r"\1", field) for field in line] for line in fields]
+
+
+def lines(text: str) -> list[str]:
+    """A file of lines, without comments."""
+    return [line for line in text.split("\n") if line and not line.startswith("#")]
+
+
+def read(file: File) -> Any:
+    """What a rendered file says to the program that reads it."""
+    if file.path.endswith(".yaml"):
+        return yaml.safe_load(file.content)
+    if file.path == "secrets/pgpass":
+        return pgpass(file.content)
+    if file.path.startswith("secrets/"):
+        return file.content
+    readers = {
+        "nginx.conf": nginx,
+        "maps.conf": nginx,
+        "supervisord.conf": supervisord,
+        "redis.conf": redis,
+        "postgresql/postgresql.conf": postgresql,
+        "postgresql/pg_hba.conf": lines,
+        "postgresql/pg_ident.conf": lines,
+    }
+    return readers[file.path](file.content)
+
+
+def read_all(files: Mapping[str, File]) -> dict[str, Any]:
+    """The same for all of them, by path."""
+    return {path: read(file) for path, file in files.items()}

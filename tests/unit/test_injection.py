@@ -1,0 +1,372 @@
+"""No text in a variable, in WORKERS or in routes.yaml breaks out of a rendered file.
+
+Either it is refused, or every file reads as it does with a harmless text in its place, but for
+that text itself: no directive, section, option or key more or less, and each value whole.
+"""
+
+import string
+from collections.abc import Mapping
+from functools import cache
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ganglion.errors import ConfigError
+from ganglion.operator_routes import interpret
+from ganglion.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
+from ganglion.settings import variables
+from tests.plans import plan, rendered, topology_of
+from tests.syntax import Directive, read_all
+
+# What ends something in one of the syntaxes, or begins something else, or is taken for another.
+SPECIAL = "\"'\\`;{}[]()<>$%#=,:*&|!?~@/ \t\r\n\0\x7f\x85\u2028é€-_.09aZ"
+NASTY = st.one_of(
+    st.text(alphabet=SPECIAL, max_size=12),
+    st.text(max_size=4),
+    st.sampled_from(
+        [
+            ";\n}\nserver { listen 1; }\n",
+            "\n[program:evil]\ncommand=/bin/sh\n",
+            " ;comment",
+            " #comment",
+            "%(ENV_HOME)s",
+            "${HOME}$HOME$1",
+            "\nevil: 1\n",
+            "\\",
+            "\\\\",
+            '\\"',
+            "'",
+            "''",
+            "\x00",
+            "\r",
+            "{{ run }}{% raw %}",
+            "%0a",
+            "::1%;}",
+            "\nrequirepass x",
+        ]
+    ),
+)
+
+WORKERS = "synchrotron:2, media_repository, event_persister"
+KEY = f"ed25519 a_harmless {'B' * 43}"
+EMBEDDED = {
+    "WORKERS": WORKERS,
+    "SYNAPSE_TLS_CERT": "/cert",
+    "SYNAPSE_TLS_KEY": "/key",
+    "SYNAPSE_ENABLE_METRICS": "yes",
+    "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK": "yes",
+}
+EXTERNAL = {
+    "WORKERS": WORKERS,
+    "POSTGRES_HOST": "db",
+    "POSTGRES_PASSWORD": "x",
+    "REDIS_HOST": "redis",
+    "REDIS_PASSWORD": "x",
+    "SYNAPSE_USE_UNIX_SOCKET": "no",
+}
+
+LETTERS = string.ascii_letters + string.digits
+PATHS = st.text(alphabet=LETTERS + "._@+/=-", max_size=20).map("/".__add__)
+PRINTABLE = st.text(alphabet=[chr(code) for code in range(33, 127)], min_size=1, max_size=40)
+# Texts that YAML would take for something else than text.
+WORDS = st.one_of(
+    st.text(alphabet=LETTERS + "._-", min_size=1, max_size=20),
+    st.sampled_from(
+        ["yes", "no", "null", "1e3", "0x10", "0o17", "1_000", "2026-01-01", "on", "1.0"]
+    ),
+)
+HOSTS = st.one_of(WORDS, st.ip_addresses().map(str))
+SERVERS = st.one_of(HOSTS, HOSTS.map("{}:8448".format), HOSTS.map("[{}]:30".format))
+
+# Each variable whose text is rendered: a harmless text, texts like it, and what is set beside it.
+TEXTS: dict[str, tuple[str, st.SearchStrategy[str], Mapping[str, str]]] = {
+    "SYNAPSE_SERVER_NAME": ("harmless.example", SERVERS, EMBEDDED),
+    "SYNAPSE_PUBLIC_BASEURL": (
+        "https://harmless.example/",
+        HOSTS.map("https://{}/".format),
+        EMBEDDED,
+    ),
+    "GANGLION_DATA": ("/harmless/data", PATHS, EMBEDDED),
+    "GANGLION_RUN": ("/harmless/run", PATHS, EMBEDDED),
+    "SYNAPSE_TLS_CERT": ("/harmless/cert", PATHS, EMBEDDED),
+    "SYNAPSE_TLS_KEY": ("/harmless/key", PATHS, EMBEDDED),
+    "GANGLION_WELL_KNOWN_SERVER": ("harmless.example:443", SERVERS, EMBEDDED),
+    "POSTGRES_HOST": ("harmless.example", st.one_of(HOSTS, PATHS), EXTERNAL),
+    "POSTGRES_DB": ("harmless_db", WORDS, EXTERNAL),
+    "POSTGRES_USER": ("harmless_user", WORDS, EXTERNAL),
+    "REDIS_HOST": ("harmless.example", HOSTS, EXTERNAL),
+    "SYNAPSE_SIGNING_KEY": (KEY, WORDS.map(f"ed25519 {{}} {'C' * 43}".format), EMBEDDED),
+    **{
+        name: ("harmless-secret", PRINTABLE, base)
+        for name, base in (
+            ("POSTGRES_PASSWORD", EMBEDDED),
+            ("REDIS_PASSWORD", EMBEDDED),
+            ("SYNAPSE_MACAROON_SECRET_KEY", EMBEDDED),
+            ("SYNAPSE_FORM_SECRET", EMBEDDED),
+            ("SYNAPSE_REGISTRATION_SHARED_SECRET", EMBEDDED),
+            ("SYNAPSE_WORKER_REPLICATION_SECRET", EMBEDDED),
+        )
+    },
+}
+# Text that is in no rendered file by itself: WORKERS has properties of its own below.
+ELSEWHERE = {"WORKERS", "GANGLION_ROUTES", "SYNAPSE_AS_REGISTRATION_DIR"}
+ROWS = {row.name: row for _, row in variables()}
+SECRETS = {name for name, row in ROWS.items() if row.secret}
+
+
+def attempt(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the files say, or None where the environment is refused."""
+    try:
+        return read_all(rendered(environ))
+    except ConfigError:
+        return None
+
+
+@cache
+def harmless(name: str) -> dict[str, Any]:
+    text, _, base = TEXTS[name]
+    found = attempt({**base, name: text})
+    assert found is not None
+    return found
+
+
+def replaced(value: Any, before: str, after: str) -> Any:
+    """What was read with one text, as it would be with another."""
+    if isinstance(value, str):
+        return value.replace(before, after)
+    if isinstance(value, Mapping):
+        return {
+            replaced(key, before, after): replaced(item, before, after)
+            for key, item in value.items()
+        }
+    if isinstance(value, Directive):
+        words = tuple(word.replace(before, after) for word in value.words)
+        block = None if value.block is None else tuple(replaced(value.block, before, after))
+        return Directive(words=words, block=block)
+    if isinstance(value, list | tuple):
+        return [replaced(item, before, after) for item in value]
+    return value
+
+
+def as_lists(value: Any) -> Any:
+    """What was read in the form that replaced() gives."""
+    return replaced(value, "", "")
+
+
+def texts_for(name: str) -> st.SearchStrategy[str]:
+    """Texts that are nasty, nearly right, or right."""
+    text, plausible, _ = TEXTS[name]
+    cuts = st.integers(0, len(text))
+    spoilt = st.builds(lambda cut, nasty: text[:cut] + nasty + text[cut:], cuts, NASTY)
+    return st.one_of(NASTY, spoilt, plausible, st.tuples(plausible, NASTY).map("".join))
+
+
+def test_every_variable_that_takes_text_is_tried_here() -> None:
+    text = {
+        name for name, row in ROWS.items() if isinstance(row.default, str) or row.default is None
+    }
+    # Of these the parser lets a few words pass and nothing else.
+    few = {"SYNAPSE_LOG_LEVEL", "POSTGRES_SSLMODE", "BIND_ADDRESS"}
+    assert text - few == set(TEXTS) | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_harmless_text_is_rendered(name: str) -> None:
+    text = TEXTS[name][0]
+    assert replaced(harmless(name), text, "X") != harmless(name)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_text_stays_in_its_place(name: str, data: st.DataObject) -> None:
+    text, _, base = TEXTS[name]
+    nasty = data.draw(texts_for(name))
+    found = attempt({**base, name: nasty})
+    if found is None or not nasty.strip():
+        return
+    value = ROWS[name].parse(nasty.strip())
+    assert as_lists(found) == replaced(harmless(name), text, value)
+
+
+@settings(max_examples=200)
+@given(name=st.sampled_from(sorted(SECRETS)), nasty=st.text(min_size=9), near=st.booleans())
+def test_a_refused_secret_is_not_repeated(name: str, nasty: str, *, near: bool) -> None:
+    text = "kept quiet" + nasty
+    with pytest.raises(ConfigError) as refused:
+        rendered({f"{name}{'X' if near else ''}": text})
+    assert "quiet" not in str(refused.value)
+
+
+OTHERS = sorted(set(ROWS) - set(TEXTS) - ELSEWHERE - SECRETS)
+VALUES = st.one_of(
+    NASTY,
+    st.integers(-1, 70000).map(str),
+    st.sampled_from(["yes", "no", "50M", "debug", "require", "*", "60s", "private", "all"]),
+    st.ip_addresses().map(str),
+    st.lists(st.ip_addresses().map(lambda address: str(ip_network(address))), max_size=3).map(
+        ",".join
+    ),
+    st.tuples(st.sampled_from(["::1", "[::1]", "10.0.0.0/8", "fe80::%", "8080"]), NASTY).map(
+        "".join
+    ),
+)
+
+
+def vocabulary(tree: Directive, above: str = "") -> set[str]:
+    """Every directive of nginx's by the names it is below. Rows of maps are none."""
+    found: set[str] = set()
+    for directive in tree.block or ():
+        path = f"{above} {directive.name}"
+        found.add(path)
+        if directive.name not in ("map", "geo"):
+            found |= vocabulary(directive, path)
+    return found
+
+
+@cache
+def everything() -> set[str]:
+    """What nginx is told when there is all that can be."""
+    environ = {
+        **EMBEDDED,
+        "WORKERS": "full, synchrotron:2",
+        "TRUSTED_PROXIES": "private",
+        "GANGLION_ADMIN_NETWORKS": "private",
+        "GANGLION_TRACE_HEADERS": "yes",
+        "GANGLION_WELL_KNOWN_SERVER": "example.org",
+    }
+    files = read_all(rendered(environ))
+    return vocabulary(files["nginx.conf"])
+
+
+def keys(value: Any) -> Any:
+    """What was read without its values: only the keys of mappings."""
+    if isinstance(value, Mapping):
+        return {key: keys(item) for key, item in value.items()}
+    return None
+
+
+@settings(max_examples=400)
+@given(name=st.sampled_from(OTHERS), text=VALUES)
+@example("BIND_ADDRESS", "::1%;\n} http {")
+@example("TRUSTED_PROXIES", "fe80::%x;}\n/64")
+@example("GANGLION_ADMIN_NETWORKS", "::%a b c;/128")
+def test_other_values_are_numbers_networks_or_words(name: str, text: str) -> None:
+    found = attempt({**EMBEDDED, name: text})
+    if found is None:
+        return
+    assert vocabulary(found["nginx.conf"]) <= everything()
+    plain = read_all(rendered(EMBEDDED))
+    if name != "SYNAPSE_ENABLE_METRICS":
+        assert found["supervisord.conf"].keys() == plain["supervisord.conf"].keys()
+    assert keys(found["synapse/underrides.yaml"]) == keys(plain["synapse/underrides.yaml"])
+    value = ROWS[name].parse(text.strip()) if text.strip() else ROWS[name].default
+    if isinstance(value, tuple):
+        assert all(str(ip_network(network)) == network for network in value)
+        assert "%" not in "".join(value)
+
+
+ENTRY_WORDS = st.sampled_from(
+    [*BY_NAME, *SHORTHANDS, *PRESETS, *LEGACY_APPS, "name", "a-b", "a_b", "main", "nginx", "x" * 63]
+)
+PIECES = st.one_of(ENTRY_WORDS, st.sampled_from(list("+=:*,\n \t0123")), NASTY)
+ENTRIES = st.one_of(
+    st.lists(PIECES, max_size=10).map("".join),
+    st.lists(
+        st.tuples(
+            st.one_of(st.just(""), ENTRY_WORDS.map("{}=".format), NASTY.map("{}=".format)),
+            st.lists(ENTRY_WORDS, min_size=1, max_size=3).map("+".join),
+            st.sampled_from(["", ":2", "*3", ":0", ":101"]),
+        ).map("".join),
+        max_size=4,
+    ).map(", ".join),
+)
+
+
+@settings(max_examples=400)
+@given(text=ENTRIES, unix=st.booleans())
+@example(text="a\n[program:x]=pusher", unix=True)
+@example(text="a;b=pusher", unix=True)
+@example(text="$a=pusher", unix=True)
+@example(text="%(x)s=pusher", unix=False)
+def test_no_text_of_workers_makes_more_than_workers(text: str, *, unix: bool) -> None:
+    environ = {**EMBEDDED, "WORKERS": text, "SYNAPSE_USE_UNIX_SOCKET": "yes" if unix else "no"}
+    found = attempt(environ)
+    if found is None:
+        return
+    names = [worker.name for worker in plan(environ).topology.workers]
+    assert len(set(names)) == len(names)
+    assert set("".join(names)) <= set(LETTERS + "_+-")
+    programs = {"postgres", "redis", "main", "nginx", *names}
+    groups = {"postgres", "redis", "main", "nginx", *(["workers"] if names else [])}
+    assert found["supervisord.conf"].keys() == {
+        "supervisord",
+        "unix_http_server",
+        "supervisorctl",
+        "rpcinterface:supervisor",
+        *(f"program:{name}" for name in programs),
+        *(f"group:{group}" for group in groups),
+    }
+    own = {path for path in found if path.startswith("synapse/workers/")}
+    assert own == {f"synapse/workers/{name}.yaml" for name in names}
+    for name in names:
+        options = found[f"synapse/workers/{name}.yaml"]
+        assert options["worker_name"] == name
+        assert options.keys() <= {
+            "worker_app",
+            "worker_name",
+            "worker_listeners",
+            "worker_log_config",
+            "enable_media_repo",
+        }
+    assert vocabulary(found["nginx.conf"]) <= everything()
+
+
+ROUTED = topology_of("client_reader, synchrotron:2, room_reader")
+REGEX = st.one_of(
+    st.text(alphabet="/ab.*+?|()[]{}^$\\-wd:=!<0,9", max_size=16).map("/x".__add__),
+    NASTY.map("/_matrix/".__add__),
+    NASTY,
+)
+
+
+@settings(max_examples=300)
+@given(
+    name=st.one_of(st.sampled_from(["mine", "sync", "main"]), NASTY),
+    path=REGEX,
+    user=st.one_of(st.just("@alice:example.org"), NASTY.map("@{}:example.org".format), NASTY),
+    room=st.one_of(st.just("!a:example.org"), NASTY.map("!{}".format), NASTY),
+)
+@example("mine", '/"; } } http {', "@alice:example.org", "!a:b")
+@example("mine", "/a\\", "@alice:example.org", "!a:b")
+@example("mine", "/a", "@alice:example.org", '!a";}')
+@example("mine", "/a", "@alice:example.org", "!$a{b}")
+def test_no_route_of_the_operators_makes_more_than_a_row(
+    name: str, path: str, user: str, room: str
+) -> None:
+    wanted = {
+        "routes": [{"name": name, "path": path, "roles": ["client_reader"], "key": "user"}],
+        "pins": [
+            {"user": user, "worker": "synchrotron1"},
+            {"room": room, "worker": "room_reader1"},
+        ],
+    }
+    try:
+        routes = interpret(wanted, "routes.yaml", ROUTED)
+    except ConfigError:
+        return
+    environ = {**EMBEDDED, "WORKERS": "client_reader, synchrotron:2, room_reader"}
+    plain = read_all(rendered(environ))
+    found = read_all(rendered(environ, routes=routes))
+    assert vocabulary(found["maps.conf"]) == vocabulary(plain["maps.conf"])
+    assert vocabulary(found["nginx.conf"]) <= everything() | vocabulary(plain["nginx.conf"]) | {
+        " http server location proxy_pass",
+        " http server location if",
+    }
+    first = next(
+        table for table in found["maps.conf"].all("map") if "$ganglion_matched" in table.words
+    )
+    assert (f"~^[A-Z]+ {path}", name) in [row.words for row in first.block or ()]
