@@ -45,7 +45,7 @@ def nginx_string(text: str) -> str:
 
 
 def ini_value(text: str) -> str:
-    """A value of supervisord's INI files: `%` starts an expansion there, ` ;` and ` #` a comment."""
+    """A value of supervisord's INI syntax: `%` starts an expansion, ` ;` and ` #` a comment."""
     if any(character in text for character in "\n\r;#"):
         raise ValueError(f"{text!r} cannot be written into supervisord's configuration")
     return text.replace("%", "%%")
