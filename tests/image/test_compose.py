@@ -47,14 +47,17 @@ def stack(image: str, name: str) -> Iterator[Container]:
         ).stdout.strip()
 
     try:
-        compose("create", "--build" if name == "external" else "--no-build")
+        if name == "external":
+            # Not our own as well, which would get Compose's labels in place of scripts/build's.
+            compose("build", "postgres", "redis")
+        compose("create", "--no-build")
         made = Container(compose("ps", "--all", "--quiet", "ganglion"))
         made.put("/data/homeserver.d", OPERATOR_FILES)
         with watched(made):
             compose("up", "--detach", "--wait", "--no-build")
             yield made
     finally:
-        compose("down", "--volumes", "--timeout", "20")
+        compose("down", "--volumes", "--rmi", "local", "--timeout", "20")
 
 
 @pytest.mark.parametrize("name", ["single", "external"])
