@@ -12,6 +12,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 LIFETIME = dt.timedelta(days=2)
+CERTIFICATES_ONLY = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=False,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +40,10 @@ class Authority:
         certificate = (
             _builder(name, name, key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(CERTIFICATES_ONLY, critical=True)
             .sign(key, hashes.SHA256())
         )
         path = directory / "authority.pem"
@@ -42,6 +57,11 @@ class Authority:
         certificate = (
             _builder(_name("localhost"), self.certificate.subject, key.public_key())
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            # Python is strict about this one since 3.13: ssl.VERIFY_X509_STRICT.
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
+                critical=False,
+            )
             .sign(self.key, hashes.SHA256())
         )
         paths = directory / "tls.pem", directory / "tls.key"

@@ -1,13 +1,18 @@
 """What variables change: TCP between processes, metrics, log files, proxies in front."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
+from tests import room_flows
 from tests.flows import whole_flow
 from tests.harness import SHARED_SECRET, Server, free_port
+from tests.live.test_lifecycle import outlive_a_kill
 from tests.live.test_nginx import SPOOFED, address_seen
+from tests.matrix import Clients, eventually
 from tests.raw_http import raw_request
 
 # Each process has three ports.
@@ -75,3 +80,22 @@ def test_trusted_proxy_names_the_client(server: Server) -> None:
 def test_administration_is_closed_to_other_networks(server: Server, path: str) -> None:
     assert server.get("/_synapse/admin/v1/register").status == 200
     assert server.get(path, {"X-Forwarded-For": SPOOFED}).status == 403
+
+
+def test_other_worker_of_a_pool_stands_in_for_a_killed_one(server: Server) -> None:
+    outlive_a_kill(server, "client_reader1", stand_in="client_reader2")
+
+
+@pytest.mark.parametrize("name", ["nginx", "redis", "main", "postgres"])
+def test_any_process_that_is_killed_comes_back(server: Server, name: str) -> None:
+    mark = server.log.mark()
+    os.kill(server.pid(name), signal.SIGKILL)
+    server.log.wait_for(rf"exited: {name} \(", mark)
+    server.wait_ready(within=60)
+    # Synapse finds out one by one which of its connections are lost.
+    asyncio.run(eventually(lambda: exchange(server), within=20))
+
+
+async def exchange(server: Server) -> None:
+    async with Clients(server.base_url) as clients:
+        await room_flows.send(await room_flows.converse(clients, SHARED_SECRET))
