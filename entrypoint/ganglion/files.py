@@ -25,12 +25,11 @@ def write_directory(directory: Path, files: Iterable[File], accounts: dict[str, 
     """Put `files` down as the whole content of `directory`: all of them or none.
 
     They are written beside it and take its place by being renamed, so no reader ever finds half
-    of them, nor a file of an earlier start that is not rendered any more.
+    of them, nor a file of an earlier start that is not rendered any more. What was there is removed
+    rather than renamed: overlayfs cannot rename a directory that came with a container's image.
     """
     staged = directory.with_name(f".{directory.name}.new")
-    old = directory.with_name(f".{directory.name}.old")
-    for leftover in (staged, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(staged, ignore_errors=True)
     make_directory(staged, 0o755, None)
     for file in files:
         path = staged / file.path
@@ -39,9 +38,8 @@ def write_directory(directory: Path, files: Iterable[File], accounts: dict[str, 
             make_directory(staged / parent, 0o755, None)
         write_file(path, file.content, file.mode, accounts.get(file.program))
     if directory.exists():
-        directory.rename(old)
+        shutil.rmtree(directory)
     staged.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_file(path: Path, content: str, mode: int, account: str | None) -> None:

@@ -69,9 +69,8 @@ def test_a_directory_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_what_a_start_that_was_cut_off_left_is_cleared_away(tmp_path: Path) -> None:
-    for leftover in (".conf.new", ".conf.old"):
-        (tmp_path / leftover / "deep").mkdir(parents=True)
-        (tmp_path / leftover / "deep" / "half").write_text("hal")
+    (tmp_path / ".conf.new" / "deep").mkdir(parents=True)
+    (tmp_path / ".conf.new" / "deep" / "half").write_text("hal")
     write_directory(tmp_path / "conf", FILES[:1], {})
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
