@@ -1,0 +1,160 @@
+"""The golden cases: directories that hold an environment, and what is to come of it.
+
+    NAME/env        NAME=value lines; a line that is indented goes on with the value above
+    NAME/machine    `ipv6=no` or `accounts=none`, where the machine is not like any other
+    NAME/files/     what the environment calls /CASE: the operator's files
+    NAME/expected/  LIST, which names every rendered file with its mode and its program, and those
+                    files that the case is about
+    NAME/error      or else: what is said on stderr
+
+`pytest tests/golden --update-golden` writes what comes of them today: of a new case everything,
+else only what is there. Take away what a new case is not about, and read the diff of the others.
+"""
+
+import os
+import pwd
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ganglion import operator_files, operator_routes, topology
+from ganglion.budget import share_out
+from ganglion.environment import from_environ
+from ganglion.files import File, write_directory
+from ganglion.machine import TYPICAL, Machine
+from ganglion.render import Plan, render
+from ganglion.settings import Settings
+from tests.certificates import Authority
+from tests.plans import secrets_of
+
+HERE = Path(__file__).parent
+PLACE = "/CASE"
+LIST = "LIST"
+# Of no server: Synapse wants one that is a key.
+SIGNING_KEY = "ed25519 a_test " + "A" * 43
+
+
+def assignments(path: Path) -> dict[str, str]:
+    """The NAME=value lines of a file."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") or not line.strip():
+            continue
+        if line.startswith(" "):
+            found[name] += f"\n{line.strip()}"
+        else:
+            name, _, found[name] = line.partition("=")
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One case. `place` is where its files are for this run: a copy, whose path varies."""
+
+    directory: Path
+    place: Path
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def expected(self) -> Path:
+        return self.directory / "expected"
+
+    @property
+    def error(self) -> Path:
+        return self.directory / "error"
+
+    def prepare(self) -> None:
+        """Copy its files to its place."""
+        if (self.directory / "files").is_dir():
+            shutil.copytree(self.directory / "files", self.place, dirs_exist_ok=True)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        found = assignments(self.directory / "env")
+        return {name: text.replace(PLACE, str(self.place)) for name, text in found.items()}
+
+    @property
+    def machine(self) -> Machine:
+        path = self.directory / "machine"
+        facts = assignments(path) if path.is_file() else {}
+        assert facts.items() <= {"ipv6": "no", "accounts": "none"}.items()
+        machine = replace(TYPICAL, ipv6="ipv6" not in facts)
+        if "accounts" in facts:
+            return replace(machine, accounts=(), ourselves="alice")
+        return machine
+
+    def settings(self) -> Settings:
+        return from_environ(self.environ, lambda path: Path(path).read_text(encoding="utf-8"))
+
+    def plan(self, settings: Settings | None = None) -> Plan:
+        """What the program makes of it, or would of other settings."""
+        chosen = settings or self.settings()
+        layout = topology.plan(chosen)
+        return Plan(
+            settings=chosen,
+            topology=layout,
+            budget=share_out(chosen, layout),
+            machine=self.machine,
+            operator=operator_files.load(chosen),
+            routes=operator_routes.load(chosen, layout),
+            secrets=secrets_of(chosen),
+        )
+
+    def rendered(self) -> dict[str, File]:
+        """Every file by its path."""
+        return {file.path: file for file in render(self.plan())}
+
+    def made(self, directory: Path, authority: Authority) -> Plan:
+        """The case made real below a directory: every path is there, and every account is ours.
+
+        The path of the directory must be short, for the sockets.
+        """
+        run, data = directory / "run", directory / "data"
+        settings = replace(self.settings(), run=str(run), data=str(data))
+        if settings.tls:
+            certificate, key = authority.issue(directory)
+            settings = replace(settings, tls_cert=str(certificate), tls_key=str(key))
+        plan = self.plan()
+        us = pwd.getpwuid(os.geteuid()).pw_name
+        accounts = tuple((program, us) for program, _ in plan.machine.accounts)
+        made = replace(
+            plan,
+            settings=settings,
+            topology=topology.plan(settings),
+            machine=replace(plan.machine, accounts=accounts),
+            secrets=replace(plan.secrets, signing_key=SIGNING_KEY),
+        )
+        for path in (run / "sockets", run / "nginx", data):
+            path.mkdir(parents=True)
+        write_directory(run / "conf", render(made), {})
+        return made
+
+    def shown(self, text: str) -> str:
+        """A text as it is kept: without the path of this run."""
+        return text.replace(str(self.place), PLACE)
+
+    def kept(self, files: dict[str, File]) -> dict[str, str]:
+        """What is kept of the rendered files, by path: all of them, and the list."""
+        lines = (f"{file.mode:o} {file.program or '-'} {file.path}\n" for file in files.values())
+        return {LIST: "".join(lines)} | {
+            path: self.shown(file.content) for path, file in files.items()
+        }
+
+
+def names() -> list[str]:
+    """Every case."""
+    return sorted(path.parent.name for path in HERE.glob("*/env"))
+
+
+def good() -> list[str]:
+    """Those that come to files."""
+    return [name for name in names() if not (HERE / name / "error").is_file()]
+
+
+def bad() -> list[str]:
+    """Those that come to an error."""
+    return [name for name in names() if (HERE / name / "error").is_file()]

@@ -1,0 +1,99 @@
+"""Every golden case comes to what is kept of it: the files, or the words of the error."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.golden.cases import HERE, LIST, Case, bad, good, names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ganglion(case: Case, *arguments: str, hash_seed: int = 0) -> tuple[int, str, str]:
+    """Run the program as a process. Returns its exit status, output and errors."""
+    own = {"PYTHONPATH": str(ROOT / "entrypoint"), "PYTHONHASHSEED": str(hash_seed)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "ganglion", *arguments],
+        env={**case.environ, **own},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, case.shown(done.stdout), case.shown(done.stderr)
+
+
+def updating(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--update-golden"))
+
+
+def test_there_are_cases_of_both_kinds() -> None:
+    assert len(good()) >= 12
+    assert len(bad()) >= 3
+    for name in names():
+        kinds = [(HERE / name / kind).exists() for kind in ("expected", "error")]
+        assert sorted(kinds) == [False, True], f"{name} has both an error and files, or neither"
+
+
+def update(case: Case, kept: dict[str, str]) -> None:
+    """Write what there is today into a case's directory, but only what it is about."""
+    known = {
+        str(path.relative_to(case.expected)) for path in case.expected.rglob("*") if path.is_file()
+    }
+    for path in known - kept.keys():
+        (case.expected / path).unlink()
+    for path in (known & kept.keys()) or kept.keys():
+        (case.expected / path).parent.mkdir(parents=True, exist_ok=True)
+        (case.expected / path).write_text(kept[path], encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", [name for name in names() if name not in bad()], indirect=True)
+def test_files(case: Case, request: pytest.FixtureRequest) -> None:
+    kept = case.kept(case.rendered())
+    if updating(request):
+        update(case, kept)
+    expected = {
+        str(path.relative_to(case.expected)): path.read_text(encoding="utf-8")
+        for path in case.expected.rglob("*")
+        if path.is_file()
+    }
+    assert LIST in expected
+    assert {path: kept.get(path) for path in expected} == expected
+
+
+@pytest.mark.parametrize("case", bad(), indirect=True)
+def test_errors(case: Case, request: pytest.FixtureRequest) -> None:
+    before = sorted(case.place.rglob("*"))
+    status, out, err = ganglion(case, "run")
+    if updating(request):
+        case.error.write_text(err, encoding="utf-8")
+    assert (status, out, err) == (2, "", case.error.read_text(encoding="utf-8"))
+    assert sorted(case.place.rglob("*")) == before
+
+
+LIKE_ANY_OTHER = [name for name in good() if not (HERE / name / "machine").is_file()]
+
+
+@pytest.mark.parametrize("case", LIKE_ANY_OTHER, indirect=True)
+def test_the_program_writes_the_same_bytes_whatever_the_seed_of_hashes(
+    case: Case, tmp_path: Path
+) -> None:
+    """Sets come in another order under another seed."""
+    from_here = {path: file.content for path, file in case.rendered().items()}
+    for seed in (1, 2):
+        out = tmp_path / f"seed{seed}"
+        status, _, err = ganglion(case, "render", "--output", str(out), hash_seed=seed)
+        assert (status, err) == (0, "")
+        written = {
+            str(path.relative_to(out)): path.read_text(encoding="utf-8")
+            for path in out.rglob("*")
+            if path.is_file() and path.name != ".rendered"
+        }
+        secret = {path for path in written if path.startswith("secrets/") or path == "redis.conf"}
+        assert secret
+        # render shows words in the place of secrets, whatever the variables give.
+        assert {path: text for path, text in written.items() if path not in secret} == {
+            path: text for path, text in from_here.items() if path not in secret
+        }
+        assert written.keys() == from_here.keys()

@@ -1,0 +1,358 @@
+"""What holds for the files of every golden case, whatever it is about."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from supervisor.options import ServerOptions
+from synapse.config.homeserver import HomeServerConfig
+
+from ganglion.render.supervisord import plan as programs_of
+from ganglion.render.synapse import SECRET_OPTIONS, config_paths
+from ganglion.supervisor.daemon import Options
+from ganglion.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process
+from tests.certificates import Authority
+from tests.golden.cases import Case, good
+from tests.syntax import Directive, read_all
+
+EVERY_CASE = pytest.mark.parametrize("case", good(), indirect=True)
+OVERRIDES = "synapse/overrides.yaml"
+
+
+def listeners(found: Mapping[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
+    """Every listener of Synapse's: process, address as nginx has it, resources."""
+    for path, options in found.items():
+        if path == OVERRIDES or path.startswith("synapse/workers/"):
+            name = options.get("worker_name", MAIN)
+            for listener in options.get("worker_listeners", options.get("listeners")):
+                address = (
+                    f"unix:{listener['path']}"
+                    if "path" in listener
+                    else f"{listener['bind_addresses'][0]}:{listener['port']}"
+                )
+                (resource,) = listener["resources"]
+                yield name, address, set(resource["names"])
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text in what was read."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from strings(key)
+            yield from strings(item)
+    elif isinstance(value, Directive):
+        yield from value.words
+        yield from strings(value.block or ())
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from strings(item)
+
+
+def upstreams(found: Mapping[str, Any]) -> dict[str, list[str]]:
+    return {
+        block.words[1]: [server.words[1] for server in block.all("server")]
+        for block in found["nginx.conf"].all("http", "upstream")
+    }
+
+
+@EVERY_CASE
+def test_each_server_of_an_upstream_is_a_listener_for_requests(case: Case) -> None:
+    found = read_all(case.rendered())
+    listening = {
+        address: resources
+        for _, address, resources in listeners(found)
+        if not resources & {"replication", "metrics"}
+    }
+    pools = upstreams(found)
+    assert "main" in pools
+    for name, servers in pools.items():
+        assert servers, name
+        assert len(set(servers)) == len(servers)
+        assert set(servers) <= listening.keys()
+        assert all(listening[server] != {"health"} for server in servers)
+
+
+@EVERY_CASE
+def test_each_upstream_of_a_map_or_a_location_exists(case: Case) -> None:
+    found = read_all(case.rendered())
+    pools = upstreams(found)
+    named: set[str] = set()
+    for table in found["maps.conf"].all("map"):
+        if table.words[2] in {"$ganglion_pool", "$ganglion_fallback", "$ganglion_target"}:
+            named |= {row.words[1] for row in table.block}
+    assert {name for name in named if name and not name.startswith("$")} == pools.keys()
+    addresses = {address for _, address, _ in listeners(found)}
+    passes = [words for words in strings_of_passes(found["nginx.conf"]) if "$" not in words]
+    for target in passes:
+        place = re.fullmatch(r"http://(unix:[^:]+|[^/]+):?/_synapse/metrics", target)
+        assert place is not None
+        assert place[1] in addresses
+    assert bool(passes) == case.settings().enable_metrics
+
+
+def strings_of_passes(tree: Directive) -> Iterator[str]:
+    """Where every proxy_pass goes."""
+    for directive in tree.block or ():
+        if directive.name == "proxy_pass":
+            yield directive.words[1]
+        yield from strings_of_passes(directive)
+
+
+@EVERY_CASE
+def test_each_variable_of_nginx_is_made_by_a_map(case: Case) -> None:
+    found = read_all(case.rendered())
+    made = {
+        block.words[2]
+        for tree in (found["nginx.conf"].all("http", "map"), found["maps.conf"].all("map"))
+        for block in tree
+    } | {block.words[2] for block in found["nginx.conf"].all("http", "geo")}
+    used = {
+        variable
+        for tree in (found["nginx.conf"], found["maps.conf"])
+        for text in strings(tree)
+        for variable in re.findall(r"\$ganglion_\w+", text)
+    }
+    assert used
+    assert used <= made
+
+
+@EVERY_CASE
+def test_each_file_that_a_program_or_another_file_names_is_there(case: Case) -> None:
+    plan = case.plan()
+    found = read_all(case.rendered())
+    conf = f"{plan.settings.run}/conf/"
+    named: set[str] = set()
+    for text in strings(found):
+        named |= {word for word in re.split(r"[\s=:]", text) if word.startswith(conf)}
+    paths = {name.removeprefix(conf) for name in named}
+    assert paths <= found.keys()
+    # And none is there for nobody, but for secrets that the operator's files give.
+    given = {
+        f"secrets/{name}"
+        for name in SECRET_OPTIONS
+        if {name, f"{name}_path"} & plan.operator.options.keys()
+    }
+    assert found.keys() - paths == {"supervisord.conf"} | given
+
+
+@EVERY_CASE
+def test_each_program_reads_its_configuration_in_order(case: Case) -> None:
+    plan = case.plan()
+    found = read_all(case.rendered())
+    for process in plan.topology.processes:
+        words = shlex.split(found["supervisord.conf"][f"program:{process.name}"]["command"])
+        paths = [word for option, word in pairwise(words) if option == "--config-path"]
+        own = (
+            []
+            if process.is_main
+            else [f"{plan.settings.run}/conf/synapse/workers/{process.name}.yaml"]
+        )
+        first = f"{plan.settings.run}/conf/synapse/underrides.yaml"
+        last = f"{plan.settings.run}/conf/{OVERRIDES}"
+        assert paths == [first, *plan.operator.paths, last, *own]
+
+
+@EVERY_CASE
+def test_each_writer_is_in_the_instance_map_where_it_listens(case: Case) -> None:
+    found = read_all(case.rendered())
+    overrides = found[OVERRIDES]
+    replication = {
+        name: address
+        for name, address, resources in listeners(found)
+        if resources == {"replication"}
+    }
+    places = {
+        name: f"unix:{place['path']}" if "path" in place else f"{place['host']}:{place['port']}"
+        for name, place in overrides["instance_map"].items()
+    }
+    assert places == replication
+    assert MAIN in places
+    writers = {name for names in overrides["stream_writers"].values() for name in names}
+    restricted = overrides.get("outbound_federation_restricted_to", [])
+    assert writers | set(restricted) == places.keys() - {MAIN}
+    names = {name for name, _, _ in listeners(found)}
+    for key in ("federation_sender_instances", "pusher_instances"):
+        assert set(overrides[key]) <= names | {MAIN_AS_WRITER}
+    for key in (
+        "run_background_tasks_on",
+        "update_user_directory_from_worker",
+        "notify_appservices_from_worker",
+    ):
+        assert overrides[key] is None or overrides[key] in names
+    assert overrides.get("media_instance_running_background_jobs") in {None, *names}
+
+
+@EVERY_CASE
+def test_somebody_serves_media_and_whoever_can_quarantine_writes_its_stream(case: Case) -> None:
+    found = read_all(case.rendered())
+    overrides = found[OVERRIDES]
+    serving = {name for name, _, resources in listeners(found) if "media" in resources}
+    if overrides.get("enable_media_repo", True):
+        serving.add(MAIN)
+    writers = overrides["stream_writers"].get("quarantined_media_changes", [MAIN])
+    assert serving
+    assert set(writers) <= serving
+    for name in serving - {MAIN}:
+        assert found[f"synapse/workers/{name}.yaml"]["enable_media_repo"] is True
+
+
+@EVERY_CASE
+def test_every_path_of_a_socket_fits_into_its_address(case: Case) -> None:
+    found = read_all(case.rendered())
+    settings = case.settings()
+    paths = {word for text in strings(found) for word in re.findall(r"/[^\s:\"',;]*\.sock\b", text)}
+    if settings.embedded_postgres:
+        directory = found["postgresql/postgresql.conf"]["unix_socket_directories"]
+        paths.add(f"{directory}/.s.PGSQL.5432")
+    assert f"{settings.run}/supervisor.sock" in paths
+    assert max(len(path.encode()) for path in paths) <= LONGEST_SOCKET_PATH
+
+
+@EVERY_CASE
+def test_every_yaml_is_a_mapping(case: Case) -> None:
+    found = {
+        path: value for path, value in read_all(case.rendered()).items() if path.endswith(".yaml")
+    }
+    assert found.keys() >= {"synapse/underrides.yaml", OVERRIDES, "synapse/log/main.yaml"}
+    assert all(isinstance(value, dict) for value in found.values())
+
+
+@EVERY_CASE
+def test_no_two_listeners_share_an_address(case: Case) -> None:
+    addresses = [address for _, address, _ in listeners(read_all(case.rendered()))]
+    assert len(set(addresses)) == len(addresses)
+
+
+@EVERY_CASE
+def test_nginx_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    assert program is not None, "nginx is not installed; run scripts/setup --test"
+    plan = case.made(short_path, authority)
+    path = Path(plan.settings.run, "conf", "nginx.conf")
+    text = path.read_text(encoding="utf-8")
+    # It would really listen: at sockets that disturb nobody, and need no network.
+    address = r"listen (\d+|[\d.]+:\d+|\[[\da-f:]+\]:\d+)( ssl)?;"
+    quiet = re.sub(
+        address, lambda found: f"listen unix:{short_path}/{found.start()}{found[2] or ''};", text
+    )
+    assert quiet.count("listen unix:") == text.count("listen ") > 0
+    path.write_text(quiet, encoding="utf-8")
+    done = subprocess.run(
+        [program, "-t", "-e", "stderr", "-c", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in done.stderr.splitlines() if "[" in line]
+    if not plan.machine.accounts or plan.machine.ourselves != "root":
+        said = [line for line in said if '"user" directive' not in line]
+    assert (done.returncode, said) == (0, [])
+
+
+@EVERY_CASE
+def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
+    plan = case.made(short_path, authority)
+    options: Any = Options("/nowhere")
+    options.realize(["--configuration", f"{plan.settings.run}/conf/supervisord.conf", "--nodaemon"])
+    assert options.parse_warnings == []
+    assert isinstance(options, ServerOptions)
+    configured = {
+        config.name: (
+            tuple(shlex.split(config.command)),
+            config.needs,
+            config.notifies,
+            config.stopwaitsecs,
+            group.name,
+            group.priority,
+        )
+        for group in options.process_group_configs
+        for config in group.process_configs
+    }
+    assert configured == {
+        program.name: (
+            program.command,
+            program.needs,
+            program.notifies,
+            program.stop_wait,
+            program.group,
+            program.priority,
+        )
+        for program in programs_of(plan.settings, plan.topology, plan.machine, plan.operator)
+    }
+    for name, (_, needs, _, _, _, _) in configured.items():
+        assert set(needs) <= configured.keys() - {name}
+        # What cannot say when it is ready is nobody's need.
+        assert all(configured[need][2] for need in needs)
+
+
+def loaded(paths: tuple[str, ...]) -> Any:
+    """What Synapse makes of the files of one process."""
+    arguments = [word for path in paths for word in ("--config-path", path)]
+    return HomeServerConfig.load_config("a process", arguments)
+
+
+LOADED = ("complement", "restricted-federation", "tcp-and-metrics", "given-values")
+
+
+# Old ways of Twisted's own, seen when Synapse is imported.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("case", LOADED, indirect=True)
+def test_synapse_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
+    plan = case.made(short_path, authority)
+    layout, settings = plan.topology, plan.settings
+    replicating = {process.name for process in layout.processes if process.replication}
+    for process in layout.processes:
+        config = loaded(config_paths(settings, plan.operator, process))
+        name = MAIN_AS_WRITER if process.is_main else process.name
+        worker = config.worker
+        assert worker.instance_name == name
+        assert config.server.server_name == settings.server_name
+        assert worker.worker_replication_secret == plan.secrets.worker_replication_secret
+        assert config.redis.redis_enabled
+        known = {MAIN if name == MAIN_AS_WRITER else name for name in worker.instance_map}
+        assert known == replicating
+        assert_listeners(process, worker.worker_listeners or config.server.listeners)
+        assert_duties(process, layout.jobs, config)
+        for stream, writers in layout.stream_writers.items():
+            assert getattr(worker.writers, stream) == list(writers)
+
+
+def assert_listeners(process: Process, found: Any) -> None:
+    """See that Synapse listens where the topology says, and serves there what it says."""
+    expected = {process.http, process.replication, process.metrics} - {None}
+    addresses = {
+        listener.path if hasattr(listener, "path") else listener.port for listener in found
+    }
+    assert addresses <= {address.path or address.port for address in expected if address}
+    served = {
+        name
+        for listener in found
+        for resource in listener.http_options.resources
+        for name in resource.names
+    }
+    assert process.resources - {"media"} <= served
+
+
+def assert_duties(process: Process, jobs: Mapping[str, tuple[str, ...]], config: Any) -> None:
+    """See that a process does just the background work that is its own."""
+
+    def has(job: str) -> bool:
+        return process.name in jobs.get(job, (MAIN,))
+
+    worker = config.worker
+    assert worker.run_background_tasks == has("background_worker")
+    assert worker.should_update_user_directory == has("user_dir")
+    assert worker.should_notify_appservices == has("appservice")
+    assert worker.start_pushers == has("pusher")
+    assert worker.send_federation == has("federation_sender")
+    # Without media workers all may have a repository, and main serves it.
+    if "media_repository" in jobs:
+        assert config.media.can_load_media_repo == ("media" in process.resources)
