@@ -45,10 +45,12 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
     )
     # The role's name and the database's are plain names, the password printable ASCII: settings.py.
     quoted = password.replace("'", "''")
+    # initdb made a role for the account that it ran as, whose name may be the one we want.
+    verb = "ALTER" if settings.postgres_user == (account or machine.ourselves) else "CREATE"
     _single_user(
         machine,
         staged,
-        f"CREATE ROLE \"{settings.postgres_user}\" LOGIN PASSWORD '{quoted}'",
+        f"{verb} ROLE \"{settings.postgres_user}\" LOGIN PASSWORD '{quoted}'",
         f'CREATE DATABASE "{settings.postgres_db}" OWNER "{settings.postgres_user}"'
         " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'",
     )
@@ -66,7 +68,11 @@ def _single_user(machine: Machine, cluster: Path, *statements: str) -> None:
     """Run SQL in a stopped cluster. Single-user mode takes one statement a line."""
     _postgres_program(
         machine,
-        ("postgres", "--single", "-F", "-j", "-c", "log_checkpoints=off", "template1"),
+        (
+            *("postgres", "--single", "-F", "-j", "-c", "log_checkpoints=off"),
+            # What fails is not to be shown: it may have a password in it.
+            *("-c", "log_min_error_statement=panic", "template1"),
+        ),
         cluster,
         stdin="".join(f"{statement};\n\n" for statement in statements),
     )

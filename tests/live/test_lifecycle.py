@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import pwd
 import re
 import signal
 import threading
@@ -58,6 +59,16 @@ def stops_in_order(log: str, workers: set[str]) -> None:
     expected = ["nginx", "worker", "main", "redis", "postgres"]
     kinds = [name if name in expected else "worker" for name in ended]
     assert [kind for i, kind in enumerate(kinds) if kinds[:i][-1:] != [kind]] == expected
+
+
+def test_role_named_like_the_owner_of_the_cluster_and_a_new_password() -> None:
+    """initdb makes a role for its account; a password that a variable changes is the new one."""
+    owner = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    with Server("none", {"POSTGRES_USER": owner}) as server:
+        server.start()
+        server.stop()
+        server.environment["POSTGRES_PASSWORD"] = "it's:another\\one"
+        server.start()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,9 @@ def render(
         )
     if settings.embedded_postgres:
         conf = f"{settings.run}/conf/postgresql"
-        administrator = machine.account("postgres") or machine.ourselves
+        owner = machine.account("postgres") or machine.ourselves
+        # Where Synapse is to use the owner's role, it comes with the password like any other.
+        administrator = owner if owner != settings.postgres_user else ""
         files += [
             File(
                 path="postgresql/postgresql.conf",
