@@ -87,12 +87,14 @@ def _lock(data: Path, machine: Machine) -> TextIO:
         data.mkdir(parents=True, exist_ok=True)
         make_directory(data / "secrets", 0o700, None)
         lock = (data / ".lock").open("w", encoding="utf-8")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _unusable(data, "is in use by another server", "stop that one first") from error
     except OSError as error:
         hint = "give a directory that this account may write to"
         raise _unusable(data, f"cannot be written: {error.strerror}", hint) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise _unusable(data, "is in use by another server", "stop that one first") from error
     _check_entry(data, machine)
     return lock
 

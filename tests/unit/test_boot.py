@@ -1,0 +1,81 @@
+"""What a start looks at before it writes anything, and who may start."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ganglion.boot import _check_entry, _lock, start
+from ganglion.budget import SPARE_CONNECTIONS, share_out
+from ganglion.machine import TYPICAL
+from tests.plans import plan, problems, said, settings, topology_of
+
+ALONE = replace(TYPICAL, accounts=())
+
+
+def never(line: str) -> None:
+    raise AssertionError(line)
+
+
+def test_a_certificate_that_is_not_there_stops_the_start_before_it_writes(tmp_path: Path) -> None:
+    environ = {
+        "GANGLION_DATA": f"{tmp_path}/data",
+        "GANGLION_RUN": "/run/g",
+        "SYNAPSE_TLS_CERT": f"{tmp_path}/cert.pem",
+        "SYNAPSE_TLS_KEY": f"{tmp_path}",
+    }
+    fix = "give the path of a PEM file; in a container, mount it there"
+    assert problems(lambda: start(plan(environ), never)) == [
+        said(f"{name}={environ[name]!r}", "is not a file that can be read", fix)
+        for name in ("SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY")
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_servers_cannot_share_a_data_directory(tmp_path: Path) -> None:
+    first = _lock(tmp_path, ALONE)
+    assert problems(lambda: _lock(tmp_path, ALONE)) == [
+        said(
+            f"GANGLION_DATA={str(tmp_path)!r}",
+            "is in use by another server",
+            "stop that one first",
+        )
+    ]
+    first.close()
+    _lock(tmp_path, ALONE).close()
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    data = tmp_path / "file" / "data"
+    assert problems(lambda: _lock(data, ALONE)) == [
+        said(
+            f"GANGLION_DATA={str(data)!r}",
+            "cannot be written: Not a directory",
+            "give a directory that this account may write to",
+        )
+    ]
+
+
+def test_the_programs_accounts_must_be_able_to_enter(tmp_path: Path) -> None:
+    closed, data = tmp_path / "closed", tmp_path / "closed" / "data"
+    data.mkdir(parents=True)
+    closed.chmod(0o700)
+    assert problems(lambda: _check_entry(data, TYPICAL)) == [
+        said(
+            f"GANGLION_DATA={str(data)!r}",
+            f"is below {closed}, which only its owner may enter; the programs run as accounts of"
+            " their own",
+            f"chmod o+x {closed}, or set GANGLION_DATA to a directory such as /var/lib/ganglion",
+        )
+    ]
+    _check_entry(data, ALONE)
+
+
+@pytest.mark.parametrize(("workers", "processes"), [("none", 1), ("small", 5), ("full", 27)])
+def test_every_process_can_fill_its_pool_of_connections(workers: str, processes: int) -> None:
+    chosen = settings(POSTGRES_CP_MIN="2", POSTGRES_CP_MAX="7")
+    budget = share_out(chosen, topology_of(workers))
+    assert (budget.pool_min, budget.pool_max) == (2, 7)
+    assert budget.max_connections == 7 * processes + SPARE_CONNECTIONS
