@@ -3,8 +3,9 @@
 import hypothesis
 import pytest
 
-# The machine may be busy: how long an example takes says nothing.
-hypothesis.settings.register_profile("ganglion", deadline=None, print_blob=True)
+# The machine may be busy: how long an example takes says nothing. A failure is told with what
+# repeats it, so nothing is kept in the checkout, which may not be ours to write to.
+hypothesis.settings.register_profile("ganglion", deadline=None, print_blob=True, database=None)
 hypothesis.settings.load_profile("ganglion")
 
 
