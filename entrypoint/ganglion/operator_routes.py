@@ -64,7 +64,8 @@ def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
     chosen = Path(settings.routes_file) if settings.routes_file else default
     try:
         found = yaml.safe_load(chosen.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # ValueError: text that is not UTF-8, or a value such as the date 2026-13-01.
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
             [_problem(chosen, None, f"cannot be read: {error}", "correct the file")]
         ) from error

@@ -6,6 +6,7 @@ import pytest
 
 from ganglion.environment import from_environ
 from ganglion.operator_files import OperatorFiles, load
+from ganglion.operator_routes import load as load_routes
 from tests.plans import no_file, options, problems, rendered, said
 
 
@@ -224,3 +225,15 @@ def test_a_secret_of_the_operators_takes_the_place_of_ours(option: str) -> None:
         under = options(rendered({}, operator=operator), "synapse/underrides.yaml")
         assert set(ours) - set(under) == {f"{option}_path"}
         assert option not in under
+
+
+@pytest.mark.parametrize("content", [b"routes: 2026-13-01\n", b"\xff", b"a: [\n"])
+def test_routes_that_cannot_be_read_are_told_not_stumbled_over(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "routes.yaml"
+    path.write_bytes(content)
+    chosen = from_environ({"GANGLION_DATA": str(tmp_path)}, no_file)
+    (problem,) = problems(lambda: load_routes(chosen, None))
+    assert problem.startswith(f"{path}: cannot be read: ")
+    assert problem.endswith("\n    fix: correct the file")
