@@ -180,7 +180,7 @@ def test_the_harmless_text_is_rendered(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_a_text_stays_in_its_place(name: str, data: st.DataObject) -> None:
     text, _, base = TEXTS[name]
@@ -249,7 +249,7 @@ def keys(value: Any) -> Any:
     return None
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(name=st.sampled_from(OTHERS), text=VALUES)
 @example("BIND_ADDRESS", "::1%;\n} http {")
 @example("TRUSTED_PROXIES", "fe80::%x;}\n/64")
@@ -286,7 +286,7 @@ ENTRIES = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(text=ENTRIES, unix=st.booleans())
 @example(text="a\n[program:x]=pusher", unix=True)
 @example(text="a;b=pusher", unix=True)
@@ -333,7 +333,7 @@ REGEX = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=250)
 @given(
     name=st.one_of(st.sampled_from(["mine", "sync", "main"]), NASTY),
     path=REGEX,
