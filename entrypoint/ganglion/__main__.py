@@ -22,7 +22,7 @@ from ganglion import (
 )
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import TYPICAL, discover
+from ganglion.machine import JEMALLOC_SETTINGS, LOADED, TYPICAL, discover, jemalloc
 from ganglion.render import Plan, holds_nothing_else, listing, render
 from ganglion.secrets import placeholders
 from ganglion.settings import Settings, variables
@@ -210,6 +210,11 @@ def _render(options: argparse.Namespace) -> int:
 def _run(_options: argparse.Namespace) -> int:
     # As PID 1 we would not be ended by a signal that has no handler.
     signal.signal(signal.SIGTERM, _stop)
+    _allocate_with_jemalloc()
+    from setproctitle import setproctitle
+
+    # First, because it needs the environment where the kernel put it; children have their own.
+    setproctitle("ganglion: supervisor")
     from ganglion import boot
 
     plan = _plan()
@@ -223,6 +228,22 @@ def _run(_options: argparse.Namespace) -> int:
     return boot.start(
         replace(plan, machine=machine), lambda line: print(f"ganglion | {line}", flush=True)
     )
+
+
+def _allocate_with_jemalloc() -> None:
+    """Start this process once more with jemalloc, which those forked from it then have too."""
+    if LOADED in Path("/proc/self/maps").read_text():
+        # Not for other programs than ours.
+        os.environ.pop("LD_PRELOAD", None)
+        os.environ.pop("MALLOC_CONF", None)
+        return
+    library = jemalloc()
+    if library is None:
+        return
+    os.environ["LD_PRELOAD"] = library
+    os.environ.setdefault("MALLOC_CONF", JEMALLOC_SETTINGS)
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - no shell is wanted
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

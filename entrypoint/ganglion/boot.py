@@ -44,7 +44,9 @@ def start(plan: Plan, say: Say) -> int:
             await_redis(settings, say)
         conf = Path(settings.run, "conf")
         write_directory(conf, render(replace(plan, secrets=secrets)), dict(machine.accounts))
-        return supervise(str(conf / "supervisord.conf"), notify_socket(settings))
+        return supervise(
+            str(conf / "supervisord.conf"), notify_socket(settings), prefork=settings.prefork
+        )
     finally:
         lock.close()
 

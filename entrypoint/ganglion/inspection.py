@@ -151,8 +151,9 @@ def status(settings: Settings) -> tuple[ProcessStatus, ...]:
     )
     try:
         found: Any = server.supervisor.getAllProcessInfo()
-    except OSError as error:
-        raise _not_running(settings, f"{path}: {error.strerror}") from error
+    except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise _not_running(settings, f"{path}: {reason}") from error
     return tuple(
         ProcessStatus(
             name=info["name"],

@@ -18,6 +18,8 @@ SBIN = "/usr/sbin:/sbin"
 ACCOUNTS = {"synapse": "synapse", "postgres": "postgres", "redis": "redis", "nginx": "www-data"}
 
 MOST_OPEN_FILES = 65536
+LOADED = "libjemalloc"
+JEMALLOC_SETTINGS = "narenas:1,background_thread:false"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +112,17 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         redis_server=redis_server or "",
         postgres_bin=binaries or "",
         postgres_version=version,
-        jemalloc=next(map(str, sorted(LIBRARIES.glob("*/libjemalloc.so.2"))), None),
+        jemalloc=jemalloc(),
         ipv6=Path("/proc/net/if_inet6").exists(),
         open_files=_open_files(),
         accounts=accounts,
         ourselves=ourselves,
     )
+
+
+def jemalloc() -> str | None:
+    """The path of the allocator's library, if it is installed."""
+    return next(map(str, sorted(LIBRARIES.glob(f"*/{LOADED}.so.2"))), None)
 
 
 def _open_files() -> int:

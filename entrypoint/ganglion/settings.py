@@ -218,6 +218,13 @@ class Settings:
         9469,
         "The port of `/metrics/NAME`, open with metrics on; keep it from the public.",
     )
+    prefork: bool = _row(
+        "GANGLION_PREFORK",
+        parse.boolean,
+        True,
+        "Whether Synapse is imported once and its processes are forked from there; else each"
+        " starts afresh.",
+    )
     restrict_federation: bool = _row(
         "GANGLION_RESTRICT_FEDERATION",
         parse.boolean,

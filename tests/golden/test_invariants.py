@@ -261,7 +261,7 @@ def test_nginx_accepts_it(case: Case, short_path: Path, authority: Authority) ->
 @EVERY_CASE
 def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
     plan = case.made(short_path, authority)
-    options: Any = Options("/nowhere")
+    options: Any = Options("/nowhere", prefork=True)
     options.realize(["--configuration", f"{plan.settings.run}/conf/supervisord.conf", "--nodaemon"])
     assert options.parse_warnings == []
     assert isinstance(options, ServerOptions)

@@ -36,6 +36,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "SYNAPSE_ENABLE_METRICS": ("true", True),
     "CONTROL_PORT": ("9569", 9569),
     "GANGLION_RESTRICT_FEDERATION": ("on", True),
+    "GANGLION_PREFORK": ("no", False),
     "POSTGRES_HOST": ("db.example.org", "db.example.org"),
     "POSTGRES_PORT": ("5433", 5433),
     "POSTGRES_DB": ("matrix", "matrix"),

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -19,8 +20,9 @@ from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDe
 
 from ganglion.supervisor.daemon import Daemon, Options
 from ganglion.supervisor.logs import LONGEST_LINE
-from ganglion.supervisor.program import STABLE, GatedProcess
+from ganglion.supervisor.program import MOST_FAILURES, STABLE, GatedProcess
 from ganglion.supervisor.readiness import ReadinessSocket
+from ganglion.supervisor.waker import Waker
 
 FAILED = 1 << 8  # the wait status of a process that ended with 1
 RETRIES = 4
@@ -42,7 +44,7 @@ class FakeOptions(Options):
     """supervisord's options, with real pipes but no processes behind them."""
 
     def __init__(self) -> None:
-        super().__init__("/nowhere")
+        super().__init__("/nowhere", prefork=False)
         self.logger: Any = Log()
         self.loglevel = 20
         self.pids = count(1000)
@@ -210,7 +212,7 @@ def test_the_first_restart_is_immediate_and_later_ones_are_not(options: FakeOpti
 
 def test_a_program_that_never_stays_up_is_given_up_in_the_end(options: FakeOptions) -> None:
     main = options.program("main")
-    for failures in range(1, RETRIES + 1):
+    for failures in range(1, MOST_FAILURES + 1):
         main.not_before = 0
         run(main)
         wait(main, STABLE - 1)
@@ -227,7 +229,7 @@ def test_a_program_that_never_stays_up_is_given_up_in_the_end(options: FakeOptio
 
 def test_what_has_run_for_a_while_has_not_failed(options: FakeOptions) -> None:
     main = options.program("main")
-    for _ in range(3 * RETRIES):
+    for _ in range(3 * MOST_FAILURES):
         run(main)
         wait(main, STABLE + 1)
         end(main)
@@ -255,7 +257,7 @@ def test_time_before_it_was_ready_is_no_time_that_it_ran(options: FakeOptions) -
 
 def test_what_is_stopped_has_not_failed(options: FakeOptions) -> None:
     main = options.program("main")
-    for _ in range(3 * RETRIES):
+    for _ in range(3 * MOST_FAILURES):
         main.spawn()
         main.mark_ready()
         main.stop()
@@ -458,3 +460,39 @@ def test_it_is_a_dispatcher_that_is_only_read(listener: tuple[ReadinessSocket, s
     before = time.monotonic()
     sock.handle_read_event()
     assert time.monotonic() - before < 1
+
+
+def test_what_is_forked_waits_for_what_it_is_forked_from(options: FakeOptions) -> None:
+    options.prefork = True
+    worker = options.program("worker")
+    worker.config.command = "python -m synapse.app.generic_worker --config-path a.yaml"
+    assert worker.config.forked
+    worker.transition()
+    assert state(worker) == "STOPPED"
+    options.preloaded = True
+    worker.transition()
+    assert state(worker) == "STARTING"
+
+
+def test_what_is_not_synapse_is_never_forked(options: FakeOptions) -> None:
+    options.prefork = True
+    program = options.program("redis")
+    assert not program.config.forked
+    program.transition()
+    assert state(program) == "STARTING"
+
+
+def test_a_signal_ends_the_wait() -> None:
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+    waker = Waker()
+    try:
+        poller = select.poll()
+        poller.register(waker.fileno(), select.POLLIN)
+        assert poller.poll(0) == []
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert len(poller.poll(5000)) == 1
+        waker.handle_read_event()
+        assert poller.poll(0) == []
+    finally:
+        waker.close()
+        signal.signal(signal.SIGUSR1, before)

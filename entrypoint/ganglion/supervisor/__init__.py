@@ -7,12 +7,14 @@ from supervisor.medusa import asyncore_25 as asyncore
 from ganglion.supervisor.daemon import Daemon, Options
 
 
-def supervise(configuration: str, notify_socket: str) -> int:
+def supervise(configuration: str, notify_socket: str, *, prefork: bool) -> int:
     """Run every program of a supervisord.conf until told to stop by SIGTERM, SIGINT or SIGQUIT.
+
+    With `prefork`, Synapse is imported here and its processes are forked from us.
 
     Returns the exit status: 0 when told to stop, 1 when a program could not be kept up.
     """
-    options = Options(notify_socket)
+    options = Options(notify_socket, prefork=prefork)
     options.realize(["--configuration", configuration, "--nodaemon"])
     options.first = True
     options.test = False

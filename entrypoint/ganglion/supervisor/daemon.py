@@ -1,6 +1,8 @@
 """supervisord's own classes, with the gate, the readiness socket and our log format put in."""
 
-from collections.abc import Mapping
+import shlex
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supervisor import events, loggers
@@ -8,19 +10,26 @@ from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from ganglion.supervisor import configs, prefork, sharing
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.readiness import ReadinessSocket
+from ganglion.supervisor.waker import Waker
 
 LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s\n"
 ABOVE_CRITICAL = 60
+MAIN = "main"
 
 
 class Options(ServerOptions):
     """supervisord's options. `exit_status` is what our process is to end with."""
 
-    def __init__(self, notify_socket: str) -> None:
+    def __init__(self, notify_socket: str, *, prefork: bool) -> None:
         super().__init__()
         self.notify_socket = notify_socket
+        # Whether Synapse's processes are forked from here, and whether they can be already.
+        self.prefork = prefork
+        self.preloaded = False
+        self.shared_config: configs.SharedConfig | None = None
         self.exit_status = 0
         # The programs by name, filled as they are made.
         self.programs: dict[str, GatedProcess] = {}
@@ -30,6 +39,13 @@ class Options(ServerOptions):
     ) -> Any:
         # Whatever class is asked for: each of our sections is a plain program.
         return super().processes_from_section(parser, section, group_name, GatedConfig)
+
+    def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Go on as a program, in a child: the last that supervisord does there."""
+        app = prefork.app_of(argv) if self.prefork else None
+        if app is not None:
+            prefork.become(app, argv, env, self.shared_config)
+        super().execve(filename, argv, env)
 
     def make_logger(self) -> None:
         self.logger = loggers.getLogger(self.loglevel)
@@ -49,14 +65,16 @@ class Daemon(Supervisor):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self.readiness: ReadinessSocket | None = None
+        # What ends the loop's wait beside the programs' output, while it runs.
+        self.wakers: tuple[ReadinessSocket | Waker, ...] = ()
 
     def run(self) -> None:
-        self.readiness = ReadinessSocket(self.options.notify_socket, self._program_of)
+        self.wakers = (ReadinessSocket(self.options.notify_socket, self._program_of), Waker())
         try:
             super().run()
         finally:
-            self.readiness.close()
+            for waker in self.wakers:
+                waker.close()
 
     def runforever(self) -> None:
         # Subscribed here, as run() clears every subscription first.
@@ -64,13 +82,20 @@ class Daemon(Supervisor):
         # The loop waits up to a second for something to happen before it first looks around.
         for group in self.process_groups.values():
             group.transition()
+        if self.options.prefork:
+            # While the servers that were just started get ready.
+            started = time.monotonic()
+            prefork.preload()
+            command = shlex.split(self.options.programs[MAIN].config.command)
+            self.options.shared_config = configs.read(configs.config_files(command))
+            sharing.share()
+            self.options.preloaded = True
+            self.options.logger.info(f"preloaded Synapse in {time.monotonic() - started:.1f} s")
         super().runforever()
 
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers: dict[int, Any] = dict(super().get_process_map())
-        if self.readiness is not None:
-            dispatchers[self.readiness.fileno()] = self.readiness
-        return dispatchers
+        return dispatchers | {waker.fileno(): waker for waker in self.wakers}
 
     def _program_of(self, pid: int) -> GatedProcess | None:
         program = self.options.pidhistory.get(pid)

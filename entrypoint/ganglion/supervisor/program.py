@@ -1,6 +1,7 @@
 """A program that waits for others before it starts, and tells when it is ready itself."""
 
 import contextlib
+import shlex
 import signal
 import time
 from typing import Any
@@ -12,10 +13,13 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
 from ganglion.supervisor.logs import PrefixedOutput
+from ganglion.supervisor.prefork import app_of
 
 # A program that ends sooner than this many seconds after it was ready has failed; when it has
-# failed oftener than `startretries` times in a row, it cannot be kept up.
+# failed oftener than this many times in a row, it cannot be kept up. One that does not even get
+# ready is given up sooner: `startretries`.
 STABLE = 10.0
+MOST_FAILURES = 5
 # supervisord's `startsecs` while a program has yet to say that it is ready: there is no limit,
 # because main's database migrations may take hours after an upgrade.
 NEVER = 10**9
@@ -33,6 +37,11 @@ class GatedConfig(ProcessConfig):
     def notifies(self) -> bool:
         """Whether the program tells NOTIFY_SOCKET when it is ready."""
         return (self.environment or {}).get("GANGLION_NOTIFIES") == "yes"
+
+    @property
+    def forked(self) -> bool:
+        """Whether the program is forked from us, rather than started afresh."""
+        return bool(self.options.prefork) and app_of(shlex.split(self.command)) is not None
 
     def make_process(self, group: Any = None) -> "GatedProcess":
         process = GatedProcess(self)
@@ -77,7 +86,10 @@ class GatedProcess(Subprocess):
         return super().spawn()
 
     def _needs_met(self) -> bool:
-        programs = self.config.options.programs
+        options = self.config.options
+        if self.config.forked and not options.preloaded:
+            return False
+        programs = options.programs
         return all(programs[name].ready for name in self.config.needs)
 
     def mark_ready(self) -> None:
@@ -119,7 +131,7 @@ class GatedProcess(Subprocess):
 
     def _count_failure(self, lasted: float) -> None:
         self.failures = self.failures + 1 if lasted < STABLE else 0
-        if self.failures > self.config.startretries:
+        if self.failures > MOST_FAILURES:
             self.state = ProcessStates.BACKOFF
             self.give_up()
         elif self.failures > 1:

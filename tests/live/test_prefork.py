@@ -1,0 +1,248 @@
+"""Processes that are forked are as good as processes that are started."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows import whole_flow
+from tests.harness import SHARED_SECRET, Server, wait_until
+from tests.matrix import CLIENT, Clients
+
+WORKERS = "client_reader:2, event_persister, media_repository, stream_writers"
+FORKED = ("main", "client_reader1", "client_reader2", "event_persister1", "media_repository1")
+# What a process of Synapse's opens: the null device or pipe of stdin, stdout and stderr, files it
+# logs to, sockets, one event loop, and pipes or eventfds that wake it.
+DESCRIPTORS = re.compile(r"(/dev/null|pipe:|socket:|anon_inode:\[(eventpoll|eventfd)\]|/\S*\.log)")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(WORKERS, {"GANGLION_PREFORK": "yes"}) as found:
+        found.start()
+        asyncio.run(whole_flow(found.base_url, SHARED_SECRET))
+        yield found
+
+
+def proc(server: Server, name: str, what: str) -> Path:
+    return Path(f"/proc/{server.pid(name)}/{what}")
+
+
+def inodes(server: Server, name: str) -> dict[str, str]:
+    """What each descriptor of a process is."""
+    found = {}
+    for link in proc(server, name, "fd").iterdir():
+        try:
+            found[link.name] = str(link.readlink())
+        except OSError:
+            continue
+    return found
+
+
+def test_each_has_a_title_of_its_own(server: Server) -> None:
+    for name in FORKED:
+        app = "homeserver" if name == "main" else "generic_worker"
+        title = proc(server, name, "cmdline").read_bytes().rstrip(b"\0").decode()
+        assert title == f"{name}: synapse.app.{app}"
+
+
+def test_each_runs_as_its_account_and_in_a_group_of_its_own(server: Server) -> None:
+    parent = server.process
+    assert parent is not None
+    for name in FORKED:
+        pid = server.pid(name)
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert re.search(rf"^PPid:\t{parent.pid}$", status, re.MULTILINE)
+        assert os.getpgid(pid) == pid
+        if os.geteuid() == 0:
+            uid = Path(f"/proc/{pid}").stat().st_uid
+            assert uid not in (0, os.geteuid())
+            assert not re.search(r"^CapEff:\t0*[1-9a-f]", status, re.MULTILINE)
+
+
+def test_none_has_a_descriptor_of_the_parents(server: Server) -> None:
+    parent = server.process
+    assert parent is not None
+    theirs = {str(link.readlink()) for link in Path(f"/proc/{parent.pid}/fd").iterdir()}
+    # The child's stdin and stdout are the other ends of pipes that the parent has.
+    shared = {item for item in theirs if item.startswith("socket:")}
+    for name in FORKED:
+        found = inodes(server, name)
+        assert len(found) > 5
+        assert [item for item in found.values() if not DESCRIPTORS.match(item)] == []
+        assert not shared & set(found.values())
+
+
+def test_each_has_an_event_loop_of_its_own(server: Server) -> None:
+    """An event loop that two processes share would give one the events of the other."""
+    sockets: list[str] = []
+    for name in FORKED:
+        found = inodes(server, name)
+        loops = [number for number, item in found.items() if item == "anon_inode:[eventpoll]"]
+        assert loops, found
+        # Twisted's, and those of libraries; whatever they watch is open in the process itself.
+        for loop in loops:
+            watched = proc(server, name, f"fdinfo/{loop}").read_text()
+            assert set(re.findall(r"^tfd:\s+(\d+)", watched, re.MULTILINE)) <= set(found)
+        sockets += [item for item in found.values() if item.startswith("socket:")]
+    assert len(sockets) == len(set(sockets))
+
+
+def test_signals_are_the_childs_own(server: Server) -> None:
+    for name in FORKED:
+        status = proc(server, name, "status").read_text()
+        masks = dict(re.findall(r"^(Sig\w+):\t([0-9a-f]+)$", status, re.MULTILINE))
+        caught = int(masks["SigCgt"], 16)
+        assert int(masks["SigBlk"], 16) == 0
+        # Only SIGPIPE and SIGXFSZ, which Python itself ignores.
+        ignored = {n for n in range(1, 32) if int(masks["SigIgn"], 16) >> (n - 1) & 1}
+        assert ignored <= {signal.SIGPIPE, signal.SIGXFSZ}
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            assert caught >> (number - 1) & 1, f"{name} does not catch {number}"
+
+
+def test_no_two_draw_the_same_random_numbers() -> None:
+    """Each child draws from every source that Synapse uses, at once after it was forked."""
+    drawn = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DRAW], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(drawn) == 5 * CHILDREN
+    assert len(set(drawn)) == len(drawn)
+
+
+CHILDREN = 4
+DRAW = f"""
+import os, random, secrets, sys, uuid
+from ganglion.supervisor.prefork import preload
+preload()
+import nacl.utils
+from synapse.util.stringutils import random_string
+for _ in range({CHILDREN}):
+    if os.fork() == 0:
+        for number in (
+            random.random(), secrets.token_hex(), uuid.uuid4(), random_string(20),
+            nacl.utils.random(16).hex(),
+        ):
+            print(number, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_no_thread_runs_before_forking() -> None:
+    counted = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            (
+                "from ganglion.supervisor.prefork import preload; preload();"
+                "import os; print(len(os.listdir('/proc/self/task')))"
+            ),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert counted.stdout.split() == ["1"]
+
+
+def test_every_line_is_logged_once(server: Server) -> None:
+    lines = [line for line in server.log.text().splitlines() if "Processed request" in line]
+    assert len(lines) > 20
+    assert len(lines) == len(set(lines))
+
+
+def test_a_restart_takes_up_changed_configuration(server: Server) -> None:
+    """The operator's file was read before forking."""
+    path = server.data / "homeserver.d" / "00-tests.yaml"
+    text = path.read_text()
+
+    def may_set_names() -> bool:
+        found = json.loads(server.get(f"{CLIENT}/capabilities", asker).body)
+        return bool(found["capabilities"]["m.set_displayname"]["enabled"])
+
+    asker = {"Authorization": f"Bearer {asyncio.run(token(server))}"}
+    assert [may_set_names() for _ in range(4)] == [True] * 4
+    try:
+        path.write_text(f"{text}enable_set_displayname: false\n")
+        restart(server, "client_reader1", "client_reader2")
+        assert [may_set_names() for _ in range(4)] == [False] * 4
+    finally:
+        path.write_text(text)
+        restart(server, "client_reader1", "client_reader2")
+    assert may_set_names()
+
+
+async def token(server: Server) -> str:
+    async with Clients(server.base_url) as clients:
+        session = await clients.register("asker")
+        return str(session.nio.access_token)
+
+
+def restart(server: Server, *names: str) -> None:
+    """End processes, and wait until those that follow them are ready."""
+    before = {name: server.pid(name) for name in names}
+    for pid in before.values():
+        os.kill(pid, signal.SIGTERM)
+
+    def others() -> bool:
+        return all(server.pid(name) not in (0, pid) for name, pid in before.items())
+
+    wait_until("other processes", others, 20)
+    wait_until("them to be ready", lambda: server.ganglion("ready").returncode == 0, 20)
+
+
+MODULE = """
+from twisted.web.resource import Resource
+
+class Probe:
+    def __init__(self, config, api):
+        resource = Resource()
+        resource.isLeaf = True
+        resource.render_GET = lambda request: b"{answer}"
+        api.register_web_resource("/_synapse/client/probe", resource)
+
+    @staticmethod
+    def parse_config(config):
+        return config
+"""
+
+
+def test_a_restart_takes_up_a_changed_module() -> None:
+    modules = "modules: [{module: ganglion_probe.Probe, config: {}}]\n"
+    with Server("none", {"GANGLION_PREFORK": "yes"}, modules) as server:
+        source = server.root / "modules" / "ganglion_probe.py"
+        source.parent.mkdir()
+        server.environment |= {"PYTHONPATH": str(source.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+        for answer in ("first", "the second"):
+            source.write_text(MODULE.replace("{answer}", answer))
+            if server.running:
+                restart(server, "main")
+            else:
+                server.start()
+            assert server.get("/_synapse/client/probe").body == answer.encode()
+        server.stop()
+
+
+def test_a_killed_one_comes_back(server: Server) -> None:
+    before = server.pid("client_reader2")
+    os.kill(before, signal.SIGKILL)
+    wait_until("another one", lambda: server.pid("client_reader2") not in (0, before), 20)
+    wait_until("it to be ready", lambda: server.ganglion("ready").returncode == 0, 20)
+    asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+
+
+def test_without_prefork_each_is_a_python_of_its_own() -> None:
+    with Server("client_reader", {"GANGLION_PREFORK": "no"}) as server:
+        server.start()
+        command = proc(server, "client_reader1", "cmdline").read_bytes().split(b"\0")
+        assert command[1:3] == [b"-m", b"synapse.app.generic_worker"]
+        asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+        server.stop()

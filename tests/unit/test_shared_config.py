@@ -1,0 +1,129 @@
+"""A configuration that is read once for all processes is the one each would read for itself."""
+
+import json
+import multiprocessing
+import re
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from signedjson.key import encode_signing_key_base64, generate_signing_key
+from synapse.config.homeserver import HomeServerConfig
+
+from ganglion.files import write_directory
+from ganglion.render import Plan, render
+from ganglion.render.synapse import config_paths
+from ganglion.supervisor.configs import read
+from ganglion.topology import Process
+from tests.plans import plan
+
+# Old ways of Twisted's own, seen when Synapse is imported.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+FORK = multiprocessing.get_context("fork")
+WORKERS = ("none", "complement", "full", "medium")
+KEY = generate_signing_key("test")
+
+
+def dump(value: Any, seen: tuple[int, ...] = ()) -> Any:
+    """A configuration as JSON can hold it, with everything in it but what it came from."""
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if id(value) in seen:
+        return "(again)"
+    seen = (*seen, id(value))
+    found: Any
+    if isinstance(value, Mapping):
+        found = {str(key): dump(item, seen) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        found = [dump(item, seen) for item in value]
+    elif isinstance(value, set | frozenset):
+        found = sorted(json.dumps(dump(item, seen), sort_keys=True) for item in value)
+    elif isinstance(value, type | types.FunctionType | types.MethodType):
+        found = value.__qualname__
+    elif type(value).__qualname__ in ("Template", "Environment"):
+        found = getattr(value, "name", None)
+    elif parts := getattr(value, "__dict__", None):
+        names = parts.keys() - {"root", "config_files"}
+        found = {name: dump(parts[name], seen) for name in names} | {"": type(value).__qualname__}
+    else:
+        found = re.sub(r" at 0x[0-9a-f]+", "", str(value))
+    return found
+
+
+def files_of(found: Plan, process: Process) -> tuple[str, ...]:
+    return config_paths(found.settings, found.operator, process)
+
+
+def by_itself(files: tuple[str, ...]) -> Any:
+    words = [word for file in files for word in ("--config-path", file)]
+    return dump(HomeServerConfig.load_config("Synapse", words))
+
+
+def shared(main: tuple[str, ...], files: tuple[str, ...]) -> Any:
+    common = read(main)
+    assert common is not None
+    return dump(common.for_process(files))
+
+
+def in_a_child(function: Any, *arguments: Any) -> Any:
+    """The result of a call in a process of its own: Synapse's configuration has globals."""
+    with FORK.Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+@pytest.fixture
+def found(tmp_path: Path, request: pytest.FixtureRequest) -> Plan:
+    environ = {
+        "WORKERS": request.param,
+        "GANGLION_RUN": str(tmp_path),
+        "GANGLION_DATA": str(tmp_path / "data"),
+        "SYNAPSE_USE_UNIX_SOCKET": "no",
+        "SYNAPSE_ENABLE_METRICS": "yes",
+        "SYNAPSE_SIGNING_KEY": f"{KEY.alg} {KEY.version} {encode_signing_key_base64(KEY)}",
+    }
+    made = plan(environ)
+    (tmp_path / "data").mkdir()
+    write_directory(tmp_path / "conf", render(made), {})
+    return made
+
+
+@pytest.mark.parametrize("found", WORKERS, indirect=True)
+def test_every_process_has_the_configuration_that_it_would_read(found: Plan) -> None:
+    main = files_of(found, found.topology.main)
+    for process in found.topology.processes:
+        files = files_of(found, process)
+        expected = in_a_child(by_itself, files)
+        assert len(json.dumps(expected)) > 10_000
+        assert in_a_child(shared, main, files) == expected, process.name
+
+
+@pytest.mark.parametrize("found", ["client_reader"], indirect=True)
+def test_a_changed_file_is_left_to_the_process(found: Plan) -> None:
+    main = files_of(found, found.topology.main)
+    files = files_of(found, found.topology.workers[0])
+    common = read(main)
+    assert common is not None
+    with Path(main[0]).open("a", encoding="utf-8") as file:
+        file.write("enable_set_displayname: false\n")
+    assert common.for_process(files) is None
+
+
+@pytest.mark.parametrize("found", ["none"], indirect=True)
+def test_what_cannot_be_read_is_left_to_main(found: Plan) -> None:
+    main = files_of(found, found.topology.main)
+    Path(main[0]).write_text("server_name: [", encoding="utf-8")
+    assert read(main) is None
+    assert read((*main, "/nowhere")) is None
+
+
+@pytest.mark.parametrize("found", ["none"], indirect=True)
+def test_modules_are_left_to_each_process(found: Plan) -> None:
+    main = files_of(found, found.topology.main)
+    options = yaml.safe_load(Path(main[0]).read_text(encoding="utf-8"))
+    options["modules"] = [{"module": "os.nothing", "config": {}}]
+    Path(main[0]).write_text(yaml.safe_dump(options), encoding="utf-8")
+    assert read(main) is None
