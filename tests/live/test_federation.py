@@ -45,6 +45,7 @@ def pair(authority: Authority) -> Iterator[tuple[Server, Server]]:
         homeserver("localhost", authority) as alpha,
         homeserver("127.0.0.1", authority) as beta,
     ):
+        beta.environment["GANGLION_RESTRICT_FEDERATION"] = "yes"
         # Both at once: most of a start is waiting.
         alpha.launch()
         beta.launch()
@@ -68,6 +69,17 @@ def test_invite_join_and_messages_both_ways(pair: tuple[Server, Server]) -> None
         answered_by(server, r"POST /_synapse/replication/fed_send_events/", "event_persister1")
         sender = r"^federation_sender1 \| .*synapse\.http\.matrixfederationclient.*/v1/send/"
         server.log.wait_for(sender, within=5)
+
+
+def test_only_the_sender_talks_to_others_where_that_is_asked_for(
+    pair: tuple[Server, Server],
+) -> None:
+    """The others have their requests passed on by it, from its replication listener."""
+    alpha, beta = pair
+    asyncio.run(converse(beta, alpha))
+    passed_on = r"\"[A-Z]+ matrix-federation://localhost:\d+/_matrix/"
+    assert re.search(rf"^federation_sender1 \| .*{passed_on}", beta.log.text(), re.MULTILINE)
+    assert not re.search(passed_on, alpha.log.text())
 
 
 def answered_by(server: Server, asks: str, worker: str) -> set[str]:
