@@ -12,6 +12,8 @@ from pathlib import Path
 from ganglion.errors import ConfigError, Problem
 
 LIBRARIES = Path("/usr/lib")
+# Beside the program in the image; nowhere else.
+PREPARED = Path(__file__).resolve().parents[2] / "database"
 POSTGRES = Path("/usr/lib/postgresql")
 SBIN = "/usr/sbin:/sbin"
 # The account that each program runs as, where we are root.
@@ -41,6 +43,7 @@ class Machine:
     open_files: int
     accounts: tuple[tuple[str, str], ...]
     ourselves: str
+    prepared: str | None = None
 
     def account(self, program: str) -> str | None:
         """The account that a program is to run as, or None for our own."""
@@ -117,12 +120,22 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         open_files=_open_files(),
         accounts=accounts,
         ourselves=ourselves,
+        prepared=_prepared(version) if accounts else None,
     )
 
 
 def jemalloc() -> str | None:
     """The path of the allocator's library, if it is installed."""
     return next(map(str, sorted(LIBRARIES.glob(f"*/{LOADED}.so.2"))), None)
+
+
+def _prepared(version: int) -> str | None:
+    """The cluster that an image brings, if it is of the version that runs."""
+    try:
+        made_by = int((PREPARED / "PG_VERSION").read_text())
+    except (OSError, ValueError):
+        return None
+    return str(PREPARED) if made_by == version else None
 
 
 def _open_files() -> int:
