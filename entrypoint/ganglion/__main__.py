@@ -238,7 +238,8 @@ def _allocate_with_jemalloc() -> None:
         os.environ.pop("MALLOC_CONF", None)
         return
     library = jemalloc()
-    if library is None:
+    if library is None or os.environ.get("LD_PRELOAD") == library:
+        # There is none, or it cannot be loaded.
         return
     os.environ["LD_PRELOAD"] = library
     os.environ.setdefault("MALLOC_CONF", JEMALLOC_SETTINGS)

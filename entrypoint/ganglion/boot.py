@@ -20,6 +20,7 @@ from ganglion.render.supervisord import notify_socket
 from ganglion.secrets import GENERATED, Secrets, generate
 from ganglion.settings import Settings
 from ganglion.supervisor import supervise
+from ganglion.supervisor.prefork import preload
 
 Say = Callable[[str], None]
 
@@ -167,7 +168,8 @@ def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say
     in_force = Path(settings.data, "secrets", "postgres_password_in_force")
     if not (cluster / "PG_VERSION").exists():
         say("making the database")
-        postgres.make_cluster(cluster, settings, machine, secrets.postgres_password)
+        meanwhile = preload if settings.prefork else lambda: None
+        postgres.make_cluster(cluster, settings, machine, secrets.postgres_password, meanwhile)
     elif in_force.exists() and in_force.read_text().strip() == secrets.postgres_password:
         return
     else:

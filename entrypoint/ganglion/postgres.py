@@ -1,5 +1,6 @@
 """The PostgreSQL server: the embedded cluster's first making, or an external server's checks."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -18,12 +19,18 @@ from ganglion.settings import Settings
 CONNECT_TIMEOUT = 5
 
 
-def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: str) -> None:
+def make_cluster(
+    cluster: Path,
+    settings: Settings,
+    machine: Machine,
+    password: str,
+    meanwhile: Callable[[], None],
+) -> None:
     """Make the embedded server's cluster with Synapse's role and database, if there is none.
 
     It is made beside its place and renamed when whole, so a start that was cut off leaves nothing.
-    An image brings one that is prepared: it is copied, which takes a tenth of making one, and has
-    Synapse's tables already.
+    An image brings one that is prepared, with Synapse's tables: it is copied, while `meanwhile`
+    does something else.
     """
     if (cluster / "PG_VERSION").exists():
         return
@@ -36,7 +43,10 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
     quoted = password.replace("'", "''")
     administrator = account or machine.ourselves
     if machine.prepared is not None and role != administrator:
-        subprocess.run(["cp", "-a", f"{machine.prepared}/.", str(staged)], check=True)
+        with subprocess.Popen(["cp", "-a", f"{machine.prepared}/.", str(staged)]) as copying:
+            meanwhile()
+        if copying.returncode:
+            raise ConfigError([_no_room(cluster)])
         renames = (("ROLE", role), ("DATABASE", database))
         statements = [
             *(
@@ -58,8 +68,18 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
             ),
         ]
     _single_user(machine, staged, *statements)
-    _postgres_program(machine, ("initdb", "--sync-only"), staged)
     staged.rename(cluster)
+    # Onto the disk while everything else starts; PostgreSQL sees to what it writes itself.
+    os.posix_spawnp("sync", ["sync", "-f", str(cluster)], {})
+
+
+def _no_room(cluster: Path) -> Problem:
+    return Problem(
+        variable="GANGLION_DATA",
+        value=str(cluster.parent),
+        message="cannot take the prepared database; the line above says why",
+        hint="see that the disk has room",
+    )
 
 
 def _initialise(cluster: Path, machine: Machine) -> None:

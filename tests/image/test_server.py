@@ -78,7 +78,7 @@ def test_two_processes_alone_are_root(server: Container) -> None:
     assert len(ours) > len(server.pids())
     privileged = sorted(command for user, command in ours if user == 0)
     assert len(privileged) == 2, privileged
-    assert privileged[0].endswith("-m ganglion run")
+    assert privileged[0].endswith("ganglion: supervisor")
     assert privileged[1].startswith("nginx: master process")
 
 

@@ -13,11 +13,13 @@ from supervisor.supervisord import Supervisor
 from ganglion.supervisor import configs, prefork, sharing
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.readiness import ReadinessSocket
+from ganglion.supervisor.timeline import Timeline
 from ganglion.supervisor.waker import Waker
 
 LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s\n"
 ABOVE_CRITICAL = 60
 MAIN = "main"
+LAST = "nginx"
 
 
 class Options(ServerOptions):
@@ -65,6 +67,8 @@ class Daemon(Supervisor):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
+        self.timeline = Timeline()
+        self.announced = False
         # What ends the loop's wait beside the programs' output, while it runs.
         self.wakers: tuple[ReadinessSocket | Waker, ...] = ()
 
@@ -79,6 +83,9 @@ class Daemon(Supervisor):
     def runforever(self) -> None:
         # Subscribed here, as run() clears every subscription first.
         events.subscribe(events.ProcessStateFatalEvent, self._on_fatal)
+        events.subscribe(events.ProcessStateRunningEvent, self._on_ready)
+        events.subscribe(events.ProcessStateStartingEvent, self._on_start)
+        self.timeline.mark("boot")
         # The loop waits up to a second for something to happen before it first looks around.
         for group in self.process_groups.values():
             group.transition()
@@ -90,6 +97,7 @@ class Daemon(Supervisor):
             self.options.shared_config = configs.read(configs.config_files(command))
             sharing.share()
             self.options.preloaded = True
+            self.timeline.mark("preload")
             self.options.logger.info(f"preloaded Synapse in {time.monotonic() - started:.1f} s")
         super().runforever()
 
@@ -100,6 +108,17 @@ class Daemon(Supervisor):
     def _program_of(self, pid: int) -> GatedProcess | None:
         program = self.options.pidhistory.get(pid)
         return program if isinstance(program, GatedProcess) else None
+
+    def _on_ready(self, event: Any) -> None:
+        if event.process.config.name == MAIN:
+            self.timeline.mark("main")
+
+    def _on_start(self, event: Any) -> None:
+        # nginx needs everything, so everything is ready when it starts.
+        if event.process.config.name == LAST and not self.announced:
+            self.announced = True
+            self.timeline.mark("workers")
+            self.options.logger.info(self.timeline.line())
 
     def _on_fatal(self, event: Any) -> None:
         if self.options.mood < SupervisorStates.RUNNING:

@@ -43,8 +43,11 @@ def preload() -> None:
     """Import Synapse into this process, so that forks of it share it.
 
     The reactor that modules import here is an object without contents: what it opens it must open
-    in the child, see _begin_reactor. Nothing here may start a thread or keep a descriptor.
+    in the child, see _begin_reactor. Nothing here may start a thread or keep a descriptor. When it
+    is done already, it does nothing.
     """
+    if APPS[0] in sys.modules:
+        return
     from twisted.internet.epollreactor import EPollReactor
     from twisted.internet.main import installReactor
 
