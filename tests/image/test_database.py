@@ -1,6 +1,7 @@
 """The database that the image brings is the one that a server has."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -23,8 +24,7 @@ def server(image: str) -> Iterator[Container]:
 def test_it_has_synapses_tables_already(server: Container) -> None:
     log = server.log()
     assert "Synapse now listening" in log
-    for undone in ("Applying schema", "Starting update batch"):
-        assert undone not in log
+    assert not re.search(r"Applying schema \S+\.sql|Starting update batch", log)
 
 
 def test_it_serves_under_names_of_its_own(server: Container) -> None:
