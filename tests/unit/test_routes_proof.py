@@ -14,6 +14,7 @@ LAYOUTS = (*PRESETS, *(role.name for role in ROLES), "stream_writers")
 
 # What only a writer of the stream can do: on another process the servlet raises, or the store
 # asserts. Everything else of a stream is passed on to its writer by replication.
+# https://element-hq.github.io/synapse/latest/workers.html#stream-writers
 WRITERS_ONLY: dict[tuple[str, str], str] = {
     ("PUT", "rest.client.room.RoomTypingRestServlet"): "typing",
     ("GET", "rest.client.presence.PresenceStatusRestServlet"): "presence",
@@ -31,9 +32,12 @@ WRITERS_ONLY: dict[tuple[str, str], str] = {
     ("POST", "rest.admin.media.UnquarantineMediaByID"): "quarantined_media_changes",
 }
 
-# What a worker could serve and main serves all the same, with the reason.
-LEFT_TO_MAIN: dict[str, str] = {
-    "HealthResource": "it is main's own health; every worker's is asked at its own socket",
+# What a worker could serve and main serves all the same, with the reason and where it is said.
+LEFT_TO_MAIN: dict[str, tuple[str, str]] = {
+    "HealthResource": (
+        "it is each process's own; clients are told of main's, workers are asked at their sockets",
+        "https://element-hq.github.io/synapse/latest/reverse_proxy.html#health-check-endpoint",
+    ),
 }
 
 
