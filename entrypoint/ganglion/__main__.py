@@ -224,7 +224,7 @@ def _run(_options: argparse.Namespace) -> int:
         redis=plan.settings.embedded_redis,
     )
     _notes(plan.topology.notes)
-    _forget_secrets()
+    _clean_environment()
     return boot.start(
         replace(plan, machine=machine), lambda line: print(f"ganglion | {line}", flush=True)
     )
@@ -252,12 +252,15 @@ def _stop(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def _forget_secrets() -> None:
-    """Take the secrets out of the environment, which every process would inherit."""
+def _clean_environment() -> None:
+    """Take out of the environment what processes are not to inherit: the secrets, and a variable
+    that Synapse takes for a yes whatever it says; ours is rendered.
+    """
     for _, variable in variables():
         if variable.secret:
             for name in (*variable.names, f"{variable.name}_FILE"):
                 os.environ.pop(name, None)
+    os.environ.pop("SYNAPSE_ASYNC_IO_REACTOR", None)
 
 
 def _ready(options: argparse.Namespace) -> int:

@@ -225,6 +225,12 @@ class Settings:
         "Whether Synapse is imported once and its processes are forked from there; else each"
         " starts afresh.",
     )
+    asyncio_reactor: bool = _row(
+        "SYNAPSE_ASYNC_IO_REACTOR",
+        parse.boolean,
+        False,
+        "Whether Synapse runs on asyncio's event loop instead of Twisted's own.",
+    )
     restrict_federation: bool = _row(
         "GANGLION_RESTRICT_FEDERATION",
         parse.boolean,

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.flows import whole_flow
-from tests.harness import SHARED_SECRET, Server, wait_until
+from tests.harness import SHARED_SECRET, Server, free_port, wait_until
 from tests.matrix import CLIENT, Clients
+from tests.raw_http import raw_request
 
 WORKERS = "client_reader:2, event_persister, media_repository, stream_writers"
 FORKED = ("main", "client_reader1", "client_reader2", "event_persister1", "media_repository1")
@@ -237,6 +238,21 @@ def test_a_killed_one_comes_back(server: Server) -> None:
     wait_until("another one", lambda: server.pid("client_reader2") not in (0, before), 20)
     wait_until("it to be ready", lambda: server.ganglion("ready").returncode == 0, 20)
     asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+
+
+@pytest.mark.parametrize("prefork", ["yes", "no"])
+def test_each_can_run_on_asyncio(prefork: str) -> None:
+    variables = {"GANGLION_PREFORK": prefork, "SYNAPSE_ASYNC_IO_REACTOR": "yes"}
+    with Server("client_reader", {**variables, "SYNAPSE_ENABLE_METRICS": "yes"}) as server:
+        server.environment["CONTROL_PORT"] = str(free_port())
+        server.start()
+        asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+        # Only asyncio's way of asking for events, through a selector, is measured so.
+        found = raw_request(
+            int(server.environment["CONTROL_PORT"]), "GET", "/metrics/client_reader1"
+        )
+        assert b"python_twisted_reactor_tick_time_count" in found.body
+        server.stop()
 
 
 def test_without_prefork_each_is_a_python_of_its_own() -> None:

@@ -37,6 +37,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "CONTROL_PORT": ("9569", 9569),
     "GANGLION_RESTRICT_FEDERATION": ("on", True),
     "GANGLION_PREFORK": ("no", False),
+    "SYNAPSE_ASYNC_IO_REACTOR": ("yes", True),
     "POSTGRES_HOST": ("db.example.org", "db.example.org"),
     "POSTGRES_PORT": ("5433", 5433),
     "POSTGRES_DB": ("matrix", "matrix"),

@@ -142,6 +142,8 @@ def _synapse(
     app = "synapse.app.homeserver" if process.is_main else "synapse.app.generic_worker"
     paths = config_paths(settings, operator, process)
     jemalloc = (("LD_PRELOAD", machine.jemalloc),) if machine.jemalloc else ()
+    # Synapse looks only whether it is set.
+    reactor = (("SYNAPSE_ASYNC_IO_REACTOR", "1"),) if settings.asyncio_reactor else ()
     return Program(
         name=process.name,
         group="main" if process.is_main else "workers",
@@ -157,7 +159,7 @@ def _synapse(
         notifies=True,
         stop_signal="TERM",
         stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
-        environment=(_notify(settings), *jemalloc),
+        environment=(_notify(settings), *jemalloc, *reactor),
     )
 
 

@@ -53,8 +53,6 @@ def preload() -> None:
 
     # No collection while importing: the young objects all stay, and pages keep their order.
     gc.disable()
-    # Synapse reads this when it is imported, and would make an event loop in the parent.
-    asyncio_wanted = os.environ.pop("SYNAPSE_ASYNC_IO_REACTOR", None)
     # Synapse warns that an empty reactor cannot be measured; the child's is.
     logging.disable(logging.WARNING)
     try:
@@ -64,8 +62,6 @@ def preload() -> None:
             importlib.import_module(module)
     finally:
         logging.disable(logging.NOTSET)
-        if asyncio_wanted is not None:
-            os.environ["SYNAPSE_ASYNC_IO_REACTOR"] = asyncio_wanted
     if threading.active_count() != 1:
         raise RuntimeError(f"a thread was started before forking: {threading.enumerate()}")
 

@@ -62,3 +62,5 @@ def share() -> None:
     immortalise()
     # Out of the collector's sight, lest a child's collection write to every object's header.
     gc.freeze()
+    # Preloading has switched it off; what comes from now on is small, and is collected.
+    gc.enable()
