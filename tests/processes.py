@@ -14,20 +14,19 @@ def descendants(pid: int) -> dict[int, str]:
     waiting = [pid]
     while waiting:
         for child in children.get(waiting.pop(), ()):
-            found[child] = identity(child)
+            if name := identity(child):
+                found[child] = name
             waiting.append(child)
     return found
 
 
 def identity(pid: int) -> str:
-    """A process's number, start time and command; empty if it is gone or only a zombie."""
+    """A process's number and start time; empty if it is gone or only a zombie.
+
+    Not its name, which changes when it becomes another program or takes a title.
+    """
     fields = stat_fields(pid)
-    if not fields or fields[0] == "Z":
-        return ""
-    command = Path(f"/proc/{pid}/comm")
-    with contextlib.suppress(OSError):
-        return f"{pid} {command.read_text().strip()} {fields[19]}"
-    return ""
+    return "" if not fields or fields[0] == "Z" else f"{pid} started at tick {fields[19]}"
 
 
 def stat_fields(pid: int) -> list[str]:
