@@ -149,11 +149,12 @@ def running(
     settings = environment.from_environ(values, str)
     layout = topology.plan(settings)
     accounts = tuple(ACCOUNTS.items()) if os.geteuid() == 0 else ()
+    machine = replace(TYPICAL, accounts=accounts, ipv6=False, open_files=1024)
     plan = Plan(
         settings=settings,
         topology=layout,
-        budget=share_out(settings, layout),
-        machine=replace(TYPICAL, accounts=accounts, ipv6=False, open_files=1024),
+        budget=share_out(settings, layout, machine),
+        machine=machine,
         operator=OperatorFiles(),
         routes=interpret(routes, "routes.yaml", layout),
         secrets=placeholders(),

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ganglion import topology
+from ganglion import layouts, topology
 from ganglion.budget import share_out
 from ganglion.environment import from_environ
 from ganglion.errors import ConfigError
@@ -64,11 +64,11 @@ def plan(
 ) -> Plan:
     """The whole plan. Raises ConfigError."""
     chosen = from_environ(environ, no_file)
-    layout = topology.plan(chosen)
+    layout = layouts.plan(chosen, machine)
     return Plan(
         settings=chosen,
         topology=layout,
-        budget=share_out(chosen, layout),
+        budget=share_out(chosen, layout, machine),
         machine=machine,
         operator=operator or OperatorFiles(),
         routes=routes or OperatorRoutes(),

@@ -225,6 +225,7 @@ def read(file: File) -> Any:
         "postgresql/postgresql.conf": postgresql,
         "postgresql/pg_hba.conf": lines,
         "postgresql/pg_ident.conf": lines,
+        "workers": lines,
     }
     return readers[file.path](file.content)
 

@@ -14,18 +14,29 @@ from typing import NoReturn, TypeVar
 from ganglion import (
     __version__,
     environment,
+    layouts,
+    machine,
     operator_files,
     operator_routes,
+    parse,
     report,
     routes,
     topology,
 )
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import JEMALLOC_SETTINGS, LOADED, TYPICAL, discover, jemalloc
-from ganglion.render import Plan, holds_nothing_else, listing, render
+from ganglion.machine import (
+    JEMALLOC_SETTINGS,
+    LOADED,
+    TYPICAL,
+    Machine,
+    discover,
+    jemalloc,
+)
+from ganglion.render import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.secrets import placeholders
 from ganglion.settings import Settings, variables
+from ganglion.topology import Topology
 
 T = TypeVar("T")
 
@@ -74,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     asking.add_argument("path", metavar="PATH", help="as a client sends it, with the query")
     asking.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'")
     asking.add_argument("--from", dest="address", default="192.0.2.1", metavar="ADDRESS")
+    planning = verb(
+        "budget", _budget, "print who gets how much memory and what else, and why", machine=True
+    )
+    planning.add_argument("--memory", metavar="SIZE", help="as if there were so much: 4G")
+    planning.add_argument("--cpus", metavar="N", help="as if there were so many processors")
+    planning.add_argument(
+        "--explain", action="store_true", help="and the layouts that WORKERS=auto picks from"
+    )
     verb("routes", _routes, "print every route of this topology", machine=True)
     writing = verb("render", _render, "write every rendered file, with words for the secrets")
     writing.add_argument("--output", required=True, type=Path, metavar="DIR")
@@ -101,11 +120,20 @@ def _settings() -> Settings:
     return environment.from_environ(os.environ, _text_of)
 
 
-def _plan() -> Plan:
-    """What the environment and the operator's files come to, on a machine like any other and
-    with words for the secrets. Raises ConfigError with the problems of all of it.
+def _like_here() -> Machine:
+    """A machine like any other, with the limits of this one."""
+    return replace(TYPICAL, limits=machine.here())
+
+
+def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -> Plan:
+    """What the environment and the operator's files come to, on a machine like any other with the
+    limits of this one, and with words for the secrets. `changed` are settings of a verb's own.
+
+    Raises ConfigError with the problems of all of it.
     """
+    place = _like_here()
     chosen, found = environment.read(os.environ, _text_of)
+    chosen = changed(chosen)
     problems = list(found)
 
     def attempt(stage: Callable[[Settings], T]) -> T | None:
@@ -115,16 +143,17 @@ def _plan() -> Plan:
             problems.extend(error.problems)
             return None
 
-    layout = attempt(topology.plan)
+    layout = attempt(lambda settings: layouts.plan(settings, place))
+    budget = attempt(lambda _: None if layout is None else share_out(chosen, layout, place))
     operator = attempt(operator_files.load)
     own_routes = attempt(lambda settings: operator_routes.load(settings, layout))
-    if problems or layout is None or operator is None or own_routes is None:
+    if problems or layout is None or budget is None or operator is None or own_routes is None:
         raise ConfigError(problems)
     return Plan(
         settings=chosen,
         topology=layout,
-        budget=share_out(chosen, layout),
-        machine=TYPICAL,
+        budget=budget,
+        machine=place,
         operator=operator,
         routes=own_routes,
         secrets=placeholders(),
@@ -154,6 +183,39 @@ def _explain(options: argparse.Namespace) -> int:
     )
     print(json.dumps(asdict(found), indent=2) if options.json else as_text(found))
     return 0
+
+
+def _budget(options: argparse.Namespace) -> int:
+    from ganglion import ledger
+
+    def as_if(settings: Settings) -> Settings:
+        memory = _option("--memory", options.memory, parse.size, settings.memory)
+        cpus = _option("--cpus", options.cpus, parse.processors, settings.cpus)
+        return replace(settings, memory=memory, cpus=cpus)
+
+    plan = _plan(as_if)
+    rows = ledger.ledger(plan.settings, plan.topology, plan.budget)
+    if options.json:
+        print(ledger.as_json(plan.budget, rows, plan.topology, explain=options.explain))
+    else:
+        print(ledger.table(plan.budget, rows))
+    if options.explain and not options.json:
+        print(f"\n{ledger.layouts(plan.budget)}")
+    _notes(plan.topology.notes)
+    theirs = [name for name in ("caches", "event_cache_size") if name in plan.operator.options]
+    _notes([f"your own files set {name}, which counts instead" for name in theirs])
+    return 0
+
+
+def _option(name: str, text: str | None, parser: Callable[[str], T], default: T) -> T:
+    """The value of an option, or its default. Raises ConfigError."""
+    if text is None:
+        return default
+    try:
+        return parser(text)
+    except parse.Invalid as invalid:
+        problem = Problem(variable=name, value=text, message=invalid.message, hint=invalid.hint)
+        raise ConfigError([problem]) from invalid
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -218,16 +280,15 @@ def _run(_options: argparse.Namespace) -> int:
     from ganglion import boot
 
     plan = _plan()
-    machine = discover(
+    found = discover(
         Path(plan.settings.data, "postgres"),
         postgres=plan.settings.embedded_postgres,
         redis=plan.settings.embedded_redis,
     )
     _notes(plan.topology.notes)
     _clean_environment()
-    return boot.start(
-        replace(plan, machine=machine), lambda line: print(f"ganglion | {line}", flush=True)
-    )
+    plan = replace(plan, machine=found, budget=share_out(plan.settings, plan.topology, found))
+    return boot.start(plan, lambda line: print(f"ganglion | {line}", flush=True))
 
 
 def _allocate_with_jemalloc() -> None:
@@ -263,11 +324,20 @@ def _clean_environment() -> None:
     os.environ.pop("SYNAPSE_ASYNC_IO_REACTOR", None)
 
 
+def _running(chosen: Settings) -> Topology:
+    """The topology of the server that runs, or of the one that would."""
+    try:
+        workers = _text_of(f"{chosen.run}/conf/{WORKERS}")
+    except OSError:
+        return layouts.plan(chosen, _like_here())
+    return topology.plan(replace(chosen, workers=workers, repeats_add_up=False))
+
+
 def _ready(options: argparse.Namespace) -> int:
     from ganglion.inspection import readiness
 
     chosen = _settings()
-    found = readiness(chosen, topology.plan(chosen))
+    found = readiness(chosen, _running(chosen))
     waiting = [item for item in found if item.problem is not None]
     if options.json:
         print(json.dumps({item.name: item.problem for item in found}, indent=2))
@@ -299,7 +369,7 @@ def _register_user(options: argparse.Namespace) -> int:
 
     chosen = _settings()
     user_id = register_user(
-        chosen, topology.plan(chosen), options.name, _password(), admin=options.admin
+        chosen, _running(chosen), options.name, _password(), admin=options.admin
     )
     print(f"registered {user_id}{' as an administrator' if options.admin else ''}")
     return 0

@@ -11,10 +11,12 @@ import redis
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 
 from ganglion import postgres
+from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import SECRET, make_directory, write_directory, write_file
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
+from ganglion.pools import Room
 from ganglion.render import Plan, render
 from ganglion.render.supervisord import notify_socket
 from ganglion.secrets import GENERATED, Secrets, generate
@@ -40,7 +42,8 @@ def start(plan: Plan, say: Say) -> int:
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
         else:
-            postgres.await_external(settings, say, any_locale=plan.operator.any_locale)
+            room = postgres.await_external(settings, say, any_locale=plan.operator.any_locale)
+            plan = _fitted(plan, room, say)
         if not settings.embedded_redis:
             await_redis(settings, say)
         conf = Path(settings.run, "conf")
@@ -50,6 +53,20 @@ def start(plan: Plan, say: Say) -> int:
         )
     finally:
         lock.close()
+
+
+def _fitted(plan: Plan, room: Room, say: Say) -> Plan:
+    """The plan with pools that an external PostgreSQL server has the connections for.
+
+    Raises ConfigError where it has not even those that are needed.
+    """
+    budget = share_out(plan.settings, plan.topology, plan.machine, room)
+    if budget.connections < plan.budget.connections:
+        say(
+            f"PostgreSQL has {room.free} connections for us: pools of {budget.connections}"
+            f" together, not {plan.budget.connections}"
+        )
+    return replace(plan, budget=budget)
 
 
 def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:

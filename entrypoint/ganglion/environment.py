@@ -176,13 +176,14 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     yield from _half_a_certificate(settings)
     yield from _half_a_server(settings)
     yield from _same_ports(settings)
-    if settings.postgres_cp_min > settings.postgres_cp_max:
+    least, most = settings.postgres_cp_min, settings.postgres_cp_max
+    if least is not None and most is not None and least > most:
         yield (
             ("POSTGRES_CP_MIN", "POSTGRES_CP_MAX"),
             Problem(
                 variable="POSTGRES_CP_MIN",
-                value=str(settings.postgres_cp_min),
-                message=f"is more than POSTGRES_CP_MAX, {settings.postgres_cp_max}",
+                value=str(least),
+                message=f"is more than POSTGRES_CP_MAX, {most}",
                 hint="lower POSTGRES_CP_MIN or raise POSTGRES_CP_MAX",
             ),
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ganglion.errors import Problem
-from ganglion.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
+from ganglion.roles import AUTO, BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 
 # What a file path, nginx, supervisord and Synapse's own image all take; a number is put behind
 # it, so it cannot end in one. supervisord's own limit is none, a unix socket's path is 107 bytes.
@@ -34,9 +34,11 @@ class Entry:
 class Parsed:
     """What a text of WORKERS says, and notes on what its reader should know.
 
-    Where there are problems, the entries are those that could be read.
+    `preset` is the one named in it, if any. Where there are problems, the entries are those that
+    could be read.
     """
 
+    preset: str = ""
     entries: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -56,22 +58,25 @@ class _Reading:
         )
 
 
-def parse_workers(text: str, *, variable: str = "WORKERS", repeats_add_up: bool = False) -> Parsed:
-    """Read a text of WORKERS.
+def parse_workers(
+    text: str, *, variable: str = "WORKERS", repeats_add_up: bool = False, auto: str = ""
+) -> Parsed:
+    """Read a text of WORKERS, in which the preset auto stands for the text `auto`.
 
     With `repeats_add_up`, an entry written twice means two workers, as it does to Synapse's own
     worker image in SYNAPSE_WORKER_TYPES; else it is a problem.
     """
     reading = _Reading(variable)
+    presets = {**PRESETS, AUTO: auto}
     preset_name, preset = "", dict[str, Entry]()
     named: dict[str, Entry] = {}
     for word in _split(text):
-        if word in PRESETS:
+        if word in presets:
             if preset_name:
                 reading.problem(
                     word, f"is a second preset beside {preset_name}", "name one preset only"
                 )
-            preset_name, preset = word, _preset(word)
+            preset_name, preset = word, _preset(word, presets[word])
             continue
         entry = _entry(word, reading)
         if entry is None:
@@ -96,15 +101,16 @@ def parse_workers(text: str, *, variable: str = "WORKERS", repeats_add_up: bool 
             )
     entries = {**preset, **named}.values()
     return Parsed(
+        preset=preset_name,
         entries=tuple(entry for entry in entries if entry.count),
         notes=tuple(dict.fromkeys(reading.notes)),
         problems=tuple(reading.problems),
     )
 
 
-def _preset(name: str) -> dict[str, Entry]:
+def _preset(name: str, text: str) -> dict[str, Entry]:
     reading = _Reading(name)
-    entries = (_entry(word, reading) for word in _split(PRESETS[name]))
+    entries = (_entry(word, reading) for word in _split(text))
     return {entry.name: entry for entry in entries if entry is not None}
 
 
@@ -190,7 +196,7 @@ def _meaning(word: str, part: str, reading: _Reading) -> tuple[str, ...]:
             f"runs as synapse.app.generic_worker"
         )
         return (role,)
-    if part in PRESETS:
+    if part in (*PRESETS, AUTO):
         reading.problem(
             word, f"has the preset {part} inside an entry", f"write {part} as an entry by itself"
         )
@@ -198,7 +204,7 @@ def _meaning(word: str, part: str, reading: _Reading) -> tuple[str, ...]:
     if not part:
         reading.problem(word, "lacks a role", "write NAME=role, role+role or role:COUNT")
         return ()
-    words = [*BY_NAME, *SHORTHANDS, *PRESETS, *LEGACY_APPS]
+    words = [*BY_NAME, *SHORTHANDS, *PRESETS, AUTO, *LEGACY_APPS]
     near = difflib.get_close_matches(part.lower(), words, n=1, cutoff=0.5)
     reading.problem(
         word,

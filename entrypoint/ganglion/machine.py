@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganglion import limits
 from ganglion.errors import ConfigError, Problem
+from ganglion.limits import Limits
 
 LIBRARIES = Path("/usr/lib")
 # Beside the program in the image; nowhere else.
@@ -41,6 +43,7 @@ class Machine:
     jemalloc: str | None
     ipv6: bool
     open_files: int
+    limits: Limits
     accounts: tuple[tuple[str, str], ...]
     ourselves: str
     prepared: str | None = None
@@ -60,6 +63,9 @@ TYPICAL = Machine(
     jemalloc="/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
     ipv6=True,
     open_files=MOST_OPEN_FILES,
+    limits=Limits(
+        memory=4 * 1024**3, memory_from="a typical machine", cpus=2.0, cpus_from="a typical machine"
+    ),
     accounts=tuple(ACCOUNTS.items()),
     ourselves="root",
 )
@@ -117,10 +123,18 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         postgres_version=version,
         jemalloc=jemalloc(),
         ipv6=Path("/proc/net/if_inet6").exists(),
-        open_files=_open_files(),
+        open_files=open_files(),
+        limits=here(),
         accounts=accounts,
         ourselves=ourselves,
         prepared=_prepared(version) if accounts else None,
+    )
+
+
+def here() -> Limits:
+    """The limits of memory and processor time that hold for us."""
+    return limits.discover(
+        lambda path: Path(path).read_text(encoding="utf-8"), len(os.sched_getaffinity(0))
     )
 
 
@@ -138,7 +152,7 @@ def _prepared(version: int) -> str | None:
     return str(PREPARED) if made_by == version else None
 
 
-def _open_files() -> int:
+def open_files() -> int:
     """How many files an nginx worker may open: what we may be given at the most, within reason."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)

@@ -68,6 +68,17 @@ def duration(text: str) -> float:
     return float(found[1]) * DURATION_UNITS[found[2] or "s"]
 
 
+def processors(text: str) -> float:
+    """A number of processors: a whole one, or one with up to three digits behind a point."""
+    found = re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII)
+    if found is None or not 0.1 <= float(text) <= 1024:
+        raise Invalid(
+            "is not a number of processors from 0.1 to 1024",
+            "write a number such as 2 or 0.5",
+        )
+    return float(text)
+
+
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     """A parser of whole numbers from `lowest` to `highest`, both included."""
 

@@ -13,6 +13,7 @@ import psycopg2.extensions
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import make_directory
 from ganglion.machine import Machine
+from ganglion.pools import Room
 from ganglion.settings import Settings
 
 # libpq's own limit for one attempt, seconds.
@@ -151,11 +152,12 @@ def _postgres_program(
         )
 
 
-def await_external(settings: Settings, say: Callable[[str], None], *, any_locale: bool) -> None:
+def await_external(settings: Settings, say: Callable[[str], None], *, any_locale: bool) -> Room:
     """Wait until the external server answers, and see that its database is fit for Synapse.
 
-    `any_locale` is Synapse's own allow_unsafe_locale. Raises ConfigError when the server does not
-    answer in GANGLION_WAIT seconds, or the database is not fit.
+    `any_locale` is Synapse's own allow_unsafe_locale. Returns what the server says of its
+    connections. Raises ConfigError when it does not answer in GANGLION_WAIT seconds, or the
+    database is not fit.
     """
     started = time.monotonic()
     limit = settings.external_wait
@@ -183,10 +185,36 @@ def await_external(settings: Settings, say: Callable[[str], None], *, any_locale
             time.sleep(1)
     try:
         problems = list(_unfit(settings, connection, any_locale=any_locale))
+        room = _room(connection)
     finally:
         connection.close()
     if problems:
         raise ConfigError(problems)
+    return room
+
+
+def _room(connection: psycopg2.extensions.connection) -> Room:
+    """How many connections the server takes, and how many are taken.
+
+    A role and a database can have limits of their own, and superusers a reserve. Anybody may count
+    the connections in pg_stat_database, where ours is one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_connections')::int,"
+            " current_setting('superuser_reserved_connections')::int"
+            # Since PostgreSQL 16.
+            " + coalesce(current_setting('reserved_connections', true), '0')::int,"
+            " (SELECT sum(numbackends) FROM pg_stat_database WHERE datid <> 0)::int - 1,"
+            " (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
+            " (SELECT datconnlimit FROM pg_database WHERE datname = current_database())"
+        )
+        most, reserved, used, *own = cursor.fetchone() or (0, 0, 0)
+    # -1 is no limit.
+    tighter = min((limit for limit in own if limit >= 0), default=most)
+    if tighter < most - reserved - max(0, used):
+        return Room(most=tighter, reserved=0, used=0)
+    return Room(most=most, reserved=reserved, used=max(0, used))
 
 
 def _final(error: str) -> bool:

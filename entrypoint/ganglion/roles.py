@@ -33,6 +33,13 @@ class Role:
     singleton_key: str | None = None
     # … or lists its workers.
     list_key: str | None = None
+    # How many connections to PostgreSQL it has work for at once. Each holds a thread while its
+    # transaction lasts: synapse/storage/database.py, runInteraction. Synapse's own default for a
+    # process with every role is 10.
+    connections: int = 3
+    # What it gains from memory for caches, beside the others. Those that read events and the
+    # state of rooms gain most; a stream of small rows is read once, as it comes.
+    caches: int = 1
 
 
 CLIENT = frozenset({"client"})
@@ -45,48 +52,63 @@ ROLES: tuple[Role, ...] = (
         kind=Kind.GENERIC,
         doc="/sync, sliding sync and /events: one user always at the same worker",
         resources=CLIENT,
+        connections=8,
+        caches=6,
     ),
     Role(
         name="initial_synchrotron",
         kind=Kind.GENERIC,
         doc="the first, heavy /sync of a new device, and /initialSync",
         resources=CLIENT,
+        connections=8,
+        caches=4,
     ),
     Role(
         name="client_reader",
         kind=Kind.GENERIC,
         doc="what clients read: profiles, devices, keys, members, state, search, public rooms",
         resources=CLIENT,
+        connections=6,
+        caches=4,
     ),
     Role(
         name="event_creator",
         kind=Kind.GENERIC,
         doc="what clients send into rooms: messages, state, joins, invites, new rooms",
         resources=CLIENT,
+        connections=6,
+        caches=5,
     ),
     Role(
         name="federation_reader",
         kind=Kind.GENERIC,
         doc="what other homeservers ask for: events, state, joins, keys, public rooms",
         resources=FEDERATION,
+        connections=5,
+        caches=4,
     ),
     Role(
         name="federation_inbound",
         kind=Kind.GENERIC,
         doc="the transactions other homeservers send: one of them always at the same worker",
         resources=FEDERATION,
+        connections=6,
+        caches=5,
     ),
     Role(
         name="login",
         kind=Kind.GENERIC,
         doc="registration and login, apart from other load",
         resources=CLIENT,
+        connections=4,
     ),
     Role(
         name="room_reader",
         kind=Kind.GENERIC,
         doc="/messages, /context, threads, relations: one room always at the same worker",
         resources=CLIENT,
+        connections=5,
+        caches=4,
     ),
     # All requests of one SSO login share a session in memory: https://github.com/matrix-org/synapse/issues/9427
     Role(
@@ -95,18 +117,22 @@ ROLES: tuple[Role, ...] = (
         doc="login through SSO: OpenID Connect, SAML, CAS",
         resources=CLIENT,
         limit=1,
+        connections=2,
     ),
     Role(
         name="frontend_proxy",
         kind=Kind.GENERIC,
         doc="the uploads of end-to-end encryption keys",
         resources=CLIENT,
+        connections=4,
     ),
     Role(
         name="event_persister",
         kind=Kind.STREAM,
         doc="writes events to the database, rooms shared out between its workers",
         stream="events",
+        connections=8,
+        caches=6,
     ),
     # The limits of one are WorkerConfig.read_config's: it raises for more of these streams.
     Role(
@@ -116,6 +142,7 @@ ROLES: tuple[Role, ...] = (
         resources=CLIENT,
         limit=1,
         stream="typing",
+        connections=2,
     ),
     Role(
         name="to_device",
@@ -124,6 +151,7 @@ ROLES: tuple[Role, ...] = (
         resources=CLIENT,
         limit=1,
         stream="to_device",
+        connections=4,
     ),
     Role(
         name="account_data",
@@ -139,6 +167,7 @@ ROLES: tuple[Role, ...] = (
         doc="read receipts and markers",
         resources=CLIENT,
         stream="receipts",
+        connections=4,
     ),
     Role(
         name="presence",
@@ -155,6 +184,7 @@ ROLES: tuple[Role, ...] = (
         resources=CLIENT,
         limit=1,
         stream="push_rules",
+        connections=2,
     ),
     Role(
         name="device_lists",
@@ -162,6 +192,8 @@ ROLES: tuple[Role, ...] = (
         doc="changes of devices and of their keys",
         resources=CLIENT,
         stream="device_lists",
+        connections=4,
+        caches=2,
     ),
     Role(
         name="thread_subscriptions",
@@ -169,6 +201,7 @@ ROLES: tuple[Role, ...] = (
         doc="subscriptions to threads (MSC4306)",
         resources=CLIENT,
         stream="thread_subscriptions",
+        connections=2,
     ),
     # RoomWorkerStore._insert_quarantine_changes_txn asserts that the process which quarantines
     # is a writer, so its workers serve that part of the media administration themselves.
@@ -178,6 +211,7 @@ ROLES: tuple[Role, ...] = (
         doc="the quarantine of media, and its administration",
         resources=MEDIA,
         stream="quarantined_media_changes",
+        connections=2,
     ),
     Role(
         name="background_worker",
@@ -185,6 +219,7 @@ ROLES: tuple[Role, ...] = (
         doc="periodic work: clean-up, statistics, expiry",
         limit=1,
         singleton_key="run_background_tasks_on",
+        connections=5,
     ),
     Role(
         name="user_dir",
@@ -193,6 +228,8 @@ ROLES: tuple[Role, ...] = (
         resources=CLIENT,
         limit=1,
         singleton_key="update_user_directory_from_worker",
+        connections=4,
+        caches=2,
     ),
     Role(
         name="appservice",
@@ -200,24 +237,31 @@ ROLES: tuple[Role, ...] = (
         doc="sends to application services",
         limit=1,
         singleton_key="notify_appservices_from_worker",
+        connections=4,
+        caches=2,
     ),
     Role(
         name="pusher",
         kind=Kind.JOB,
         doc="sends push notifications and e-mail",
         list_key="pusher_instances",
+        connections=4,
+        caches=3,
     ),
     Role(
         name="federation_sender",
         kind=Kind.JOB,
         doc="sends to other homeservers, which are shared out between its workers",
         list_key="federation_sender_instances",
+        connections=5,
+        caches=4,
     ),
     Role(
         name="media_repository",
         kind=Kind.JOB,
         doc="uploads, downloads, thumbnails, URL previews, and their administration",
         resources=MEDIA,
+        connections=5,
     ),
 )
 
@@ -314,4 +358,5 @@ PRESETS: dict[str, str] = {
         stream_writers=account_data+presence+receipts+to_device+typing
     """,
 }
-DEFAULT_PRESET = "small"
+# What stands for the layout that suits the machine: layouts.py. It is what runs without WORKERS.
+AUTO = "auto"

@@ -66,10 +66,24 @@ class Settings:
         "WORKERS",
         str,
         None,
-        "The workers to run: presets and `name=role+role:COUNT` entries, separated by commas or"
-        " line breaks.",
+        "The workers to run: `auto` for what suits the memory and the processors that there are,"
+        " or presets and `name=role+role:COUNT` entries, separated by commas or line breaks.",
         aliases=("SYNAPSE_WORKER_TYPES",),
-        shown_default="small",
+        shown_default="`auto`",
+    )
+    memory: int | None = _row(
+        "GANGLION_MEMORY",
+        parse.size,
+        None,
+        "The memory to share out among all processes; see docs/budget.md.",
+        shown_default="the container's limit",
+    )
+    cpus: float | None = _row(
+        "GANGLION_CPUS",
+        parse.processors,
+        None,
+        "The processors to share out, such as 2 or 0.5.",
+        shown_default="the container's limit",
     )
     server_name: str = _row(
         "SYNAPSE_SERVER_NAME",
@@ -261,17 +275,19 @@ class Settings:
         "How long to wait at start for an external PostgreSQL or Redis server.",
         shown_default="120s",
     )
-    postgres_cp_min: int = _row(
+    postgres_cp_min: int | None = _row(
         "POSTGRES_CP_MIN",
         parse.whole_number(1, 100),
-        1,
+        None,
         "The connections that each of Synapse's processes keeps open at least.",
+        shown_default="`1`",
     )
-    postgres_cp_max: int = _row(
+    postgres_cp_max: int | None = _row(
         "POSTGRES_CP_MAX",
         parse.whole_number(1, 100),
-        10,
+        None,
         "The connections that each of Synapse's processes opens at most.",
+        shown_default="by role",
     )
     redis_host: str | None = _row(
         "REDIS_HOST",

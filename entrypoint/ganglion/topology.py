@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.grammar import Entry, parse_workers
-from ganglion.roles import BY_NAME, DEFAULT_PRESET, ROLES, Kind
+from ganglion.roles import AUTO, BY_NAME, ROLES, Kind
 from ganglion.settings import Settings
 
 MAIN = "main"
@@ -68,18 +68,34 @@ class Topology:
         """Main and every worker."""
         return (self.main, *self.workers)
 
+    @property
+    def text(self) -> str:
+        """A text of WORKERS that comes to the same workers."""
+        groups: dict[str, list[Process]] = {}
+        for worker in self.workers:
+            groups.setdefault(worker.group, []).append(worker)
+        return ", ".join(
+            f"{group}={'+'.join(members[0].roles)}:{len(members)}"
+            for group, members in groups.items()
+        )
+
     def having(self, role: str) -> tuple[Process, ...]:
         """The workers that have a role, in order."""
         return tuple(worker for worker in self.workers if role in worker.roles)
 
 
-def plan(settings: Settings) -> Topology:
-    """Work out the topology. Raises ConfigError with every problem that stands in its way."""
+def plan(settings: Settings, auto: str = "") -> Topology:
+    """Work out the topology, in which the preset auto stands for the text `auto`: layouts.py has
+    the one that suits the machine.
+
+    Raises ConfigError with every problem that stands in its way.
+    """
     variable = "SYNAPSE_WORKER_TYPES" if settings.repeats_add_up else "WORKERS"
     parsed = parse_workers(
-        DEFAULT_PRESET if settings.workers is None else settings.workers,
+        AUTO if settings.workers is None else settings.workers,
         variable=variable,
         repeats_add_up=settings.repeats_add_up,
+        auto=auto,
     )
     problems = [*parsed.problems, *_too_many(parsed.entries, variable)]
     # Where an entry could not be read, it may be the one that this would miss.

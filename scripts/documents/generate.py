@@ -14,7 +14,10 @@ def documents(root: Path) -> dict[Path, str]:
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     text = tables.filled(text, "roles", tables.role_table())
+    budget = root / "docs" / "budget.md"
+    layouts = budget.read_text(encoding="utf-8") if budget.is_file() else ""
     return {
+        budget: tables.filled(layouts, "layouts", tables.layout_table()),
         root / "docs" / "variables.md": tables.variables_page(),
         root / "docs" / "roles.md": tables.roles_page(),
         root / "docs" / "routing.svg": picture.draw(),

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from ganglion.roles import DEFAULT_PRESET, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
+from ganglion.budget import amount
+from ganglion.layouts import LAYOUTS
+from ganglion.roles import AUTO, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
 from ganglion.settings import Variable, variables
 
 VARIABLES_PAGE = """\
@@ -47,7 +49,8 @@ One word for several roles on one worker.
 ## Presets
 
 A whole set of workers. Entries beside it are added to it, an entry with the name of one of its own
-takes that one's place, and `NAME:0` drops it. Without `WORKERS` it is `{default}`.
+takes that one's place, and `NAME:0` drops it. Without `WORKERS` it is `{default}`, which stands for
+the layout that suits the machine: see [the budget](budget.md).
 
 {presets}
 
@@ -122,7 +125,7 @@ def roles_page() -> str:
         roles=role_table(),
         streams=markdown(("role", "stream", "workers"), streams),
         shorthands=markdown(("word", "roles"), shorthands),
-        default=DEFAULT_PRESET,
+        default=AUTO,
         presets="\n\n".join(_preset(name, text) for name, text in PRESETS.items()),
         applications=markdown(("name", "role"), applications),
     )
@@ -132,6 +135,19 @@ def _preset(name: str, text: str) -> str:
     entries = [f"    {line.strip()}" for line in text.splitlines() if line.strip()]
     body = "\n".join(entries) or "Main alone."
     return f"### {name}\n\n{body}"
+
+
+def layout_table() -> str:
+    """Every layout of WORKERS=auto."""
+    rows = [
+        (
+            f"{layout.cpus:g} CPUs, {amount(layout.memory)}" if layout.cpus else "any",
+            f"`{', '.join(layout.workers.split()) or 'none'}`",
+            layout.why,
+        )
+        for layout in LAYOUTS
+    ]
+    return markdown(("from", "workers", "why"), rows)
 
 
 def filled(text: str, name: str, table: str) -> str:

@@ -1,6 +1,7 @@
 """The golden cases: directories that hold an environment, and what is to come of it.
 
-    NAME/env        NAME=value lines; a line that is indented goes on with the value above
+    NAME/env        NAME=value lines; a line that is indented goes on with the value above. Memory
+                    and processors are LIMITS unless it says otherwise
     NAME/machine    `ipv6=no` or `accounts=none`, where the machine is not like any other
     NAME/files/     what the environment calls /CASE: the operator's files
     NAME/expected/  LIST, which names every rendered file with its mode and its program, and those
@@ -17,7 +18,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganglion import operator_files, operator_routes, topology
+from ganglion import layouts, operator_files, operator_routes, topology
 from ganglion.budget import share_out
 from ganglion.environment import from_environ
 from ganglion.files import File, write_directory
@@ -29,6 +30,9 @@ from tests.plans import secrets_of
 
 HERE = Path(__file__).parent
 PLACE = "/CASE"
+# The machine that the program is told of, where a case says nothing of it: it must come to the same
+# on any.
+LIMITS = {"GANGLION_MEMORY": "4G", "GANGLION_CPUS": "2"}
 LIST = "LIST"
 # Of no server: Synapse wants one that is a key.
 SIGNING_KEY = "ed25519 a_test " + "A" * 43
@@ -74,7 +78,7 @@ class Case:
 
     @property
     def environ(self) -> dict[str, str]:
-        found = assignments(self.directory / "env")
+        found = LIMITS | assignments(self.directory / "env")
         return {name: text.replace(PLACE, str(self.place)) for name, text in found.items()}
 
     @property
@@ -93,11 +97,11 @@ class Case:
     def plan(self, settings: Settings | None = None) -> Plan:
         """What the program makes of it, or would of other settings."""
         chosen = settings or self.settings()
-        layout = topology.plan(chosen)
+        layout = layouts.plan(chosen, self.machine)
         return Plan(
             settings=chosen,
             topology=layout,
-            budget=share_out(chosen, layout),
+            budget=share_out(chosen, layout, self.machine),
             machine=self.machine,
             operator=operator_files.load(chosen),
             routes=operator_routes.load(chosen, layout),
@@ -124,7 +128,7 @@ class Case:
         made = replace(
             plan,
             settings=settings,
-            topology=topology.plan(settings),
+            topology=topology.plan(settings, plan.topology.text),
             machine=replace(plan.machine, accounts=accounts),
             secrets=replace(plan.secrets, signing_key=SIGNING_KEY),
         )

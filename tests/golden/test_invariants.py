@@ -141,7 +141,8 @@ def test_each_file_that_a_program_or_another_file_names_is_there(case: Case) -> 
         for name in SECRET_OPTIONS
         if {name, f"{name}_path"} & plan.operator.options.keys()
     }
-    assert found.keys() - paths == {"supervisord.conf"} | given
+    # `ganglion ready` reads which workers run.
+    assert found.keys() - paths == {"supervisord.conf", "workers"} | given
 
 
 @EVERY_CASE

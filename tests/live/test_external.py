@@ -174,6 +174,28 @@ def test_wrong_password_is_refused_at_once(postgres: Postgres, redis: Redis) -> 
         assert "guess" not in answer.stderr
 
 
+def test_pools_shrink_to_the_servers_connections_or_it_is_refused(
+    postgres: Postgres, redis: Redis
+) -> None:
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres.execute(
+        f"CREATE DATABASE few OWNER synapse {right}", "ALTER ROLE synapse CONNECTION LIMIT 8"
+    )
+    few = {"POSTGRES_DB": "few"}
+    with Server("small", environment(postgres, redis) | few) as server:
+        answer = server.ganglion("run")
+        assert answer.returncode == 2
+        assert (
+            "the server has 5 connections for us: of 8, 0 are reserved, 0 in use and 3 spare;"
+            " 5 processes of Synapse need 10 at the least" in answer.stderr
+        )
+    with Server("none", environment(postgres, redis) | few) as server:
+        server.launch()
+        server.log.wait_for("PostgreSQL has 5 connections for us: pools of 5 together, not 10")
+        server.stop()
+    postgres.execute("ALTER ROLE synapse CONNECTION LIMIT -1", "DROP DATABASE few")
+
+
 def test_servers_that_come_late_are_waited_for_and_used(postgres: Postgres, redis: Redis) -> None:
     right = (
         "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 ENCODING 'UTF8'"

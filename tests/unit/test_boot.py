@@ -3,12 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from ganglion.boot import _check_entry, _lock, start
-from ganglion.budget import SPARE_CONNECTIONS, share_out
 from ganglion.machine import TYPICAL
-from tests.plans import plan, problems, said, settings, topology_of
+from tests.plans import plan, problems, said
 
 ALONE = replace(TYPICAL, accounts=())
 
@@ -71,11 +68,3 @@ def test_the_programs_accounts_must_be_able_to_enter(tmp_path: Path) -> None:
         )
     ]
     _check_entry(data, ALONE)
-
-
-@pytest.mark.parametrize(("workers", "processes"), [("none", 1), ("small", 5), ("full", 27)])
-def test_every_process_can_fill_its_pool_of_connections(workers: str, processes: int) -> None:
-    chosen = settings(POSTGRES_CP_MIN="2", POSTGRES_CP_MAX="7")
-    budget = share_out(chosen, topology_of(workers))
-    assert (budget.pool_min, budget.pool_max) == (2, 7)
-    assert budget.max_connections == 7 * processes + SPARE_CONNECTIONS

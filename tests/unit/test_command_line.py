@@ -249,6 +249,11 @@ def test_questions_to_a_server_that_does_not_run(tmp_path: Path) -> None:
     answers = json.loads(ready.out)
     assert {"postgres", "redis", "main", "nginx"} <= set(answers)
     assert all(answers.values())
+    # What was started counts, not what would be today.
+    (tmp_path / "run" / "conf").mkdir(parents=True)
+    (tmp_path / "run" / "conf" / "workers").write_text("pusher=pusher:2\n")
+    started = json.loads(ganglion("ready", "--json", **place).out)
+    assert started.keys() == {"postgres", "redis", "main", "pusher1", "pusher2", "nginx"}
 
 
 def test_an_empty_password_is_refused() -> None:
@@ -267,7 +272,7 @@ def test_a_wrong_command_line(arguments: list[str]) -> None:
 def test_help_names_every_verb() -> None:
     result = ganglion("--help")
     assert result.status == 0
-    for verb in ("check", "render", "run", "ready", "status", "register-user", "version"):
+    for verb in ("budget", "check", "render", "run", "ready", "status", "register-user", "version"):
         assert re.search(rf"^    {verb}\s", result.out, re.MULTILINE)
 
 
@@ -295,3 +300,59 @@ def test_who_stops_reading_is_no_failure() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("PROCESS")
+
+
+def test_budget_prints_every_amount_with_its_reason() -> None:
+    result = ganglion("budget", "--memory", "2G", "--cpus", "2", WORKERS="pusher:2")
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["WHAT", "AMOUNT", "MEMORY", "WHY"]
+    assert "LAYOUTS" not in result.out
+    for name in ("main: caches", "pusher1…pusher2: connections", "shared_buffers", "nginx workers"):
+        assert sum(line.startswith(f"{name} ") for line in lines) == 1
+    assert re.fullmatch(
+        r"all +2 CPUs \(GANGLION_CPUS\) +2048M +2048M \(GANGLION_MEMORY\)", lines[-1]
+    )
+
+
+def test_budget_for_a_program_and_with_the_layouts() -> None:
+    where = {"GANGLION_MEMORY": "16G", "GANGLION_CPUS": "8"}
+    found = json.loads(ganglion("budget", "--json", "--explain", "--cpus", "2", **where).out)
+    assert found["limits"]["cpus"] == 2
+    assert sum(row["memory"] for row in found["rows"]) == found["limits"]["memory"] == 16 * 1024**3
+    assert found["pools"].keys() == found["caches"].keys()
+    large_enough = [layout["large_enough"] for layout in found["layouts"]]
+    assert large_enough == sorted(large_enough, reverse=True)
+    assert found["workers"].startswith("reader=")
+    shown = ganglion("budget", "--explain", **where)
+    assert shown.err.startswith("note: WORKERS=auto is ")
+    for layout in found["layouts"]:
+        assert layout["why"] in shown.out
+    # The table of processes is that of the same workers.
+    checked = json.loads(ganglion("check", "--json", **where).out)
+    planned = json.loads(ganglion("budget", "--json", **where).out)
+    assert {process["name"] for process in checked["processes"]} == planned["pools"].keys()
+    assert "layouts" not in planned
+
+
+def test_budget_of_what_cannot_be() -> None:
+    assert ganglion("budget", "--memory", "lots", WORKERS="none") == refused(
+        said("--memory='lots'", "is not a size", "write a whole number with K, M or G, such as 50M")
+    )
+    assert ganglion("budget", "--cpus", "0", WORKERS="none") == refused(
+        said(
+            "--cpus='0'",
+            "is not a number of processors from 0.1 to 1024",
+            "write a number such as 2 or 0.5",
+        )
+    )
+    for verb in (("budget", "--memory", "300M"), ("check",), ("run",)):
+        result = ganglion(*verb, WORKERS="full", GANGLION_MEMORY="300M")
+        assert result.status == 2
+        assert "memory='300M': (GANGLION_MEMORY) is less than the 2757M" in result.err
+
+
+def test_budget_says_where_files_of_ones_own_count_instead(tmp_path: Path) -> None:
+    (tmp_path / "homeserver.yaml").write_text("caches: {global_factor: 2}\n")
+    result = ganglion("budget", WORKERS="none", GANGLION_DATA=str(tmp_path))
+    assert result.err == "note: your own files set caches, which counts instead\n"

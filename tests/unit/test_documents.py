@@ -49,4 +49,4 @@ def test_the_readme_has_both_tables(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text(readme, encoding="utf-8")
     assert tmp_path / "README.md" not in outdated(tmp_path)
-    assert len(outdated(tmp_path)) == 3
+    assert len(outdated(tmp_path)) == 4

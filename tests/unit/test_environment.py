@@ -35,6 +35,8 @@ GIVEN: dict[str, tuple[str, object]] = {
     "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK": ("1", True),
     "SYNAPSE_ENABLE_METRICS": ("true", True),
     "CONTROL_PORT": ("9569", 9569),
+    "GANGLION_MEMORY": ("8G", 8 * 1024**3),
+    "GANGLION_CPUS": ("1.5", 1.5),
     "GANGLION_RESTRICT_FEDERATION": ("on", True),
     "GANGLION_PREFORK": ("no", False),
     "SYNAPSE_ASYNC_IO_REACTOR": ("yes", True),
@@ -308,7 +310,7 @@ def test_an_external_database_needs_a_password_unless_it_is_on_a_socket() -> Non
 
 def test_more_connections_at_least_than_at_most() -> None:
     refused_alone(
-        {"POSTGRES_CP_MIN": "11"},
+        {"POSTGRES_CP_MIN": "11", "POSTGRES_CP_MAX": "10"},
         said(
             "POSTGRES_CP_MIN='11'",
             "is more than POSTGRES_CP_MAX, 10",
@@ -345,6 +347,7 @@ def test_all_problems_are_told_at_once() -> None:
             HTTP_PORT="no",
             SYNAPSE_REPORT_STATS="maybe",
             POSTGRES_CP_MIN="50",
+            POSTGRES_CP_MAX="10",
             REDIS_PASSWORD_FILE="/no/such",
         )
     ) == [

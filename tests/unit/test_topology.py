@@ -4,8 +4,8 @@ import pytest
 
 from ganglion.grammar import parse_workers
 from ganglion.roles import BY_NAME, PRESETS, ROLES, Kind, Role
-from ganglion.topology import Topology
-from tests.plans import problems, said, topology_of
+from ganglion.topology import Topology, plan
+from tests.plans import problems, said, settings, topology_of
 
 TCP = {"SYNAPSE_USE_UNIX_SOCKET": "no"}
 
@@ -107,8 +107,16 @@ def test_every_preset_keeps_the_rules(preset: str) -> None:
     assert len(set(addresses)) == len(addresses)
 
 
-def test_small_is_what_runs_where_nothing_is_asked_for() -> None:
-    assert names(topology_of("")) == EXPECTED["small"].split()
+def test_what_auto_stands_for_runs_where_nothing_is_asked_for() -> None:
+    for chosen in (settings(), settings(WORKERS="auto"), settings(WORKERS="auto, sso:0")):
+        assert names(plan(chosen, "pusher:2")) == ["pusher1", "pusher2"]
+
+
+def test_its_text_comes_to_the_same_workers() -> None:
+    for workers in (*PRESETS, "a=typing+to_device, pusher:3"):
+        layout = topology_of(workers)
+        assert names(topology_of(layout.text or "none")) == names(layout)
+        assert topology_of(layout.text or "none").workers == layout.workers
 
 
 def test_full_has_every_role_on_a_worker_of_its_own() -> None:

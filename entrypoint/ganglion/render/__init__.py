@@ -18,6 +18,9 @@ from ganglion.topology import Topology
 
 # Names the files beside it that are rendered ones, where a person asked for them.
 LISTING = ".rendered"
+# Holds the workers that run, for `ready`: WORKERS=auto may come to others by then, where a
+# container's limits were changed.
+WORKERS = "workers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +41,11 @@ def render(plan: Plan) -> tuple[File, ...]:
     files = (
         *synapse.render(plan.settings, plan.topology, plan.budget, plan.operator, plan.secrets),
         *servers.render(plan.settings, plan.budget, plan.machine, plan.secrets),
-        *nginx.render(plan.settings, plan.topology, plan.machine, plan.operator, plan.routes),
+        *nginx.render(
+            plan.settings, plan.topology, plan.budget, plan.machine, plan.operator, plan.routes
+        ),
         supervisord.render(plan.settings, plan.topology, plan.machine, plan.operator),
+        File(path=WORKERS, content=f"{plan.topology.text or 'none'}\n"),
     )
     return tuple(sorted(files, key=lambda file: file.path))
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ganglion import parse
+from ganglion.budget import Budget
 from ganglion.edge import KEY_VARIABLES, maps
 from ganglion.files import File
 from ganglion.machine import Machine
@@ -20,6 +21,7 @@ SYNAPSE_MAX_REQUEST = 200 * 65536
 def render(
     settings: Settings,
     topology: Topology,
+    budget: Budget,
     machine: Machine,
     operator: OperatorFiles,
     routes: OperatorRoutes,
@@ -34,9 +36,7 @@ def render(
             "nginx.conf.j2",
             run=settings.run,
             account=machine.account("nginx"),
-            open_files=machine.open_files,
-            # Each request that is passed on takes two: the client's and the worker's.
-            connections=machine.open_files // 2,
+            nginx=budget.nginx,
             upstreams=[
                 *(_upstream(pool) for pool in _pools(choices)),
                 *_pinned(topology, routes.pins),

@@ -13,7 +13,7 @@ def render(
 ) -> tuple[File, ...]:
     """The files of those servers that are embedded."""
     files: list[File] = []
-    if settings.embedded_redis:
+    if budget.redis is not None:
         files.append(
             File(
                 path="redis.conf",
@@ -22,12 +22,13 @@ def render(
                     socket=f"{settings.run}/sockets/redis/redis.sock",
                     directory=f"{settings.run}/redis",
                     password=secrets.redis_password,
+                    redis=budget.redis,
                 ),
                 mode=SECRET,
                 program="redis",
             )
         )
-    if settings.embedded_postgres:
+    if budget.postgres is not None:
         conf = f"{settings.run}/conf/postgresql"
         owner = machine.account("postgres") or machine.ourselves
         # Where Synapse is to use the owner's role, it comes with the password like any other.
@@ -40,7 +41,7 @@ def render(
                     hba_file=f"{conf}/pg_hba.conf",
                     ident_file=f"{conf}/pg_ident.conf",
                     sockets=f"{settings.run}/sockets/postgres",
-                    max_connections=budget.max_connections,
+                    postgres=budget.postgres,
                 ),
             ),
             File(

@@ -10,15 +10,18 @@ from typing import Any
 
 import yaml
 
-from ganglion.budget import Budget
+from ganglion.budget import Budget, Caches
 from ganglion.files import SECRET, File
 from ganglion.operator_files import OperatorFiles
+from ganglion.pools import Pool
 from ganglion.secrets import Secrets
 from ganglion.settings import Settings
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
 LOG_FORMAT = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"
+# What was used this lately is not evicted for memory's sake: the value of Synapse's own example.
+MIN_CACHE_TTL = "5m"
 # Options of Synapse whose value can be in the file itself or, with _path, in a file of its own.
 # Synapse refuses both at once, so ours is left out where the operator has either.
 SECRET_OPTIONS = (
@@ -38,14 +41,15 @@ def render(
 ) -> tuple[File, ...]:
     """Synapse's files below the conf directory."""
     files = [
-        _yaml("synapse/underrides.yaml", _underrides(settings, operator)),
+        _yaml("synapse/underrides.yaml", _underrides(settings, budget, operator)),
         _yaml("synapse/overrides.yaml", _overrides(settings, topology, budget, operator)),
         *_secret_files(settings, secrets),
     ]
     for process in topology.processes:
         files.append(_yaml(f"synapse/log/{process.name}.yaml", _logging(settings, process)))
         if not process.is_main:
-            files.append(_yaml(f"synapse/workers/{process.name}.yaml", _worker(settings, process)))
+            values = _worker(settings, process) | _own_share(settings, budget, operator, process)
+            files.append(_yaml(f"synapse/workers/{process.name}.yaml", values))
     return tuple(files)
 
 
@@ -79,7 +83,7 @@ def _secret_files(settings: Settings, secrets: Secrets) -> tuple[File, ...]:
     )
 
 
-def _underrides(settings: Settings, operator: OperatorFiles) -> dict[str, Any]:
+def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> dict[str, Any]:
     values: dict[str, Any] = {
         "server_name": settings.server_name,
         "report_stats": settings.report_stats,
@@ -92,6 +96,7 @@ def _underrides(settings: Settings, operator: OperatorFiles) -> dict[str, Any]:
         # Synapse's own default, said aloud, because it warns at length of not being told.
         "trusted_key_servers": [{"server_name": "matrix.org"}],
         "suppress_key_server_warning": True,
+        **_caches(budget.caches[MAIN]),
     }
     if settings.public_baseurl:
         values["public_baseurl"] = settings.public_baseurl
@@ -108,7 +113,7 @@ def _overrides(
         "listeners": _listeners(settings, topology.main, _main_resources(operator)),
         "log_config": f"{settings.run}/conf/synapse/log/{MAIN}.yaml",
         "enable_metrics": settings.enable_metrics,
-        "database": _database(settings, budget, operator),
+        "database": _database(settings, budget.pools[MAIN], operator),
         "redis": _redis(settings),
         "instance_map": {
             process.name: _location(process.replication)
@@ -166,6 +171,35 @@ def _worker(settings: Settings, process: Process) -> dict[str, Any]:
     return values
 
 
+def _caches(caches: Caches) -> dict[str, Any]:
+    options: dict[str, Any] = {"global_factor": caches.factor}
+    if caches.evict_above is not None:
+        options["cache_autotuning"] = {
+            "max_cache_memory_usage": caches.evict_above,
+            "target_cache_memory_usage": caches.evict_until,
+            "min_cache_ttl": MIN_CACHE_TTL,
+        }
+    return {"event_cache_size": caches.events, "caches": options}
+
+
+def _own_share(
+    settings: Settings, budget: Budget, operator: OperatorFiles, process: Process
+) -> dict[str, Any]:
+    """What a worker is given of its own: caches and connections, where they are not main's.
+
+    Its file comes after the operator's, so what they set is left out of it.
+    """
+    pool = budget.pools[process.name]
+    values = {
+        name: value
+        for name, value in _caches(budget.caches[process.name]).items()
+        if name not in operator.options
+    }
+    if pool != budget.pools[MAIN]:
+        values["database"] = _database(settings, pool, operator)
+    return values
+
+
 def _listeners(settings: Settings, process: Process, resources: list[str]) -> list[dict[str, Any]]:
     listeners = [_listener(process.http, resources or ["health"], x_forwarded=True)]
     if process.replication is not None:
@@ -195,14 +229,14 @@ def _location(address: Address) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": address.port}
 
 
-def _database(settings: Settings, budget: Budget, operator: OperatorFiles) -> dict[str, Any]:
+def _database(settings: Settings, pool: Pool, operator: OperatorFiles) -> dict[str, Any]:
     args: dict[str, Any] = {
         "user": settings.postgres_user,
         "dbname": settings.postgres_db,
         "host": settings.postgres_host or f"{settings.run}/sockets/postgres",
         "port": settings.postgres_port,
-        "cp_min": budget.pool_min,
-        "cp_max": budget.pool_max,
+        "cp_min": pool.least,
+        "cp_max": pool.most,
     }
     if settings.embedded_postgres or settings.postgres_password:
         args["passfile"] = _secret_path(settings, "pgpass")

@@ -14,9 +14,10 @@ from typing import Any
 import yaml
 
 # The sections of Synapse's configuration that differ between its processes, as rendered: from
-# worker_app, worker_name, worker_listeners, worker_log_config and enable_media_repo. A test reads
-# every process's configuration both ways and compares.
-SECTIONS = ("worker", "media")
+# worker_app, worker_name, worker_listeners, worker_log_config and enable_media_repo, and from what
+# each is given of the budget: database, event_cache_size and caches. A test reads every process's
+# configuration both ways and compares.
+SECTIONS = ("worker", "media", "database", "caches")
 # With these the configuration imports modules of the operator's, which a restart must find anew.
 IMPORTING = frozenset(
     {

@@ -1,0 +1,260 @@
+"""The budget as a table: every amount with its reason. And the table of layouts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from textwrap import wrap
+from typing import Any
+
+from ganglion.budget import (
+    AT_WORK,
+    EACH_FORKED,
+    EACH_FRESH,
+    MB,
+    RESERVE_PART,
+    SHARED,
+    SUPERVISOR,
+    Budget,
+    amount,
+)
+from ganglion.layouts import LAYOUTS, Layout, large_enough
+from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL
+from ganglion.report import columns
+from ganglion.settings import Settings
+from ganglion.topology import Process, Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One amount. `memory` is what of the container's it takes, in bytes."""
+
+    name: str
+    amount: str
+    memory: int
+    reason: str
+
+
+def ledger(settings: Settings, topology: Topology, budget: Budget) -> tuple[Row, ...]:
+    """Every amount of the budget. The memory of all rows together is the container's."""
+    return (
+        *_synapse(settings, topology, budget),
+        *_postgres(budget),
+        *_redis(settings, budget),
+        *_nginx(budget),
+        Row(
+            name="the kernel's reserve",
+            amount="",
+            memory=budget.memory["reserve"],
+            reason=f"a {RESERVE_PART}th of all: sockets, page tables, peaks that nobody planned",
+        ),
+        Row(
+            name="the kernel's cache of files",
+            amount="",
+            memory=budget.memory["files"],
+            reason="what nobody was given: PostgreSQL reads and media are served through it",
+        ),
+    )
+
+
+def _groups(topology: Topology) -> Iterator[tuple[str, list[Process]]]:
+    """The processes whose amounts are the same, with a name for all of them."""
+    found: dict[str, list[Process]] = {}
+    for process in topology.processes:
+        found.setdefault(process.group, []).append(process)
+    for members in found.values():
+        first, last = members[0].name, members[-1].name
+        yield (first if first == last else f"{first}…{last}"), members
+
+
+def _synapse(settings: Settings, topology: Topology, budget: Budget) -> Iterator[Row]:
+    count = len(topology.processes)
+    shared, each = (SHARED, EACH_FORKED) if settings.prefork else (SUPERVISOR, EACH_FRESH)
+    yield Row(
+        name="Synapse's processes",
+        amount=f"{count}",
+        memory=budget.memory["synapse"],
+        reason=f"{amount(shared)} for all, {amount(each)} for each idle"
+        f" ({'forked' if settings.prefork else 'started afresh'}), {amount(AT_WORK)} more at work",
+    )
+    for name, members in _groups(topology):
+        caches = budget.caches[members[0].name]
+        yield Row(
+            name=f"{name}: caches",
+            amount=f"factor {caches.factor:g}, {caches.events} events",
+            memory=caches.memory * len(members),
+            reason=f"{amount(caches.memory)} each, by the weight of what it does; a quarter is"
+            " for events" + (", eviction beyond" if caches.evict_above else ""),
+        )
+    for name, members in _groups(topology):
+        pool = budget.pools[members[0].name]
+        given = settings.postgres_cp_max is not None
+        yield Row(
+            name=f"{name}: connections",
+            amount=f"{pool.least} to {pool.most} each",
+            memory=0,
+            reason="POSTGRES_CP_MAX" if given else "what its roles have work for at once",
+        )
+
+
+def _postgres(budget: Budget) -> Iterator[Row]:
+    server = budget.postgres
+    if server is None:
+        yield Row(
+            name="external PostgreSQL",
+            amount=f"{budget.connections + SPARE_EXTERNAL} connections",
+            memory=0,
+            reason="its max_connections is asked for at start, and pools shrink to fit",
+        )
+        return
+    memory = budget.memory
+    yield Row(
+        name="PostgreSQL",
+        amount="",
+        memory=memory["postgres"],
+        reason="its own processes",
+    )
+    yield Row(
+        name="max_connections",
+        amount=f"{server.max_connections}",
+        memory=memory["connections"],
+        reason=f"all pools full, {budget.connections}, and {SPARE_CONNECTIONS} spare for"
+        " administration",
+    )
+    yield Row(
+        name="shared_buffers",
+        amount=f"{server.shared_buffers}MB",
+        memory=memory["shared_buffers"],
+        reason="a fifth of what is left by the processes",
+    )
+    yield Row(
+        name="effective_cache_size",
+        amount=f"{server.effective_cache_size}MB",
+        memory=0,
+        reason="not taken but told: shared_buffers and the kernel's cache of files",
+    )
+    yield Row(
+        name="work_mem",
+        amount=f"{server.work_mem}MB",
+        memory=memory["work_mem"],
+        reason="for each sort; as many at once as there are processors or processes, hashes twice",
+    )
+    yield Row(
+        name="maintenance_work_mem",
+        amount=f"{server.maintenance_work_mem}MB",
+        memory=memory["maintenance_work_mem"],
+        reason="for each of three autovacuum workers",
+    )
+
+
+def _redis(settings: Settings, budget: Budget) -> Iterator[Row]:
+    server = budget.redis
+    if server is None:
+        yield Row(
+            name="external Redis", amount=f"{settings.redis_host}", memory=0, reason="not ours"
+        )
+        return
+    yield Row(
+        name="Redis maxmemory",
+        amount=f"{server.maxmemory}M, allkeys-lru",
+        memory=budget.memory["redis"],
+        reason="half of it; Synapse keeps only there what it can work out again",
+    )
+    yield Row(
+        name="Redis pubsub buffers",
+        amount=f"{server.buffer_hard}M",
+        memory=0,
+        reason="the other half: for what a process that reads slowly has yet to read",
+    )
+    yield Row(
+        name="Redis maxclients",
+        amount=f"{server.maxclients}",
+        memory=0,
+        reason="four for each of Synapse's processes, and some for people",
+    )
+
+
+def _nginx(budget: Budget) -> Iterator[Row]:
+    server = budget.nginx
+    yield Row(
+        name="nginx workers",
+        amount=f"{server.workers}",
+        memory=budget.memory["nginx"],
+        reason="one for each processor, to four: one passes on what ten of Synapse's answer",
+    )
+    yield Row(
+        name="nginx connections",
+        amount=f"{server.connections} each",
+        memory=0,
+        reason="by memory, at most half its files; a request takes two",
+    )
+    yield Row(
+        name="nginx open files",
+        amount=f"{server.open_files} each",
+        memory=0,
+        reason="a connection, and a file where its body is large",
+    )
+    yield Row(
+        name="Synapse open files",
+        amount="hard limit",
+        memory=0,
+        reason="each process raises its own limit to what it may: soft_file_limit",
+    )
+
+
+def table(budget: Budget, rows: Sequence[Row]) -> str:
+    """The rows as a person reads them, with the limits."""
+    limits = budget.limits
+    cells = [(row.name, row.amount or "-", amount_or_none(row.memory), row.reason) for row in rows]
+    total = sum(row.memory for row in rows)
+    cells.append(
+        (
+            "all",
+            f"{limits.cpus:g} CPUs ({limits.cpus_from})",
+            amount_or_none(total),
+            f"{amount(limits.memory)} ({limits.memory_from})",
+        )
+    )
+    return columns(("WHAT", "AMOUNT", "MEMORY", "WHY"), cells)
+
+
+def amount_or_none(size: int) -> str:
+    """A size in M, rounded to the nearest; a dash for none."""
+    return f"{(size + MB // 2) // MB}M" if size else "-"
+
+
+def as_json(budget: Budget, rows: Sequence[Row], picked: Topology, *, explain: bool) -> str:
+    """The same for a program. Sizes are in bytes, PostgreSQL's and Redis's in MB."""
+    plan: dict[str, Any] = {
+        "limits": asdict(budget.limits),
+        "workers": picked.text or "none",
+        "rows": [asdict(row) for row in rows],
+        "caches": {name: asdict(item) for name, item in budget.caches.items()},
+        "pools": {name: asdict(item) for name, item in budget.pools.items()},
+        "postgres": None if budget.postgres is None else asdict(budget.postgres),
+        "redis": None if budget.redis is None else asdict(budget.redis),
+        "nginx": asdict(budget.nginx),
+    }
+    if explain:
+        plan["layouts"] = [
+            {**asdict(layout), "workers": _text(layout)}
+            | {"large_enough": large_enough(layout, budget.limits)}
+            for layout in LAYOUTS
+        ]
+    return json.dumps(plan, indent=2)
+
+
+def layouts(budget: Budget) -> str:
+    """The table of layouts, with a mark at those that the machine is large enough for."""
+    lines = ["LAYOUTS OF WORKERS=auto: the last of those marked * whose plan fits"]
+    for layout in LAYOUTS:
+        mark = "*" if large_enough(layout, budget.limits) else " "
+        size = f"from {layout.cpus:g} CPUs, {amount(layout.memory)}" if layout.cpus else "any"
+        lines += [
+            f"{mark} {size}: {layout.why}",
+            *wrap(_text(layout), 96, initial_indent="    ", subsequent_indent="    "),
+        ]
+    return "\n".join(lines)
+
+
+def _text(layout: Layout) -> str:
+    return ", ".join(layout.workers.split()) or "none"

@@ -1,0 +1,87 @@
+"""How many connections to PostgreSQL each of Synapse's processes may open, and what each does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ganglion.roles import BY_NAME, ROLES, Role
+from ganglion.settings import Settings
+from ganglion.topology import Process, Topology
+
+# What any process needs beside its roles' work: reading streams, locks, its own bookkeeping.
+OWN_CONNECTIONS = 1
+MAIN_CONNECTIONS = 4
+# Synapse's default for a process that does everything: more threads than this only contend for
+# the interpreter's lock. synapse/storage/database.py, make_pool.
+MOST_CONNECTIONS = 10
+# One may be taken for long, by a background update for instance, and must not be the only one.
+LEAST_CONNECTIONS = 2
+# superuser_reserved_connections, 3 by default, and some for pg_dump, psql and the readiness check.
+SPARE_CONNECTIONS = 13
+# Of an external server's, which keeps some back itself: for the readiness check and for psql.
+SPARE_EXTERNAL = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Connections that a process keeps open at least, and those it opens at most."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What an external server says of its connections: how many it takes, how many of these are
+    not for us, and how many are in use by others.
+    """
+
+    most: int
+    reserved: int
+    used: int
+
+    @property
+    def free(self) -> int:
+        """Those that our pools may have."""
+        return max(0, self.most - self.reserved - self.used - SPARE_EXTERNAL)
+
+
+def work_of(process: Process, topology: Topology) -> tuple[Role, ...]:
+    """The roles whose work a process does: main has those that no worker has."""
+    if not process.is_main:
+        return tuple(BY_NAME[role] for role in process.roles)
+    taken = {role for worker in topology.workers for role in worker.roles}
+    return tuple(role for role in ROLES if role.name not in taken)
+
+
+def bounds(settings: Settings, topology: Topology) -> Mapping[str, tuple[int, int]]:
+    """For each process the connections that it cannot do without, and those it has work for.
+
+    POSTGRES_CP_MAX, where it is given, is both.
+    """
+    given, floor = settings.postgres_cp_max, settings.postgres_cp_min or 1
+    if given is not None:
+        return {process.name: (given, given) for process in topology.processes}
+    found: dict[str, tuple[int, int]] = {}
+    for process in topology.processes:
+        own = MAIN_CONNECTIONS if process.is_main else OWN_CONNECTIONS
+        wanted = own + sum(role.connections for role in work_of(process, topology))
+        least = max(LEAST_CONNECTIONS, floor)
+        found[process.name] = (least, max(least, min(MOST_CONNECTIONS, wanted)))
+    return found
+
+
+def fill(
+    settings: Settings, needs: Mapping[str, tuple[int, int]], further: int
+) -> Mapping[str, Pool]:
+    """Each process's pool, out of what it needs and `further` connections for all together.
+
+    With more of these, no pool is smaller.
+    """
+    wanted = sum(most - least for least, most in needs.values())
+    shared = min(max(0, further), wanted)
+    floor = settings.postgres_cp_min or 1
+    pools: dict[str, Pool] = {}
+    for name, (least, most) in needs.items():
+        size = least + ((most - least) * shared // wanted if wanted else 0)
+        pools[name] = Pool(least=min(floor, size), most=size)
+    return pools

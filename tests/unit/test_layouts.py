@@ -1,0 +1,118 @@
+"""WORKERS=auto: which layout is picked where."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from ganglion import layouts
+from ganglion.layouts import LAYOUTS, Layout
+from ganglion.machine import TYPICAL
+from ganglion.topology import Topology
+from tests.plans import problems, said, settings, topology_of
+
+MB, GB = 1024**2, 1024**3
+
+
+def picked(memory: str, cpus: str, **environ: str) -> Topology:
+    return layouts.plan(settings(GANGLION_MEMORY=memory, GANGLION_CPUS=cpus, **environ), TYPICAL)
+
+
+def names(found: Topology) -> list[str]:
+    return [worker.name for worker in found.workers]
+
+
+def test_the_table_grows() -> None:
+    assert (LAYOUTS[0].cpus, LAYOUTS[0].memory, LAYOUTS[0].workers) == (0, 0, "")
+    for smaller, larger in pairwise(LAYOUTS):
+        assert smaller.cpus < larger.cpus
+        assert smaller.memory < larger.memory
+        before, after = (topology_of(row.workers or "none") for row in (smaller, larger))
+        assert len(before.workers) < len(after.workers)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.cpus:g}")
+def test_every_layout_fits_where_it_is_picked_first(layout: Layout) -> None:
+    cpus = f"{max(layout.cpus, 0.1):g}"
+    for environ in ({}, {"GANGLION_PREFORK": "no"}):
+        found = picked(f"{layout.memory or 512 * MB}", cpus, **environ)
+        assert names(found) == names(topology_of(layout.workers or "none"))
+    assert layout.why
+    assert "\n" not in layout.why
+
+
+@pytest.mark.parametrize(
+    ("memory", "cpus", "workers"),
+    [
+        ("512M", "1", []),
+        ("64G", "1", []),
+        ("1G", "8", []),
+        ("2G", "2", ["reader1"]),
+        ("64G", "3.9", ["reader1"]),
+        ("4G", "4", ["sync1", "client1", "background1"]),
+    ],
+)
+def test_processors_and_memory_both_count(memory: str, cpus: str, workers: list[str]) -> None:
+    assert names(picked(memory, cpus)) == workers
+    assert names(picked(memory, cpus, WORKERS="auto")) == workers
+    assert names(picked(memory, cpus, SYNAPSE_WORKER_TYPES="auto")) == workers
+
+
+def test_where_the_variables_say_nothing_the_machine_does() -> None:
+    tiny = replace(TYPICAL, limits=replace(TYPICAL.limits, cpus=1.0))
+    assert names(layouts.plan(settings(), tiny)) == []
+    assert names(layouts.plan(settings(), TYPICAL)) == ["reader1"]
+
+
+def test_other_workers_are_not_touched() -> None:
+    assert names(picked("64G", "64", WORKERS="pusher")) == ["pusher1"]
+    assert picked("64G", "64", WORKERS="pusher").notes == ()
+    assert names(picked("64G", "64", WORKERS="none")) == []
+
+
+def test_other_entries_are_added_to_it() -> None:
+    assert names(picked("4G", "2", WORKERS="auto, pusher")) == ["reader1", "pusher1"]
+    assert names(picked("4G", "2", WORKERS="auto, reader=synchrotron:2")) == ["reader1", "reader2"]
+
+
+def test_a_smaller_one_is_picked_where_other_entries_leave_no_room() -> None:
+    assert names(picked("1536M", "2", WORKERS="auto, pusher:11")) == [
+        "reader1",
+        *(f"pusher{number}" for number in range(1, 12)),
+    ]
+    assert "reader1" not in names(picked("1536M", "2", WORKERS="auto, pusher:12"))
+
+
+def test_it_says_what_it_picked() -> None:
+    assert picked("4G", "2").notes == (
+        f"WORKERS=auto is 1 worker with 2 CPUs and 4096M of memory: {LAYOUTS[1].why}",
+    )
+    assert picked("512M", "0.5").notes == (
+        f"WORKERS=auto is main alone with 0.5 CPUs and 512M of memory: {LAYOUTS[0].why}",
+    )
+
+
+def test_where_nothing_fits_main_alone_is_refused() -> None:
+    (problem,) = problems(lambda: picked("100M", "64"))
+    assert "Synapse's 1 process " in problem
+
+
+def test_what_is_wrong_with_other_entries_is_told_once() -> None:
+    assert problems(lambda: picked("64G", "64", WORKERS="auto, pushr, small")) == [
+        said("WORKERS='pushr'", "has 'pushr', which is no role", "did you mean pusher?"),
+        said("WORKERS='small'", "is a second preset beside auto", "name one preset only"),
+    ]
+    assert problems(lambda: picked("1G", "1", WORKERS="a=auto")) == [
+        said(
+            "WORKERS='a=auto'",
+            "has the preset auto inside an entry",
+            "write auto as an entry by itself",
+        )
+    ]
+
+
+def test_restricted_federation_needs_a_layout_with_senders() -> None:
+    restricted = {"GANGLION_RESTRICT_FEDERATION": "yes"}
+    assert "background1" in names(picked("4G", "4", **restricted))
+    (problem,) = problems(lambda: picked("1G", "1", **restricted))
+    assert problem.startswith("GANGLION_RESTRICT_FEDERATION='yes'")
