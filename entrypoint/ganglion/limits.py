@@ -35,12 +35,19 @@ class Limits:
         return max(1, ceil(self.cpus))
 
 
+# Memory that a machine is taken to have for us in any case, in bytes.
+MODEST = 4 * 1024**3
+
+
 def discover(read: Reader, processors: int) -> Limits:
     """The tightest limits that hold here. `processors` are those that we may run on."""
     quotas = [(float(processors), "processors of this machine"), *_quotas(read)]
-    sizes = [*_machine_memory(read), *_sizes(read)]
+    whole = list(_machine_memory(read))
     # Without /proc there is nothing to go by; what cannot be known is not refused either.
-    memory, memory_from = min(sizes, default=(4 * 1024**3, "assumed, as nothing tells"))
+    memory, memory_from = min([*whole, *_sizes(read)], default=(MODEST, "assumed"))
+    if whole and memory >= whole[0][0] > MODEST:
+        # Nobody said that all of the machine is for us.
+        memory, memory_from = max(MODEST, memory // 2), "half of this machine, as nothing limits us"
     cpus, cpus_from = min(quotas)
     return Limits(memory=memory, memory_from=memory_from, cpus=cpus, cpus_from=cpus_from)
 

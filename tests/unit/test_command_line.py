@@ -293,6 +293,7 @@ def test_who_stops_reading_is_no_failure() -> None:
             "PYTHONPATH": str(ROOT / "entrypoint"),
             "PATH": "/usr/bin:/bin",
             "WORKERS": "client_reader:100, event_creator:100",
+            "GANGLION_MEMORY": "64G",
         },
         capture_output=True,
         text=True,

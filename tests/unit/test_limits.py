@@ -10,8 +10,8 @@ from tests.plans import settings
 GB = 1024**3
 MACHINE = {"/proc/meminfo": "MemTotal:       16777216 kB\nMemFree:        1 kB\n"}
 ALL = Limits(
-    memory=16 * GB,
-    memory_from="memory of this machine",
+    memory=8 * GB,
+    memory_from="half of this machine, as nothing limits us",
     cpus=8.0,
     cpus_from="processors of this machine",
 )
@@ -36,7 +36,14 @@ def test_without_control_groups_the_machine_is_the_limit() -> None:
 
 
 def test_where_nothing_tells_something_is_assumed() -> None:
-    assert found({}, 2) == (4 * GB, "assumed, as nothing tells", 2.0, ALL.cpus_from)
+    assert found({}, 2) == (4 * GB, "assumed", 2.0, ALL.cpus_from)
+
+
+def test_a_small_machine_is_ours_whole() -> None:
+    small = {"/proc/meminfo": "MemTotal: 2097152 kB\n"}
+    assert found(small)[:2] == (2 * GB, "memory of this machine")
+    middling = {"/proc/meminfo": "MemTotal: 6291456 kB\n"}
+    assert found(middling)[:2] == (4 * GB, ALL.memory_from)
 
 
 V2 = {**MACHINE, "/proc/self/cgroup": "0::/\n"}
