@@ -1,7 +1,6 @@
 """The command line. Only here is the environment read, are errors printed and does it end."""
 
 import argparse
-import getpass
 import json
 import os
 import signal
@@ -174,10 +173,10 @@ def _notes(notes: Sequence[str]) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from ganglion.explain import as_text, explain
+    from ganglion.explain import as_text, explain, header
 
     plan = _plan()
-    headers = dict(_header(text) for text in options.header)
+    headers = dict(header(text) for text in options.header)
     found = explain(
         options.method.upper(), options.path, headers, options.address, plan.topology, plan.routes
     )
@@ -216,22 +215,6 @@ def _option(name: str, text: str | None, parser: Callable[[str], T], default: T)
     except parse.Invalid as invalid:
         problem = Problem(variable=name, value=text, message=invalid.message, hint=invalid.hint)
         raise ConfigError([problem]) from invalid
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise ConfigError(
-            [
-                Problem(
-                    variable="--header",
-                    value=text,
-                    message="has no colon",
-                    hint="write it as in a request: --header 'Authorization: Bearer syt_…'",
-                )
-            ]
-        )
-    return name.strip(), value.strip()
 
 
 def _routes(options: argparse.Namespace) -> int:
@@ -366,38 +349,14 @@ def _status(options: argparse.Namespace) -> int:
 
 def _register_user(options: argparse.Namespace) -> int:
     from ganglion.inspection import register_user
+    from ganglion.passwords import ask
 
     chosen = _settings()
     user_id = register_user(
-        chosen, _running(chosen), options.name, _password(), admin=options.admin
+        chosen, _running(chosen), options.name, ask(sys.stdin), admin=options.admin
     )
     print(f"registered {user_id}{' as an administrator' if options.admin else ''}")
     return 0
-
-
-def _password() -> str:
-    if not sys.stdin.isatty():
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = getpass.getpass("password: ")
-        if getpass.getpass("again: ") != password:
-            raise _bad_password("is not the same both times")
-    if not password:
-        raise _bad_password("is empty")
-    return password
-
-
-def _bad_password(message: str) -> ConfigError:
-    return ConfigError(
-        [
-            Problem(
-                variable="password",
-                value=None,
-                message=message,
-                hint="type it again, or give it as one line on standard input",
-            )
-        ]
-    )
 
 
 def _version(options: argparse.Namespace) -> int:

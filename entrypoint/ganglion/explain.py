@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ganglion.edge import Request, evaluate, maps
+from ganglion.errors import ConfigError, Problem
 from ganglion.hashing import pick
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.routes import Choice, Key, Pool, table
@@ -108,3 +109,20 @@ def as_text(explanation: Explanation) -> str:
         ("fallback", explanation.fallback or "none: nobody else can serve it"),
     )
     return "\n".join(f"{name:<9} {text}" for name, text in lines)
+
+
+def header(text: str) -> tuple[str, str]:
+    """A header out of `Name: value`. Raises ConfigError where there is no colon."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(
+            [
+                Problem(
+                    variable="--header",
+                    value=text,
+                    message="has no colon",
+                    hint="write it as in a request: --header 'Authorization: Bearer syt_…'",
+                )
+            ]
+        )
+    return name.strip(), value.strip()
