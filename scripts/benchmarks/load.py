@@ -16,8 +16,10 @@ class Load:
     errors: int
 
 
-def wrk(url: str, *, seconds: float, connections: int, threads: int = 1) -> Load:
-    """Ask for a URL over and over for a number of seconds.
+def wrk(
+    url: str, *, seconds: float, connections: int, threads: int = 1, headers: tuple[str, ...] = ()
+) -> Load:
+    """Ask for a URL over and over for a number of seconds. Headers are `Name: value`.
 
     Raises CalledProcessError when wrk cannot run, ValueError when it says nothing of use.
     """
@@ -28,6 +30,7 @@ def wrk(url: str, *, seconds: float, connections: int, threads: int = 1) -> Load
             f"-t{threads}",
             f"-c{connections}",
             f"-d{seconds}s",
+            *(word for header in headers for word in ("--header", header)),
             url,
         ],
         capture_output=True,
@@ -37,14 +40,14 @@ def wrk(url: str, *, seconds: float, connections: int, threads: int = 1) -> Load
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     return Load(
         per_second=float(_found(r"Requests/sec:\s+([\d.]+)", output)),
-        median=_milliseconds(_found(r"50%\s+(\S+)", output)),
-        p99=_milliseconds(_found(r"99%\s+(\S+)", output)),
+        median=_milliseconds(_found(r"^ +50% +(\S+)$", output)),
+        p99=_milliseconds(_found(r"^ +99% +(\S+)$", output)),
         errors=int(bad[1]) if bad else 0,
     )
 
 
 def _found(pattern: str, output: str) -> str:
-    found = re.search(pattern, output)
+    found = re.search(pattern, output, re.MULTILINE)
     if found is None:
         raise ValueError(f"wrk printed no {pattern}:\n{output}")
     return found[1]
