@@ -14,7 +14,7 @@ from ganglion import environment, topology
 from ganglion.edge import maps
 from ganglion.render.templates import fill
 from ganglion.routes import ROUTES, table
-from scripts.benchmarks.load import middle, wrk
+from scripts.benchmarks.wrk import middle, wrk
 from tests.harness import Server, free_port, wait_until
 
 VERSIONS = "/_matrix/client/versions"

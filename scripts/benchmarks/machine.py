@@ -1,0 +1,91 @@
+"""What a result was measured on."""
+
+import os
+import platform
+import re
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from ganglion import __version__
+
+
+def describe(image: str | None) -> dict[str, str]:
+    """The machine, and the versions of what ran; in the image `image`, or here."""
+    return {
+        "cores": str(len(os.sched_getaffinity(0))),
+        "processor": _found(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text()),
+        "memory": f"{_memory() / 1e9:.1f} GB",
+        "kernel": platform.release(),
+        "runs": "in Docker" if image else "without Docker",
+        **(_versions_of_image(image) if image else _versions()),
+    }
+
+
+def load_average() -> float:
+    """How many processes wanted to run, as the mean of the last minute."""
+    return os.getloadavg()[0]
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _found(pattern: str, text: str) -> str:
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1].strip() if found else "unknown"
+
+
+def _versions() -> dict[str, str]:
+    postgres = max(Path("/usr/lib/postgresql").glob("*/bin/postgres"), default=Path("postgres"))
+    return {
+        "Ganglion": _commit(),
+        "Synapse": metadata.version("matrix-synapse"),
+        "Python": platform.python_version(),
+        "PostgreSQL": _said(str(postgres), "--version"),
+        "Redis": _said("redis-server", "--version"),
+        "nginx": _said("nginx", "-v"),
+    }
+
+
+# Run in the image by its Python.
+ASK = """
+import platform, subprocess, glob
+from importlib.metadata import version
+def said(*words):
+    done = subprocess.run(words, capture_output=True, text=True)
+    print(done.stdout + done.stderr)
+print("Python", platform.python_version())
+print("Synapse", version("matrix-synapse"))
+said(max(glob.glob("/usr/lib/postgresql/*/bin/postgres")), "--version")
+said("redis-server", "--version")
+said("nginx", "-v")
+"""
+
+
+def _versions_of_image(image: str) -> dict[str, str]:
+    python = "/opt/ganglion/venv/bin/python"
+    said = _output("docker", "run", "--rm", "--entrypoint", python, image, "-P", "-c", ASK)
+    version = r"\D*?(\d+(?:\.\d+)+)"
+    names = {"Synapse": "Synapse", "Python": "Python", "PostgreSQL": r"postgres \(PostgreSQL\)"}
+    names |= {"Redis": "Redis server v=", "nginx": "nginx version"}
+    found = {name: _found(f"^{pattern}{version}", said) for name, pattern in names.items()}
+    return {"Ganglion": _commit(), **found}
+
+
+def _commit() -> str:
+    """The version, and the commit of the checkout, which the image is built from too."""
+    commit = _output("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
+    return f"{__version__} ({commit.strip()})" if commit else __version__
+
+
+def _said(*command: str) -> str:
+    return _found(r"(\d+(?:\.\d+)+)", _output(*command))
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout + done.stderr if done.returncode == 0 else ""

@@ -1,0 +1,76 @@
+"""Results as parts of docs/performance.md: no figure there is typed by hand."""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from scripts.benchmarks.plot import draw
+from scripts.benchmarks.results import Result, cells
+from scripts.documents.tables import filled
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = re.compile(r"[a-z0-9-]+")
+
+
+def section(name: str, result: Result) -> str:
+    """One result: what was found, then what on, when and how."""
+    parts = [f"![{result.title}](performance-{name}.svg)", result.note]
+    for table in result.tables:
+        titles, rows = cells(table)
+        ruler = ["---", *["---:" for _ in titles[1:]]]
+        body = "\n".join(_row(row) for row in [titles, ruler, *rows])
+        parts.append(f"{table.title}, {table.unit}:\n\n{body}")
+    on = ", ".join(f"{key} {value}" for key, value in result.machine.items())
+    parts.append(f"Measured {result.date} by\n\n    {result.command}\n\non {on}.")
+    return "\n\n".join(parts)
+
+
+def _row(row: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def page(text: str, found: Mapping[str, Result]) -> str:
+    """The page with these results between the markers of their names.
+
+    A name without markers gets a heading and a pair of them at the end.
+    """
+    for name, result in found.items():
+        if f"<!-- {name} -->\n" not in text:
+            empty = f"<!-- {name} -->\n<!-- /{name} -->\n"
+            text = f"{text.rstrip()}\n\n## {result.title}\n\n{empty}"
+        text = filled(text, name, section(name, result))
+    return text
+
+
+def write(docs: Path, files: Sequence[Path]) -> list[Path]:
+    """Fill performance.md and draw a picture for each file; what was written.
+
+    The name of a file without its ending is the name of its part of the page. Raises ValueError
+    for a name that cannot be one.
+    """
+    found = {file.stem: Result.load(file.read_text(encoding="utf-8")) for file in files}
+    for name in found:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name}.json: only lower-case letters, digits and - in a name")
+    target = docs / "performance.md"
+    texts = {target: page(target.read_text(encoding="utf-8"), found)}
+    texts |= {docs / f"performance-{name}.svg": draw(result) for name, result in found.items()}
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    return list(texts)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run it as the command line says."""
+    parser = argparse.ArgumentParser(prog="scripts/bench report", description=__doc__)
+    parser.add_argument("files", type=Path, nargs="+", metavar="NAME.json")
+    options = parser.parse_args(words)
+    for path in write(ROOT / "docs", options.files):
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
