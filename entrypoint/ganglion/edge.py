@@ -252,9 +252,10 @@ def match(method: str, uri: str, choices: Sequence[Choice]) -> Choice:
 
 def _result(table: Map, source: str) -> tuple[str, dict[str, str]]:
     """The result that a map has for a source, with the groups that may be in it."""
-    words = {first: result for first, result in table.rows if not first.startswith("~")}
-    if source.lower() in words or source in words:
-        return words.get(source) or words[source.lower()], {}
+    # nginx compares words without regard to capitals.
+    words = {first.lower(): result for first, result in table.rows if not first.startswith("~")}
+    if source.lower() in words:
+        return words[source.lower()], {}
     for first, result in table.rows:
         found = first.startswith("~") and _compiled(first).search(source)
         if found:
