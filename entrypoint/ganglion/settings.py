@@ -174,6 +174,13 @@ class Settings:
         False,
         "Whether answers say in X-Ganglion- headers which way they came. For tests.",
     )
+    test_mode: bool = _row(
+        "GANGLION_TEST_MODE",
+        parse.boolean,
+        False,
+        "Whether this server is one for tests: open to everybody, without rate limits, and with"
+        " controls for tests on the control port. Never for real users.",
+    )
     tls_cert: str | None = _row(
         "SYNAPSE_TLS_CERT", parse.absolute_path, None, "The TLS certificate chain, a PEM file."
     )
