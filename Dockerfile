@@ -12,7 +12,9 @@ RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/ganglion/venv
 COPY requirements/runtime.lock /opt/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
-        --no-input --quiet --only-binary :all: --require-hashes --requirement /opt/runtime.lock
+        --no-input --quiet --only-binary :all: --require-hashes --requirement /opt/runtime.lock \
+    # Each start reads the metadata of all packages, in which their whole READMEs come last.
+    && sed -i '/^$/,$d' /opt/ganglion/venv/lib/python3*/site-packages/*.dist-info/METADATA
 # Lets `python -m ganglion` find the program from any directory.
 RUN echo /opt/ganglion/entrypoint > "$(echo /opt/ganglion/venv/lib/python3*/site-packages)/ganglion.pth"
 
@@ -53,7 +55,8 @@ COPY entrypoint /opt/ganglion/entrypoint
 # Compiled now, because later nobody who may write here runs. `ganglion` is for `docker exec`.
 RUN /opt/ganglion/venv/bin/python -m compileall -q /opt/ganglion/entrypoint \
     && printf '#!/bin/sh\nexec /opt/ganglion/venv/bin/python -P -m ganglion "$@"\n' > /usr/local/bin/ganglion \
-    && chmod 0755 /usr/local/bin/ganglion
+    && chmod 0755 /usr/local/bin/ganglion \
+    && sha256sum /etc/ssl/certs/ca-certificates.crt > /opt/ganglion/authorities.sha256
 
 # A database with Synapse's tables in it, and everything done that Synapse does to a new one in the
 # background: what a first start would take most of its time for. It has no secret that counts:

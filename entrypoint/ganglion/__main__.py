@@ -1,10 +1,17 @@
 """The command line. Only here is the environment read, are errors printed and does it end."""
 
+import os
+import sys
+
+from ganglion import allocator
+
+if __name__ == "__main__" and sys.argv[1:2] == ["run"]:
+    # First of all: what is imported before it would be imported twice.
+    allocator.ensure(os.environ)
+
 import argparse
 import json
-import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,14 +31,7 @@ from ganglion import (
 )
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import (
-    JEMALLOC_SETTINGS,
-    LOADED,
-    TYPICAL,
-    Machine,
-    discover,
-    jemalloc,
-)
+from ganglion.machine import TYPICAL, Machine, discover
 from ganglion.render import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.secrets import placeholders
 from ganglion.settings import Settings, variables
@@ -255,7 +255,6 @@ def _render(options: argparse.Namespace) -> int:
 def _run(_options: argparse.Namespace) -> int:
     # As PID 1 we would not be ended by a signal that has no handler.
     signal.signal(signal.SIGTERM, _stop)
-    _allocate_with_jemalloc()
     from setproctitle import setproctitle
 
     # First, because it needs the environment where the kernel put it; children have their own.
@@ -272,23 +271,6 @@ def _run(_options: argparse.Namespace) -> int:
     _clean_environment()
     plan = replace(plan, machine=found, budget=share_out(plan.settings, plan.topology, found))
     return boot.start(plan, lambda line: print(f"ganglion | {line}", flush=True))
-
-
-def _allocate_with_jemalloc() -> None:
-    """Start this process once more with jemalloc, which those forked from it then have too."""
-    if LOADED in Path("/proc/self/maps").read_text():
-        # Not for other programs than ours.
-        os.environ.pop("LD_PRELOAD", None)
-        os.environ.pop("MALLOC_CONF", None)
-        return
-    library = jemalloc()
-    if library is None or os.environ.get("LD_PRELOAD") == library:
-        # There is none, or it cannot be loaded.
-        return
-    os.environ["LD_PRELOAD"] = library
-    os.environ.setdefault("MALLOC_CONF", JEMALLOC_SETTINGS)
-    sys.stdout.flush()
-    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - no shell is wanted
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

@@ -1,16 +1,15 @@
 """A plan → running processes: the data directory, secrets, the first database, supervisord."""
 
 import fcntl
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-import redis
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 
 from ganglion import postgres
+from ganglion.beside import beside
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import SECRET, make_directory, write_directory, write_file
@@ -41,11 +40,7 @@ def start(plan: Plan, say: Say) -> int:
         _make_directories(settings, machine)
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
-        else:
-            room = postgres.await_external(settings, say, any_locale=plan.operator.any_locale)
-            plan = _fitted(plan, room, say)
-        if not settings.embedded_redis:
-            await_redis(settings, say)
+        plan = _await_external(plan, say)
         conf = Path(settings.run, "conf")
         write_directory(conf, render(replace(plan, secrets=secrets)), dict(machine.accounts))
         return supervise(
@@ -53,6 +48,25 @@ def start(plan: Plan, say: Say) -> int:
         )
     finally:
         lock.close()
+
+
+def _await_external(plan: Plan, say: Say) -> Plan:
+    """Wait for those servers that are not embedded. Returns the plan as it fits them.
+
+    Raises ConfigError where one does not answer, or cannot be used.
+    """
+    settings = plan.settings
+    if settings.embedded_postgres and settings.embedded_redis:
+        return plan
+    # Redis's client takes 0.1 s to import, which a start without external servers is spared.
+    from ganglion import external  # noqa: PLC0415
+
+    if not settings.embedded_postgres:
+        any_locale = plan.operator.any_locale
+        plan = _fitted(plan, external.await_postgres(settings, say, any_locale=any_locale), say)
+    if not settings.embedded_redis:
+        external.await_redis(settings, say)
+    return plan
 
 
 def _fitted(plan: Plan, room: Room, say: Say) -> Plan:
@@ -185,56 +199,12 @@ def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say
     in_force = Path(settings.data, "secrets", "postgres_password_in_force")
     if not (cluster / "PG_VERSION").exists():
         say("making the database")
-        meanwhile = preload if settings.prefork else lambda: None
-        postgres.make_cluster(cluster, settings, machine, secrets.postgres_password, meanwhile)
+        work = postgres.make_cluster
     elif in_force.exists() and in_force.read_text().strip() == secrets.postgres_password:
         return
     else:
-        postgres.set_password(cluster, settings, machine, secrets.postgres_password)
+        work = postgres.set_password
+    with beside(lambda: work(cluster, settings, machine, secrets.postgres_password)):
+        if settings.prefork:
+            preload()
     write_file(in_force, f"{secrets.postgres_password}\n", SECRET, None)
-
-
-def await_redis(settings: Settings, say: Say) -> None:
-    """Wait until the external Redis server answers.
-
-    Raises ConfigError when it refuses, or does not answer in GANGLION_WAIT seconds.
-    """
-    client = redis.Redis(
-        host=settings.redis_host or "",
-        port=settings.redis_port,
-        db=settings.redis_dbid,
-        password=settings.redis_password,
-        ssl=settings.redis_tls,
-        socket_connect_timeout=5,
-        socket_timeout=5,
-    )
-    started = time.monotonic()
-    while (error := _ping(client)) is not None:
-        waited = time.monotonic() - started
-        refused = isinstance(error, redis.AuthenticationError)
-        if refused or waited > settings.external_wait:
-            raise ConfigError([_no_redis(settings, error, refused=refused)]) from error
-        say(
-            f"waiting for Redis at {settings.redis_host}:{settings.redis_port}, "
-            f"{waited:.0f} of {settings.external_wait:.0f} s: {error}"
-        )
-        time.sleep(1)
-
-
-def _ping(client: redis.Redis) -> redis.RedisError | None:
-    try:
-        client.ping()
-    except redis.RedisError as error:
-        return error
-    return None
-
-
-def _no_redis(settings: Settings, error: redis.RedisError, *, refused: bool) -> Problem:
-    return Problem(
-        variable="REDIS_HOST",
-        value=settings.redis_host,
-        message=f"Redis cannot be used: {error}",
-        hint="correct REDIS_PASSWORD"
-        if refused
-        else "see that the server runs and can be reached from here, or raise GANGLION_WAIT",
-    )

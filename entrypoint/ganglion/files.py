@@ -36,14 +36,19 @@ def write_directory(directory: Path, files: Iterable[File], accounts: dict[str, 
         # One by one: whatever the umask, the accounts of all programs must be able to enter.
         for parent in reversed(PurePosixPath(file.path).parents[:-1]):
             make_directory(staged / parent, 0o755, None)
-        write_file(path, file.content, file.mode, accounts.get(file.program))
+        write_file(path, file.content, file.mode, accounts.get(file.program), lasting=False)
     if directory.exists():
         shutil.rmtree(directory)
     staged.rename(directory)
 
 
-def write_file(path: Path, content: str, mode: int, account: str | None) -> None:
-    """Make one file with its mode and owner from its first byte on, replacing it at once."""
+def write_file(
+    path: Path, content: str, mode: int, account: str | None, *, lasting: bool = True
+) -> None:
+    """Make one file with its mode and owner from its first byte on, replacing it at once.
+
+    One that is `lasting` is on the disk when it takes its place.
+    """
     staged = path.with_name(f".{path.name}.new")
     staged.unlink(missing_ok=True)
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -54,7 +59,8 @@ def write_file(path: Path, content: str, mode: int, account: str | None) -> None
             os.fchown(descriptor, entry.pw_uid, entry.pw_gid)
         stream.write(content)
         stream.flush()
-        os.fsync(descriptor)
+        if lasting:
+            os.fsync(descriptor)
     staged.rename(path)
 
 

@@ -1,5 +1,6 @@
 """What the machine has: the programs to run and the accounts to run them as."""
 
+import hashlib
 import os
 import pwd
 import resource
@@ -9,21 +10,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganglion import limits
+from ganglion import allocator, limits
 from ganglion.errors import ConfigError, Problem
 from ganglion.limits import Limits
 
-LIBRARIES = Path("/usr/lib")
 # Beside the program in the image; nowhere else.
-PREPARED = Path(__file__).resolve().parents[2] / "database"
+IMAGE = Path(__file__).resolve().parents[2]
+PREPARED = IMAGE / "database"
+# What sha256sum said of Debian's file of certificate authorities when the image was built.
+AUTHORITIES_DIGEST = IMAGE / "authorities.sha256"
+AUTHORITIES = Path("/etc/ssl/certs")
 POSTGRES = Path("/usr/lib/postgresql")
 SBIN = "/usr/sbin:/sbin"
 # The account that each program runs as, where we are root.
 ACCOUNTS = {"synapse": "synapse", "postgres": "postgres", "redis": "redis", "nginx": "www-data"}
 
 MOST_OPEN_FILES = 65536
-LOADED = "libjemalloc"
-JEMALLOC_SETTINGS = "narenas:1,background_thread:false"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +33,9 @@ class Machine:
     """Facts about this machine, found out once at start.
 
     `accounts` maps each program to its account, and is empty where we are not root: then all
-    run as who we are. `open_files` is how many nginx may have
-    open, `ourselves` is who we are.
+    run as who we are. `open_files` is how many nginx may have open, `ourselves` is who we are.
+    `authorities` is a directory of certificate authorities by their hashes, where it is known to
+    hold what the file of all of them does.
     """
 
     python: str
@@ -47,6 +50,7 @@ class Machine:
     accounts: tuple[tuple[str, str], ...]
     ourselves: str
     prepared: str | None = None
+    authorities: str | None = None
 
     def account(self, program: str) -> str | None:
         """The account that a program is to run as, or None for our own."""
@@ -121,13 +125,14 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         redis_server=redis_server or "",
         postgres_bin=binaries or "",
         postgres_version=version,
-        jemalloc=jemalloc(),
+        jemalloc=allocator.library(),
         ipv6=Path("/proc/net/if_inet6").exists(),
         open_files=open_files(),
         limits=here(),
         accounts=accounts,
         ourselves=ourselves,
         prepared=_prepared(version) if accounts else None,
+        authorities=_authorities(),
     )
 
 
@@ -138,11 +143,6 @@ def here() -> Limits:
     )
 
 
-def jemalloc() -> str | None:
-    """The path of the allocator's library, if it is installed."""
-    return next(map(str, sorted(LIBRARIES.glob(f"*/{LOADED}.so.2"))), None)
-
-
 def _prepared(version: int) -> str | None:
     """The cluster that an image brings, if it is of the version that runs."""
     try:
@@ -150,6 +150,18 @@ def _prepared(version: int) -> str | None:
     except (OSError, ValueError):
         return None
     return str(PREPARED) if made_by == version else None
+
+
+def _authorities() -> str | None:
+    """The directory of certificate authorities, if nobody changed the file beside since the image
+    was built: who mounts another file over it means that, and has no directory to match.
+    """
+    try:
+        built_with = AUTHORITIES_DIGEST.read_text().split()[0]
+        digest = hashlib.sha256((AUTHORITIES / "ca-certificates.crt").read_bytes()).hexdigest()
+    except (OSError, IndexError):
+        return None
+    return str(AUTHORITIES) if digest == built_with else None
 
 
 def open_files() -> int:

@@ -144,6 +144,9 @@ def _synapse(
     jemalloc = (("LD_PRELOAD", machine.jemalloc),) if machine.jemalloc else ()
     # Synapse looks only whether it is set.
     reactor = (("SYNAPSE_ASYNC_IO_REACTOR", "1"),) if settings.asyncio_reactor else ()
+    # Authorities are looked up when a certificate is verified. Otherwise each process reads the
+    # file of all of them twice at its start: 17 ms, and 3 MB that nobody shares.
+    authorities = (("SSL_CERT_DIR", machine.authorities),) if machine.authorities else ()
     return Program(
         name=process.name,
         group="main" if process.is_main else "workers",
@@ -159,7 +162,7 @@ def _synapse(
         notifies=True,
         stop_signal="TERM",
         stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
-        environment=(_notify(settings), *jemalloc, *reactor),
+        environment=(_notify(settings), *jemalloc, *reactor, *authorities),
     )
 
 

@@ -61,7 +61,10 @@ def config_paths(settings: Settings, operator: OperatorFiles, process: Process) 
 
 
 def _yaml(path: str, values: Mapping[str, Any]) -> File:
-    text = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100)
+    # Of safe_dump's documents, by libyaml.
+    text: str = yaml.dump(
+        dict(values), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100
+    )
     return File(path=path, content=HEADER + text)
 
 

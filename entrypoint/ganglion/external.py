@@ -1,0 +1,207 @@
+"""External PostgreSQL and Redis servers: waited for, and seen to be fit, before anything starts."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import psycopg2
+import psycopg2.extensions
+import redis
+
+from ganglion.errors import ConfigError, Problem
+from ganglion.pools import Room
+from ganglion.settings import Settings
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+# The limit for one attempt, seconds.
+CONNECT_TIMEOUT = 5
+
+
+def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> Room:
+    """Wait until the PostgreSQL server answers, and see that its database is fit for Synapse.
+
+    `any_locale` is Synapse's own allow_unsafe_locale. Returns what the server says of its
+    connections. Raises ConfigError when it does not answer in GANGLION_WAIT seconds, or the
+    database is not fit.
+    """
+
+    def attempt() -> psycopg2.extensions.connection:
+        return psycopg2.connect(
+            host=settings.postgres_host,
+            port=settings.postgres_port,
+            dbname=settings.postgres_db,
+            user=settings.postgres_user,
+            password=settings.postgres_password,
+            sslmode=settings.postgres_sslmode or "prefer",
+            connect_timeout=CONNECT_TIMEOUT,
+        )
+
+    def problem(error: Exception) -> Problem:
+        return _unreachable(settings, str(error).strip().splitlines()[-1])
+
+    def final(error: Exception) -> bool:
+        # Waiting cannot help: the server has answered, with a refusal.
+        refusals = ("authentication failed", "does not exist", "no pg_hba.conf entry")
+        return any(phrase in str(error) for phrase in refusals)
+
+    where = f"PostgreSQL at {settings.postgres_host}:{settings.postgres_port}"
+    connection = _await(attempt, where, settings.external_wait, say, final, problem)
+    try:
+        problems = list(_unfit(settings, connection, any_locale=any_locale))
+        room = _room(connection)
+    finally:
+        connection.close()
+    if problems:
+        raise ConfigError(problems)
+    return room
+
+
+def await_redis(settings: Settings, say: Say) -> None:
+    """Wait until the Redis server answers.
+
+    Raises ConfigError when it refuses, or does not answer in GANGLION_WAIT seconds.
+    """
+    client = redis.Redis(
+        host=settings.redis_host or "",
+        port=settings.redis_port,
+        db=settings.redis_dbid,
+        password=settings.redis_password,
+        ssl=settings.redis_tls,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_timeout=CONNECT_TIMEOUT,
+    )
+
+    def refused(error: Exception) -> bool:
+        return isinstance(error, redis.AuthenticationError)
+
+    def problem(error: Exception) -> Problem:
+        return _no_redis(settings, error, refused=refused(error))
+
+    where = f"Redis at {settings.redis_host}:{settings.redis_port}"
+    _await(client.ping, where, settings.external_wait, say, refused, problem)
+
+
+def _await(
+    attempt: Callable[[], T],
+    where: str,
+    limit: float,
+    say: Say,
+    final: Callable[[Exception], bool],
+    problem: Callable[[Exception], Problem],
+) -> T:
+    """What the first attempt that succeeds returns; one a second is made, for `limit` seconds.
+
+    Raises ConfigError with the problem of an error that is final, or the last.
+    """
+    started = time.monotonic()
+    while True:
+        try:
+            return attempt()
+        except (psycopg2.OperationalError, redis.RedisError) as error:
+            waited = time.monotonic() - started
+            if final(error) or waited > limit:
+                raise ConfigError([problem(error)]) from error
+            reason = str(error).strip().splitlines()[-1]
+            say(f"waiting for {where}, {waited:.0f} of {limit:.0f} s: {reason}")
+        time.sleep(1)
+
+
+def _room(connection: psycopg2.extensions.connection) -> Room:
+    """How many connections the server takes, and how many are taken.
+
+    A role and a database can have limits of their own, and superusers a reserve. Anybody may count
+    the connections in pg_stat_database, where ours is one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('max_connections')::int,"
+            " current_setting('superuser_reserved_connections')::int"
+            # Since PostgreSQL 16.
+            " + coalesce(current_setting('reserved_connections', true), '0')::int,"
+            " (SELECT sum(numbackends) FROM pg_stat_database WHERE datid <> 0)::int - 1,"
+            " (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
+            " (SELECT datconnlimit FROM pg_database WHERE datname = current_database())"
+        )
+        most, reserved, used, *own = cursor.fetchone() or (0, 0, 0)
+    # -1 is no limit.
+    tighter = min((limit for limit in own if limit >= 0), default=most)
+    if tighter < most - reserved - max(0, used):
+        return Room(most=tighter, reserved=0, used=0)
+    return Room(most=most, reserved=reserved, used=max(0, used))
+
+
+def _unreachable(settings: Settings, reason: str) -> Problem:
+    role, database = settings.postgres_user, settings.postgres_db
+    hint = "see that the server runs and can be reached from here, or raise GANGLION_WAIT"
+    if f'database "{database}" does not exist' in reason:
+        hint = f"as the server's administrator: {_create_database(settings)}"
+    elif f'role "{role}" does not exist' in reason:
+        hint = f"as the server's administrator: CREATE ROLE \"{role}\" LOGIN PASSWORD '…'"
+    elif "authentication failed" in reason:
+        hint = "correct POSTGRES_USER or POSTGRES_PASSWORD"
+    elif "pg_hba.conf" in reason:
+        hint = "let this host in by a line in the server's pg_hba.conf"
+    return Problem(
+        variable="POSTGRES_HOST",
+        value=f"{settings.postgres_host}",
+        message=f"PostgreSQL cannot be used: {reason}",
+        hint=hint,
+    )
+
+
+def _create_database(settings: Settings) -> str:
+    return (
+        f'CREATE DATABASE "{settings.postgres_db}" OWNER "{settings.postgres_user}"'
+        " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';"
+    )
+
+
+def _unfit(
+    settings: Settings, connection: psycopg2.extensions.connection, *, any_locale: bool
+) -> Iterator[Problem]:
+    """What keeps Synapse from using the database.
+
+    Synapse makes the first two checks too, after its start:
+    synapse/storage/engines/postgres.py, check_database.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_encoding_to_char(encoding), datcollate, datctype,"
+            " has_schema_privilege(current_user, 'public', 'CREATE')"
+            " FROM pg_database WHERE datname = current_database()"
+        )
+        encoding, collate, ctype, may_create = cursor.fetchone() or (None,) * 4
+    wrong = [f"encoding {encoding}"] if encoding != "UTF8" else []
+    if not any_locale:
+        locales = (("LC_COLLATE", collate), ("LC_CTYPE", ctype))
+        wrong += [f"{name} {value}" for name, value in locales if value != "C"]
+    if wrong:
+        yield Problem(
+            variable="POSTGRES_DB",
+            value=settings.postgres_db,
+            message=f"the database has {', '.join(wrong)}; Synapse needs encoding UTF8 and locale"
+            " C, or its indexes break when the operating system is upgraded",
+            hint="make another, as the server's administrator, and move what is in this one with"
+            f" pg_dump and pg_restore: {_create_database(settings)}",
+        )
+    if not may_create:
+        yield Problem(
+            variable="POSTGRES_USER",
+            value=settings.postgres_user,
+            message=f"may not create tables in the database {settings.postgres_db}",
+            hint="as the server's administrator, in that database: "
+            f'GRANT CREATE ON SCHEMA public TO "{settings.postgres_user}";',
+        )
+
+
+def _no_redis(settings: Settings, error: Exception, *, refused: bool) -> Problem:
+    return Problem(
+        variable="REDIS_HOST",
+        value=settings.redis_host,
+        message=f"Redis cannot be used: {error}",
+        hint="correct REDIS_PASSWORD"
+        if refused
+        else "see that the server runs and can be reached from here, or raise GANGLION_WAIT",
+    )

@@ -1,0 +1,81 @@
+"""What the processes of one server share: the reason why they are forked."""
+
+import re
+from pathlib import Path
+
+from scripts.benchmarks.usage import programs
+from tests.image.engine import CLIENT_ENVIRONMENT, container
+
+PYTHON = "/opt/ganglion/venv/bin/python"
+AUTHORITIES = "/etc/ssl/certs"
+# In kB. Forked and idle, a worker has 15000 of its own; with its own Python, 95000.
+MOST_OF_ITS_OWN = 25_000
+# Is a thing that every process has, seen as the collector does not see it: the text, the constant.
+IMMORTAL = """
+import sys
+from ganglion.supervisor import prefork, sharing
+prefork.preload()
+before = sys.getrefcount(prefork.preload.__code__)
+sharing.share()
+import synapse.util.stringutils as example
+items = (example, example.__dict__, example.random_string, example.random_string.__code__,
+         example.random_string.__code__.co_consts, example.__file__)
+counts = [sys.getrefcount(item) for item in items]
+print(before < 2**30, all(count == 2**32 - 1 for count in counts), len(items))
+"""
+
+
+def test_workers_share_what_was_imported(image: str) -> None:
+    with container(image, {**CLIENT_ENVIRONMENT, "WORKERS": "client_reader:3"}) as server:
+        server.wait_healthy()
+        found = programs(server.inspect()["State"]["Pid"])
+        workers = [program for program in found if program.name.startswith("client_reader")]
+        assert len(workers) == 3
+        for worker in workers:
+            # From outside: inside, not even root may look at another account's memory.
+            rollup = Path(f"/proc/{worker.pid}/smaps_rollup").read_text()
+            private = sum(map(int, re.findall(r"^Private_\w+:\s+(\d+) kB", rollup, re.MULTILINE)))
+            print(f"{worker.name} has {private} kB of its own")
+            assert 1_000 < private < MOST_OF_ITS_OWN, worker.name
+
+
+def test_objects_of_every_kind_are_immortal(image: str) -> None:
+    with container(image, {**CLIENT_ENVIRONMENT, "WORKERS": "none"}) as server:
+        server.wait_healthy()
+        assert server.inside(PYTHON, "-P", "-c", IMMORTAL).stdout.split() == ["True", "True", "6"]
+
+
+# Are all of the authorities, which the file lists, found in the directory?
+LOOK_UP = """
+import os, re
+os.environ["SSL_CERT_DIR"] = "/etc/ssl/certs"
+from OpenSSL import SSL, crypto
+context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+context.set_default_verify_paths()
+store = context.get_cert_store()
+text = open("/etc/ssl/certs/ca-certificates.crt").read()
+found = re.findall("-----BEGIN.+?END CERTIFICATE-----", text, re.DOTALL)
+for pem in found:
+    certificate = crypto.load_certificate(crypto.FILETYPE_PEM, pem.encode())
+    try:
+        crypto.X509StoreContext(store, certificate).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        # It was found, or it would be an unknown one: "self-signed certificate".
+        assert "expired" in str(error), error
+print(len(found))
+"""
+
+
+def test_authorities_are_looked_up_unless_somebody_changed_the_file(image: str) -> None:
+    conf, setting = "/run/ganglion/conf/supervisord.conf", f'SSL_CERT_DIR="{AUTHORITIES}"'
+    with container(image, {**CLIENT_ENVIRONMENT, "WORKERS": "none"}) as server:
+        server.wait_healthy()
+        assert setting in server.inside("cat", conf).stdout
+        looked_up = server.inside(PYTHON, "-P", "-W", "ignore", "-c", LOOK_UP).stdout
+        assert int(looked_up) > 100
+        bundle = server.inside("cat", f"{AUTHORITIES}/ca-certificates.crt").stdout
+        server.stop()
+        server.put(AUTHORITIES, {"ca-certificates.crt": f"{bundle}\n"})
+        server.start()
+        server.wait_healthy()
+        assert setting not in server.inside("cat", conf).stdout
