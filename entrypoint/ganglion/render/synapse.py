@@ -273,7 +273,7 @@ def _registrations(operator: OperatorFiles) -> list[str]:
 
 def _logging(settings: Settings, process: Process) -> dict[str, Any]:
     handlers: dict[str, Any] = {
-        "console": {"class": "logging.StreamHandler", "formatter": "precise"}
+        "console": {"class": "ganglion.logs.GatheringHandler", "formatter": "precise"}
     }
     if settings.logs_to_disk:
         handlers["file"] = {
