@@ -1,7 +1,9 @@
-"""What all tests share: the option that rewrites golden files, and hypothesis's ways."""
+"""What all tests share: the options, and hypothesis's ways."""
 
 import hypothesis
 import pytest
+
+from tests.harness import Server
 
 # The machine may be busy: how long an example takes says nothing. A failure is told with what
 # repeats it, so nothing is kept in the checkout, which may not be ours to write to.
@@ -15,3 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the golden cases come to today into tests/golden, to be read in the diff",
     )
+    parser.addoption(
+        "--prefork",
+        choices=("yes", "no"),
+        default="yes",
+        help="GANGLION_PREFORK of the servers of live tests, where a test does not set it (yes)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    Server.prefork = config.getoption("--prefork")

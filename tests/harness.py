@@ -156,6 +156,8 @@ class Server:
 
     # Their logs are shown when a test fails: tests/live/conftest.py.
     alive: ClassVar[list["Server"]] = []
+    # What GANGLION_PREFORK is where a test does not say: pytest's option --prefork.
+    prefork: ClassVar[str] = "yes"
 
     def __init__(
         self,
@@ -185,6 +187,7 @@ class Server:
             "GANGLION_ADMIN_NETWORKS": "127.0.0.1/32",
             "SYNAPSE_ENABLE_REGISTRATION": "yes",
             "SYNAPSE_REGISTRATION_SHARED_SECRET": SHARED_SECRET,
+            "GANGLION_PREFORK": Server.prefork,
             **(environment or {}),
         }
         if workers is not None:

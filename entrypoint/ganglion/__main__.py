@@ -260,7 +260,10 @@ def _run(_options: argparse.Namespace) -> int:
     # First, because it needs the environment where the kernel put it; children have their own.
     setproctitle("ganglion: supervisor")
     from ganglion import boot
+    from ganglion.timeline import Timeline
 
+    timeline = Timeline()
+    timeline.mark("python")
     plan = _plan()
     found = discover(
         Path(plan.settings.data, "postgres"),
@@ -270,7 +273,8 @@ def _run(_options: argparse.Namespace) -> int:
     _notes(plan.topology.notes)
     _clean_environment()
     plan = replace(plan, machine=found, budget=share_out(plan.settings, plan.topology, found))
-    return boot.start(plan, lambda line: print(f"ganglion | {line}", flush=True))
+    timeline.mark("plan")
+    return boot.start(plan, lambda line: print(f"ganglion | {line}", flush=True), timeline)
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

@@ -22,11 +22,12 @@ from ganglion.secrets import GENERATED, Secrets, generate
 from ganglion.settings import Settings
 from ganglion.supervisor import supervise
 from ganglion.supervisor.prefork import preload
+from ganglion.timeline import Timeline
 
 Say = Callable[[str], None]
 
 
-def start(plan: Plan, say: Say) -> int:
+def start(plan: Plan, say: Say, timeline: Timeline) -> int:
     """Prepare everything that `plan` needs, its secrets first, and run it. Returns the exit
     status.
     """
@@ -41,10 +42,15 @@ def start(plan: Plan, say: Say) -> int:
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
         plan = _await_external(plan, say)
+        timeline.mark("data")
         conf = Path(settings.run, "conf")
         write_directory(conf, render(replace(plan, secrets=secrets)), dict(machine.accounts))
+        timeline.mark("render")
         return supervise(
-            str(conf / "supervisord.conf"), notify_socket(settings), prefork=settings.prefork
+            str(conf / "supervisord.conf"),
+            notify_socket(settings),
+            timeline,
+            prefork=settings.prefork,
         )
     finally:
         lock.close()

@@ -114,7 +114,7 @@ def test_no_two_draw_the_same_random_numbers() -> None:
     drawn = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", DRAW], capture_output=True, text=True, check=True
     ).stdout.split()
-    assert len(drawn) == 5 * CHILDREN
+    assert len(drawn) == 6 * CHILDREN
     assert len(set(drawn)) == len(drawn)
 
 
@@ -124,12 +124,24 @@ import os, random, secrets, sys, uuid
 from ganglion.supervisor.prefork import preload
 preload()
 import nacl.utils
+from OpenSSL import SSL
 from synapse.util.stringutils import random_string
+context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+
+def first_words():
+    # The random bytes of a client's first message, of a context made before forking.
+    connection = SSL.Connection(context, None)
+    connection.set_connect_state()
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        return connection.bio_read(4096)[11:43].hex()
+
 for _ in range({CHILDREN}):
     if os.fork() == 0:
         for number in (
             random.random(), secrets.token_hex(), uuid.uuid4(), random_string(20),
-            nacl.utils.random(16).hex(),
+            nacl.utils.random(16).hex(), first_words(),
         ):
             print(number, flush=True)
         os._exit(0)
@@ -198,6 +210,43 @@ def restart(server: Server, *names: str) -> None:
 
     wait_until("other processes", others, 20)
     wait_until("them to be ready", lambda: server.ganglion("ready").returncode == 0, 20)
+
+
+def test_each_counts_for_itself() -> None:
+    """Metrics are made while modules are imported, before forking."""
+    variables = {"GANGLION_PREFORK": "yes", "SYNAPSE_ENABLE_METRICS": "yes"}
+    with Server("client_reader:2", variables) as server:
+        port = free_port()
+        server.environment |= {"CONTROL_PORT": str(port), "GANGLION_TRACE_HEADERS": "yes"}
+        server.start()
+        answered = {"client_reader1": 0, "client_reader2": 0}
+        before = {name: metrics(port, name) for name in answered}
+        for number in range(40):
+            answer = server.get(f"{CLIENT}/profile/@nobody{number}:localhost")
+            socket = Path(answer.headers["X-Ganglion-Server"].removeprefix("unix:"))
+            answered[socket.name.removesuffix(".sock")] += 1
+        assert all(answered.values()), answered
+        for name, count in answered.items():
+            after = metrics(port, name)
+            assert after["profiles"] - before[name]["profiles"] == count
+            assert after["started"] == before[name]["started"]
+        assert len({found["started"] for found in before.values()}) == len(before)
+        server.stop()
+
+
+def metrics(port: int, name: str) -> dict[str, float]:
+    """How many profiles a process has shown, and when it started, in seconds."""
+    text = raw_request(port, "GET", f"/metrics/{name}").body.decode()
+    wanted = {
+        "profiles": r'^synapse_http_server_requests_received_total\{.*servlet="ProfileRestServlet"',
+        "started": r"^process_start_time_seconds(?:\{.*\})? ",
+    }
+    return {
+        key: sum(
+            float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(pattern, line)
+        )
+        for key, pattern in wanted.items()
+    }
 
 
 MODULE = """

@@ -23,6 +23,7 @@ from ganglion.supervisor.logs import LONGEST_LINE
 from ganglion.supervisor.program import MOST_FAILURES, STABLE, GatedProcess
 from ganglion.supervisor.readiness import ReadinessSocket
 from ganglion.supervisor.waker import Waker
+from ganglion.timeline import Timeline
 
 FAILED = 1 << 8  # the wait status of a process that ended with 1
 RETRIES = 4
@@ -51,14 +52,14 @@ class FakeOptions(Options):
         self.signals: list[tuple[int, int]] = []
         self.ends: dict[str, int] = {}
 
-    def program(self, name: str, needs: str = "", *, notifies: bool = True) -> GatedProcess:
+    def program(self, name: str, needs: str = "", *, ready_line: str = "") -> GatedProcess:
         """A program as its section in supervisord.conf would make it."""
         parser = UnhosedConfigParser()
         parser.read_string(
             f"[program:{name}]\ncommand = /bin/{name}\nautorestart = true\n"
             f"startretries = {RETRIES}\nredirect_stderr = true\nstdout_logfile = NONE\n"
             f'environment = GANGLION_NEEDS="{needs}",'
-            f'GANGLION_NOTIFIES="{"yes" if notifies else "no"}"\n'
+            f'GANGLION_READY_LINE="{ready_line}"\n'
         )
         (config,) = self.processes_from_section(parser, f"program:{name}", name)
         made: GatedProcess = config.make_process()
@@ -153,14 +154,16 @@ def test_a_program_that_notifies_is_starting_until_it_says_otherwise(options: Fa
     assert options.logger.lines[-1] == "main is ready after 86400.0 s"
 
 
-def test_a_program_that_does_not_notify_is_ready_once_it_has_stayed_up(
-    options: FakeOptions,
-) -> None:
-    nginx = options.program("nginx", notifies=False)
+def test_a_program_is_ready_with_the_line_that_says_so(options: FakeOptions) -> None:
+    nginx = options.program("nginx", ready_line="start worker processes")
     nginx.transition()
-    assert not nginx.ready
-    wait(nginx, 1.1)
-    assert (state(nginx), nginx.ready) == ("RUNNING", True)
+    wait(nginx, 24 * 3600)
+    for line, ready in (("using epoll", False), ("notice: start worker processes", True)):
+        os.write(options.ends["child_stdout"], f"{line}\n".encode())
+        (output,) = (item for item in nginx.dispatchers.values() if item.readable())
+        output.handle_read_event()
+        assert nginx.ready is ready
+    assert state(nginx) == "RUNNING"
 
 
 def test_only_a_program_that_starts_becomes_ready(options: FakeOptions) -> None:
@@ -277,7 +280,7 @@ def test_a_program_ended_by_a_signal_from_outside_is_started_again(options: Fake
 def test_a_program_that_cannot_be_kept_up_ends_everything_with_a_failure(
     options: FakeOptions,
 ) -> None:
-    daemon = Daemon(options)
+    daemon = Daemon(options, Timeline())
     main = options.program("main")
     daemon._on_fatal(events.ProcessStateFatalEvent(main, ProcessStates.BACKOFF))
     assert (options.exit_status, options.mood) == (1, SupervisorStates.SHUTDOWN)
@@ -289,7 +292,7 @@ def test_a_program_that_cannot_be_kept_up_ends_everything_with_a_failure(
 def test_while_everything_stops_nothing_is_a_failure(options: FakeOptions) -> None:
     options.mood = SupervisorStates.SHUTDOWN
     event = events.ProcessStateFatalEvent(options.program("main"), ProcessStates.BACKOFF)
-    Daemon(options)._on_fatal(event)
+    Daemon(options, Timeline())._on_fatal(event)
     assert options.exit_status == 0
 
 

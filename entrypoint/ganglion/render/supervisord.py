@@ -20,8 +20,9 @@ STOP_NGINX, STOP_WORKER, STOP_MAIN, STOP_REDIS, STOP_POSTGRES = 2, 3, 2, 2, 60
 class Program:
     """One program of supervisord's.
 
-    `needs` are the programs that must be ready before it starts. A program that `notifies` says
-    itself when it is ready, through NOTIFY_SOCKET; another is ready when it has stayed up.
+    `needs` are the programs that must be ready before it starts. A program says itself
+    when it is ready: through NOTIFY_SOCKET or, where it has a `ready_line`, by a line with that in
+    it.
     `priority` orders the groups: they are stopped one after the other, highest first.
     """
 
@@ -31,17 +32,17 @@ class Program:
     command: tuple[str, ...]
     account: str | None
     needs: tuple[str, ...]
-    notifies: bool
     stop_signal: str
     stop_wait: int
     environment: tuple[tuple[str, str], ...] = ()
+    ready_line: str = ""
 
     @property
     def environment_text(self) -> str:
         """The `environment` setting: NAME="value", with the gate's own variables first."""
         pairs = (
             ("GANGLION_NEEDS", " ".join(self.needs)),
-            ("GANGLION_NOTIFIES", "yes" if self.notifies else "no"),
+            *((("GANGLION_READY_LINE", self.ready_line),) if self.ready_line else ()),
             *self.environment,
         )
         return ",".join(f'{name}="{value}"' for name, value in pairs)
@@ -109,7 +110,6 @@ def _postgres(settings: Settings, machine: Machine) -> Program:
         ),
         account=machine.account("postgres"),
         needs=(),
-        notifies=True,
         # A fast shutdown: connections are cut, what is committed is kept.
         stop_signal="INT",
         stop_wait=STOP_POSTGRES,
@@ -125,7 +125,6 @@ def _redis(settings: Settings, machine: Machine) -> Program:
         command=(machine.redis_server, f"{settings.run}/conf/redis.conf"),
         account=machine.account("redis"),
         needs=(),
-        notifies=True,
         stop_signal="TERM",
         stop_wait=STOP_REDIS,
         environment=(_notify(settings),),
@@ -159,7 +158,6 @@ def _synapse(
         ),
         account=machine.account("synapse"),
         needs=needs,
-        notifies=True,
         stop_signal="TERM",
         stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
         environment=(_notify(settings), *jemalloc, *reactor, *authorities),
@@ -175,7 +173,8 @@ def _nginx(settings: Settings, machine: Machine, synapse: tuple[Program, ...]) -
         # The master binds ports and reads the TLS key; its workers drop to their account.
         account=None,
         needs=tuple(program.name for program in synapse),
-        notifies=False,
+        # At level notice, when its ports are open.
+        ready_line="start worker processes",
         stop_signal="QUIT",
         stop_wait=STOP_NGINX,
     )

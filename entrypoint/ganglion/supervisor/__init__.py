@@ -5,12 +5,14 @@ import contextlib
 from supervisor.medusa import asyncore_25 as asyncore
 
 from ganglion.supervisor.daemon import Daemon, Options
+from ganglion.timeline import Timeline
 
 
-def supervise(configuration: str, notify_socket: str, *, prefork: bool) -> int:
+def supervise(configuration: str, notify_socket: str, timeline: Timeline, *, prefork: bool) -> int:
     """Run every program of a supervisord.conf until told to stop by SIGTERM, SIGINT or SIGQUIT.
 
-    With `prefork`, Synapse is imported here and its processes are forked from us.
+    With `prefork`, Synapse is imported here and its processes are forked from us. The `timeline`
+    has the stages before.
 
     Returns the exit status: 0 when told to stop, 1 when a program could not be kept up.
     """
@@ -19,7 +21,7 @@ def supervise(configuration: str, notify_socket: str, *, prefork: bool) -> int:
     options.first = True
     options.test = False
     with contextlib.suppress(asyncore.ExitNow):
-        Daemon(options).main()
+        Daemon(options, timeline).main()
     options.close_httpservers()
     options.close_logger()
     return options.exit_status

@@ -13,13 +13,15 @@ from supervisor.supervisord import Supervisor
 from ganglion.supervisor import configs, prefork, sharing
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.readiness import ReadinessSocket
-from ganglion.supervisor.timeline import Timeline
 from ganglion.supervisor.waker import Waker
+from ganglion.timeline import Timeline
 
 LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s\n"
 ABOVE_CRITICAL = 60
 MAIN = "main"
 LAST = "nginx"
+# The programs that are a stage of the start each; the workers are one together.
+STAGES = ("postgres", "redis", MAIN, LAST)
 
 
 class Options(ServerOptions):
@@ -65,9 +67,9 @@ class Options(ServerOptions):
 class Daemon(Supervisor):
     """supervisord, ending with a failure when a program cannot be kept up."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, timeline: Timeline) -> None:
         super().__init__(options)
-        self.timeline = Timeline()
+        self.timeline = timeline
         self.announced = False
         # What ends the loop's wait beside the programs' output, while it runs.
         self.wakers: tuple[ReadinessSocket | Waker, ...] = ()
@@ -85,7 +87,6 @@ class Daemon(Supervisor):
         events.subscribe(events.ProcessStateFatalEvent, self._on_fatal)
         events.subscribe(events.ProcessStateRunningEvent, self._on_ready)
         events.subscribe(events.ProcessStateStartingEvent, self._on_start)
-        self.timeline.mark("boot")
         # The loop waits up to a second for something to happen before it first looks around.
         for group in self.process_groups.values():
             group.transition()
@@ -110,15 +111,17 @@ class Daemon(Supervisor):
         return program if isinstance(program, GatedProcess) else None
 
     def _on_ready(self, event: Any) -> None:
-        if event.process.config.name == MAIN:
-            self.timeline.mark("main")
+        name = event.process.config.name
+        if name in STAGES:
+            self.timeline.mark(name)
+        if name == LAST and not self.announced:
+            self.announced = True
+            self.options.logger.info(self.timeline.line())
 
     def _on_start(self, event: Any) -> None:
         # nginx needs everything, so everything is ready when it starts.
-        if event.process.config.name == LAST and not self.announced:
-            self.announced = True
+        if event.process.config.name == LAST:
             self.timeline.mark("workers")
-            self.options.logger.info(self.timeline.line())
 
     def _on_fatal(self, event: Any) -> None:
         if self.options.mood < SupervisorStates.RUNNING:

@@ -36,6 +36,9 @@ class PrefixedOutput(POutputDispatcher):
         super().close()
 
     def _pass_on(self, lines: list[bytes]) -> None:
+        said = self.process.config.ready_line
+        if said and any(said in line for line in lines):
+            self.process.mark_ready()
         data = b"".join(self.prefix + line + b"\n" for line in lines)
         while data:
             try:

@@ -34,9 +34,11 @@ class GatedConfig(ProcessConfig):
         return tuple((self.environment or {}).get("GANGLION_NEEDS", "").split())
 
     @property
-    def notifies(self) -> bool:
-        """Whether the program tells NOTIFY_SOCKET when it is ready."""
-        return (self.environment or {}).get("GANGLION_NOTIFIES") == "yes"
+    def ready_line(self) -> bytes:
+        """What is in the line by which the program says that it is ready; empty for one that tells
+        NOTIFY_SOCKET.
+        """
+        return str((self.environment or {}).get("GANGLION_READY_LINE", "")).encode()
 
     @property
     def forked(self) -> bool:
@@ -72,17 +74,14 @@ class GatedProcess(Subprocess):
     @property
     def ready(self) -> bool:
         """Whether it can do its work."""
-        if self.config.notifies:
-            return self.ready_since is not None
-        return bool(self.state == ProcessStates.RUNNING)
+        return self.ready_since is not None
 
     def spawn(self) -> Any:
         """Start the program, unless it must wait: then nothing changes, and it is tried again."""
         if time.time() < self.not_before or not self._needs_met():
             return None
-        if self.config.notifies:
-            # Ending before it is ready is a failed start, however late that is.
-            self.config.startsecs = NEVER
+        # Ending before it is ready is a failed start, however late that is.
+        self.config.startsecs = NEVER
         return super().spawn()
 
     def _needs_met(self) -> bool:

@@ -1,14 +1,12 @@
-"""How long each stage of a start took, in one line when the last has begun."""
+"""How long each stage of a start took, in one line when the last has ended."""
 
 import os
 import time
 from pathlib import Path
 
-STAGES = ("boot", "preload", "main", "workers")
-
 
 class Timeline:
-    """Notes when each stage ended for the first time. Times are seconds since our process began."""
+    """Notes when each stage ended for the first time, in seconds since our process began."""
 
     def __init__(self) -> None:
         self._began = process_start()
@@ -19,12 +17,15 @@ class Timeline:
         self._ends.setdefault(stage, time.monotonic() - self._began)
 
     def line(self) -> str:
-        """What is noted, each stage's own time, and the total."""
+        """What is noted, in the order in which it ended, and the total.
+
+        With each is the time since what ended before it. Of two that run side by side, the later
+        one has what it took longer.
+        """
         before, parts = 0.0, []
-        for stage in STAGES:
-            if stage in self._ends:
-                parts.append(f"{stage} {self._ends[stage] - before:.2f}")
-                before = self._ends[stage]
+        for stage, end in self._ends.items():
+            parts.append(f"{stage} {end - before:.2f}")
+            before = end
         return f"everything runs after {before:.2f} s: {', '.join(parts)}"
 
 
