@@ -1,7 +1,7 @@
 -- The requests that wrk sends, and what it says of them at the end.
 --
---   wrk -s requests.lua … URL                 that URL, over and over
---   wrk -s requests.lua … URL -- FILE PREFIX  the requests of FILE, in turn
+--   wrk -s requests.lua … URL                         that URL, over and over
+--   wrk -s requests.lua … URL -- FILE PREFIX CLIENTS  the requests of FILE, in turn
 --
 -- A line of FILE is one request: method, path, access token, since token and body, with tabs
 -- between them. In the path, {n} stands for a number that is used once, behind PREFIX, and {since}
@@ -9,17 +9,16 @@
 -- its own, so that what is answered belongs to what was asked last. Client K of N takes the lines
 -- K, K+N, …: no two ask for the same user when there are as many users as clients.
 
-local threads = {}
+local started = 0
 
+-- Called for one thread after the other, each of which runs already when the next one's turn comes:
+-- to set anything in it then would crash it.
 function setup(thread)
-    thread:set("client", #threads)
-    table.insert(threads, thread)
-    for _, each in ipairs(threads) do
-        each:set("clients", #threads)
-    end
+    thread:set("client", started)
+    started = started + 1
 end
 
-local function read(file)
+local function read(file, clients)
     local rows, number, follow = {}, 0, false
     for line in io.lines(file) do
         if number % clients == client then
@@ -45,7 +44,7 @@ function init(args)
     if #args == 0 then
         return
     end
-    local rows, follow = read(args[1])
+    local rows, follow = read(args[1], tonumber(args[3]))
     local sent, since, last = 0, {}, nil
     local fill = {
         n = function()

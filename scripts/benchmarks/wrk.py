@@ -50,7 +50,7 @@ def wrk(
     command += [word for header in headers for word in ("--header", header)]
     command += ["-s", str(SCRIPT), url]
     if requests is not None:
-        command += ["--", str(requests), prefix]
+        command += ["--", str(requests), prefix, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return parse(done.stdout + done.stderr)
 
