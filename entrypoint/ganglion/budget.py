@@ -20,10 +20,11 @@ KB, MB, GB = 1024, 1024**2, 1024**3
 
 # The kernel's own share: sockets, page tables, and peaks that nobody planned.
 RESERVE_LEAST, RESERVE_PART = 32 * MB, 20
-# PSS (/proc/PID/smaps_rollup) of the image's idle processes on 2026-11-23: 171M for the supervisor
-# and main alone, 600M with the 16 workers of complement, 31M to 33M each. What all share is counted
-# once, the supervisor with it. Python 3.11, where counts of references are written, takes 50M each.
-SHARED, EACH_FORKED = 140 * MB, 30 * MB
+# PSS (/proc/PID/smaps_rollup) of the image's processes, idle, on 2026-11-25: 123M for supervisor
+# and main alone, 154M with 2 workers, 276M with 10, 358M with the 16 of complement. What all share
+# is counted once, the supervisor with it. Where counts of references are written to, as on Python
+# 3.11, each takes 50M.
+SHARED, EACH_FORKED, EACH_COUNTING = 110 * MB, 16 * MB, 50 * MB
 # A Python of its own with Synapse in it: 104M to 106M of PSS, idle, on 3.11.
 SUPERVISOR, EACH_FRESH = 30 * MB, 100 * MB
 # What a process takes more than idle while it works, its caches aside. An estimate.
@@ -68,6 +69,14 @@ class Part:
     least: int
     part: int
     most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """What Synapse's processes take before they work, in bytes: all together once, and each."""
+
+    shared: int
+    each: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +128,7 @@ class Budget:
     """
 
     limits: Limits
+    idle: Idle
     memory: Mapping[str, int]
     caches: Mapping[str, Caches]
     pools: Mapping[str, Pool]
@@ -146,12 +156,13 @@ def share_out(
         _check_connections(settings, needs, room)
     sorts = HASH * min(within.cores, len(topology.processes))
     parts = _parts(settings, topology, machine, within, sorts)
-    synapse = _synapse(settings, topology)
+    idle = _idle(settings, machine)
+    synapse = _synapse(idle, topology)
     postgres = POSTGRES if settings.embedded_postgres else 0
     least = synapse + postgres + sum(part.least for part in parts.values())
     left = within.memory - reserve - least
     if left < 0:
-        raise ConfigError([_too_little(settings, topology, within, parts, least)])
+        raise ConfigError([_too_little(settings, topology, within, parts, idle)])
     given = {
         name: min(part.most, part.least + left * part.part // 1000) for name, part in parts.items()
     }
@@ -163,6 +174,7 @@ def share_out(
     spare = within.memory - reserve - synapse - postgres - sum(given.values())
     return Budget(
         limits=within,
+        idle=idle,
         memory={"reserve": reserve, "synapse": synapse, "postgres": postgres, **given}
         | {"files": spare},
         caches=caches,
@@ -173,10 +185,15 @@ def share_out(
     )
 
 
-def _synapse(settings: Settings, topology: Topology) -> int:
+def _idle(settings: Settings, machine: Machine) -> Idle:
+    if not settings.prefork:
+        return Idle(shared=SUPERVISOR, each=EACH_FRESH)
+    return Idle(shared=SHARED, each=EACH_FORKED if machine.immortal else EACH_COUNTING)
+
+
+def _synapse(idle: Idle, topology: Topology) -> int:
     """What Synapse's processes take before their caches fill."""
-    shared, each = (SHARED, EACH_FORKED) if settings.prefork else (SUPERVISOR, EACH_FRESH)
-    return shared + len(topology.processes) * (each + AT_WORK)
+    return idle.shared + len(topology.processes) * (idle.each + AT_WORK)
 
 
 def _nginx_workers(within: Limits) -> int:
@@ -319,11 +336,11 @@ def _check_connections(
     )
 
 
-def _fitting(settings: Settings, processes: int, missing: int) -> int:
+def _fitting(settings: Settings, idle: Idle, processes: int, missing: int) -> int:
     """About how many workers fit where so many bytes are missing; negative if not main alone."""
     pool = settings.postgres_cp_max or max(pools.LEAST_CONNECTIONS, settings.postgres_cp_min or 1)
-    each = EACH_FORKED if settings.prefork else EACH_FRESH
-    cost = each + AT_WORK + CACHES_LEAST + (pool * CONNECTION if settings.embedded_postgres else 0)
+    own = idle.each + AT_WORK + CACHES_LEAST
+    cost = own + (pool * CONNECTION if settings.embedded_postgres else 0)
     # With each goes its part of the reserve.
     return processes - 1 - -(-missing * (RESERVE_PART - 1) // (cost * RESERVE_PART))
 
@@ -333,25 +350,27 @@ def _too_little(
     topology: Topology,
     within: Limits,
     parts: Mapping[str, Part],
-    least: int,
+    idle: Idle,
 ) -> Problem:
     """The numbers of a plan that does not fit."""
     count = len(topology.processes)
+    synapse, postgres = _synapse(idle, topology), POSTGRES if settings.embedded_postgres else 0
+    least = synapse + postgres + sum(part.least for part in parts.values())
     needed = max(least + RESERVE_LEAST, -(-least * RESERVE_PART // (RESERVE_PART - 1)))
     server = sum(
         part.least for name, part in parts.items() if name not in ("caches", "redis", "nginx")
     )
     takes = {
-        f"Synapse's {count} process{'es' if count > 1 else ''}": _synapse(settings, topology),
+        f"Synapse's {count} process{'es' if count > 1 else ''}": synapse,
         "their caches": parts["caches"].least,
-        "PostgreSQL": server + (POSTGRES if settings.embedded_postgres else 0),
+        "PostgreSQL": server + postgres,
         "Redis": parts["redis"].least,
         "nginx": parts["nginx"].least,
         "the kernel": needed - least,
     }
     listed = ", ".join(f"{name} {amount(size)}" for name, size in takes.items() if size)
     ways = [f"give it at least {amount(needed)} (docker run --memory, or GANGLION_MEMORY)"]
-    fitting = _fitting(settings, count, needed - within.memory)
+    fitting = _fitting(settings, idle, count, needed - within.memory)
     if fitting >= 0:
         ways.append(f"ask for at most {fitting} WORKERS")
     if settings.postgres_cp_max and settings.embedded_postgres:

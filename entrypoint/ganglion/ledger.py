@@ -8,12 +8,8 @@ from typing import Any
 
 from ganglion.budget import (
     AT_WORK,
-    EACH_FORKED,
-    EACH_FRESH,
     MB,
     RESERVE_PART,
-    SHARED,
-    SUPERVISOR,
     Budget,
     amount,
 )
@@ -68,12 +64,11 @@ def _groups(topology: Topology) -> Iterator[tuple[str, list[Process]]]:
 
 def _synapse(settings: Settings, topology: Topology, budget: Budget) -> Iterator[Row]:
     count = len(topology.processes)
-    shared, each = (SHARED, EACH_FORKED) if settings.prefork else (SUPERVISOR, EACH_FRESH)
     yield Row(
         name="Synapse's processes",
         amount=f"{count}",
         memory=budget.memory["synapse"],
-        reason=f"{amount(shared)} for all, {amount(each)} for each idle"
+        reason=f"{amount(budget.idle.shared)} for all, {amount(budget.idle.each)} for each idle"
         f" ({'forked' if settings.prefork else 'started afresh'}), {amount(AT_WORK)} more at work",
     )
     for name, members in _groups(topology):

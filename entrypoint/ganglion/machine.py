@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganglion import allocator, limits
+from ganglion import allocator, limits, sharing
 from ganglion.errors import ConfigError, Problem
 from ganglion.limits import Limits
 
@@ -34,6 +34,7 @@ class Machine:
 
     `accounts` maps each program to its account, and is empty where we are not root: then all
     run as who we are. `open_files` is how many nginx may have open, `ourselves` is who we are.
+    `immortal` says that this Python need not write to what processes share: sharing.py.
     `authorities` is a directory of certificate authorities by their hashes, where it is known to
     hold what the file of all of them does.
     """
@@ -49,6 +50,7 @@ class Machine:
     limits: Limits
     accounts: tuple[tuple[str, str], ...]
     ourselves: str
+    immortal: bool = True
     prepared: str | None = None
     authorities: str | None = None
 
@@ -131,6 +133,7 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         limits=here(),
         accounts=accounts,
         ourselves=ourselves,
+        immortal=sharing.possible(),
         prepared=_prepared(version) if accounts else None,
         authorities=_authorities(),
     )

@@ -13,7 +13,8 @@ MOST_OF_ITS_OWN = 25_000
 # Is a thing that every process has, seen as the collector does not see it: the text, the constant.
 IMMORTAL = """
 import sys
-from ganglion.supervisor import prefork, sharing
+from ganglion import sharing
+from ganglion.supervisor import prefork
 prefork.preload()
 before = sys.getrefcount(prefork.preload.__code__)
 sharing.share()

@@ -350,7 +350,7 @@ def test_budget_of_what_cannot_be() -> None:
     for verb in (("budget", "--memory", "300M"), ("check",), ("run",)):
         result = ganglion(*verb, WORKERS="full", GANGLION_MEMORY="300M")
         assert result.status == 2
-        assert "memory='300M': (GANGLION_MEMORY) is less than the 2757M" in result.err
+        assert "memory='300M': (GANGLION_MEMORY) is less than the 2328M" in result.err
 
 
 def test_budget_says_where_files_of_ones_own_count_instead(tmp_path: Path) -> None:

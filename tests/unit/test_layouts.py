@@ -76,11 +76,11 @@ def test_other_entries_are_added_to_it() -> None:
 
 
 def test_a_smaller_one_is_picked_where_other_entries_leave_no_room() -> None:
-    assert names(picked("1536M", "2", WORKERS="auto, pusher:11")) == [
+    assert names(picked("1536M", "2", WORKERS="auto, pusher:14")) == [
         "reader1",
-        *(f"pusher{number}" for number in range(1, 12)),
+        *(f"pusher{number}" for number in range(1, 15)),
     ]
-    assert "reader1" not in names(picked("1536M", "2", WORKERS="auto, pusher:12"))
+    assert "reader1" not in names(picked("1536M", "2", WORKERS="auto, pusher:15"))
 
 
 def test_it_says_what_it_picked() -> None:

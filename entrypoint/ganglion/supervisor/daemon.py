@@ -10,7 +10,8 @@ from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from ganglion.supervisor import configs, prefork, sharing
+from ganglion import sharing
+from ganglion.supervisor import configs, prefork
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.readiness import ReadinessSocket
 from ganglion.supervisor.waker import Waker
