@@ -109,6 +109,18 @@ def test_signals_are_the_childs_own(server: Server) -> None:
             assert caught >> (number - 1) & 1, f"{name} does not catch {number}"
 
 
+def scheduling(server: Server) -> dict[str, int]:
+    """How the kernel schedules each process."""
+    return {row["name"]: os.sched_getscheduler(row["pid"]) for row in server.status()}
+
+
+def test_none_takes_a_processor_from_another_when_woken(server: Server) -> None:
+    found = scheduling(server)
+    assert {found[name] for name in FORKED} == {os.SCHED_BATCH}
+    # What everything waits for, and takes little time itself, may.
+    assert found["nginx"] == found["redis"] == os.SCHED_OTHER
+
+
 def test_no_two_draw_the_same_random_numbers() -> None:
     """Each child draws from every source that Synapse uses, at once after it was forked."""
     drawn = subprocess.run(
@@ -309,5 +321,6 @@ def test_without_prefork_each_is_a_python_of_its_own() -> None:
         server.start()
         command = proc(server, "client_reader1", "cmdline").read_bytes().split(b"\0")
         assert command[1:3] == [b"-m", b"synapse.app.generic_worker"]
+        assert scheduling(server)["client_reader1"] == os.SCHED_BATCH
         asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
         server.stop()
