@@ -35,6 +35,7 @@ from ganglion.machine import TYPICAL, Machine, discover
 from ganglion.render import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.secrets import placeholders
 from ganglion.settings import Settings, variables
+from ganglion.testing import verbs as controls
 from ganglion.topology import Topology
 
 T = TypeVar("T")
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     user.add_argument("name", metavar="NAME")
     user.add_argument("--admin", action="store_true", help="make an administrator")
+    controls.add(verb("test", _test, "control a server that is in test mode"))
     verb("version", _version, "print the versions", machine=True)
     return parser
 
@@ -178,7 +180,13 @@ def _explain(options: argparse.Namespace) -> int:
     plan = _plan()
     headers = dict(header(text) for text in options.header)
     found = explain(
-        options.method.upper(), options.path, headers, options.address, plan.topology, plan.routes
+        options.method.upper(),
+        options.path,
+        headers,
+        options.address,
+        plan.topology,
+        plan.routes,
+        test_mode=plan.settings.test_mode,
     )
     print(json.dumps(asdict(found), indent=2) if options.json else as_text(found))
     return 0
@@ -342,6 +350,15 @@ def _register_user(options: argparse.Namespace) -> int:
         chosen, _running(chosen), options.name, ask(sys.stdin), admin=options.admin
     )
     print(f"registered {user_id}{' as an administrator' if options.admin else ''}")
+    return 0
+
+
+def _test(options: argparse.Namespace) -> int:
+    from ganglion.testing.client import ask
+
+    call: controls.Call = options.call(options)
+    answer = ask(_settings(), call)
+    print(json.dumps(answer, indent=2) if options.json else call.tell(answer))
     return 0
 
 

@@ -16,7 +16,7 @@ from ganglion.files import SECRET, make_directory, write_directory, write_file
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
 from ganglion.pools import Room
-from ganglion.render import Plan, render
+from ganglion.render import Plan, control, render
 from ganglion.render.supervisord import notify_socket
 from ganglion.secrets import GENERATED, Secrets, generate
 from ganglion.settings import Settings
@@ -51,6 +51,7 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
             notify_socket(settings),
             timeline,
             prefork=settings.prefork,
+            control_socket=control.supervisor_socket(settings) if settings.test_mode else None,
         )
     finally:
         lock.close()

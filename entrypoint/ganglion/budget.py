@@ -51,6 +51,8 @@ POSTGRES, CONNECTION = 25 * MB, 5 * MB
 HASH = 2
 # autovacuum_max_workers, each with its maintenance_work_mem.
 VACUUMS = 3
+# The control application: gunicorn and its one process.
+CONTROL = 48 * MB
 # An nginx worker takes 5M of PSS idle; a connection with its buffers is an estimate.
 NGINX_WORKER, NGINX_CONNECTION = 6 * MB, 8 * KB
 # One nginx passes on far more than one of Synapse's processes answers.
@@ -159,7 +161,8 @@ def share_out(
     idle = _idle(settings, machine)
     synapse = _synapse(idle, topology)
     postgres = POSTGRES if settings.embedded_postgres else 0
-    least = synapse + postgres + sum(part.least for part in parts.values())
+    control = CONTROL if settings.test_mode else 0
+    least = synapse + postgres + control + sum(part.least for part in parts.values())
     left = within.memory - reserve - least
     if left < 0:
         raise ConfigError([_too_little(settings, topology, within, parts, idle)])
@@ -171,12 +174,12 @@ def share_out(
     given["caches"] = sum(item.memory for item in caches.values())
     if settings.embedded_postgres:
         given["connections"] = CONNECTION * sum(pool.most for pool in filled.values())
-    spare = within.memory - reserve - synapse - postgres - sum(given.values())
+    spare = within.memory - reserve - synapse - postgres - control - sum(given.values())
     return Budget(
         limits=within,
         idle=idle,
         memory={"reserve": reserve, "synapse": synapse, "postgres": postgres, **given}
-        | {"files": spare},
+        | {"control": control, "files": spare},
         caches=caches,
         pools=filled,
         postgres=_postgres(given, spare, filled, sorts) if settings.embedded_postgres else None,
@@ -366,6 +369,7 @@ def _too_little(
         "PostgreSQL": server + postgres,
         "Redis": parts["redis"].least,
         "nginx": parts["nginx"].least,
+        "the control application": CONTROL if settings.test_mode else 0,
         "the kernel": needed - least,
     }
     listed = ", ".join(f"{name} {amount(size)}" for name, size in takes.items() if size)

@@ -57,11 +57,14 @@ class Request:
             "$uri": decoded(path),
             "$remote_addr": self.address,
             "$http_authorization": self.headers.get("authorization", ""),
+            "$http_x_ganglion_worker": self.headers.get("x-ganglion-worker", ""),
             **{f"$arg_{name}": _argument(query, name) for name in ARGUMENTS},
         }
 
 
 ARGUMENTS = ("since", "access_token", "user_id")
+# What the target is called where a request names a worker that there is not.
+NOBODY = "nobody"
 
 
 def _argument(query: str, name: str) -> str:
@@ -94,8 +97,17 @@ def decoded(path: str) -> str:
     return "/" + "/".join(kept)
 
 
-def maps(choices: Sequence[Choice], pins: Sequence[Pin]) -> tuple[Map, ...]:
-    """Every map, each after those it looks at."""
+def named_upstream(name: str) -> str:
+    """The name in nginx of the upstream that is one process, for requests that name it."""
+    return f"worker.{name}"
+
+
+def maps(
+    choices: Sequence[Choice], pins: Sequence[Pin], nameable: Sequence[str] = ()
+) -> tuple[Map, ...]:
+    """Every map, each after those it looks at. `nameable` are the processes that a request may
+    name in its header X-Ganglion-Worker: all of them in test mode, else none.
+    """
     return (
         # The path as the client sent it, which is what Synapse matches its servlets against.
         Map(
@@ -160,10 +172,29 @@ def maps(choices: Sequence[Choice], pins: Sequence[Pin]) -> tuple[Map, ...]:
             default="",
         ),
         Map(
-            variable="$ganglion_target",
+            variable="$ganglion_routed" if nameable else "$ganglion_target",
             source="$ganglion_pool $ganglion_key",
             rows=tuple(_pinned(choices, pins)),
             default="$ganglion_pool",
+        ),
+        *(_named(nameable) if nameable else ()),
+    )
+
+
+def _named(nameable: Sequence[str]) -> tuple[Map, ...]:
+    """The process that a request names, before everything else."""
+    return (
+        Map(
+            variable="$ganglion_named",
+            source="$http_x_ganglion_worker",
+            rows=(("", ""), *((name, named_upstream(name)) for name in nameable)),
+            default=NOBODY,
+        ),
+        Map(
+            variable="$ganglion_target",
+            source="$ganglion_named",
+            rows=(("", "$ganglion_routed"),),
+            default="$ganglion_named",
         ),
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganglion.edge import Request, evaluate, maps
+from ganglion.edge import NOBODY, Request, evaluate, maps, named_upstream
 from ganglion.errors import ConfigError, Problem
 from ganglion.hashing import pick
 from ganglion.operator_routes import OperatorRoutes
@@ -35,8 +35,13 @@ def explain(
     address: str,
     topology: Topology,
     operator: OperatorRoutes,
+    *,
+    test_mode: bool = False,
 ) -> Explanation:
-    """Work out what nginx does with a request, from the same tables."""
+    """Work out what nginx does with a request, from the same tables.
+
+    Raises ConfigError for one that names a worker which there is not.
+    """
     choices = table(topology, operator.routes)
     request = Request(
         method=method,
@@ -44,7 +49,11 @@ def explain(
         headers={name.lower(): value for name, value in headers.items()},
         address=address,
     )
-    values = evaluate(maps(choices, operator.pins), request)
+    nameable = tuple(process.name for process in topology.processes) if test_mode else ()
+    values = evaluate(maps(choices, operator.pins, nameable), request)
+    named = values.get("$ganglion_named", "")
+    if named == NOBODY:
+        raise ConfigError([_nobody(request.headers["x-ganglion-worker"], nameable)])
     choice = next(item for item in choices if item.route.name == values["$ganglion_rule"])
     return Explanation(
         method=method,
@@ -57,14 +66,25 @@ def explain(
         key=choice.route.key.value,
         key_value=None if choice.route.key is Key.NONE else values["$ganglion_key"],
         worker=_worker(choice.pool, values),
-        fallback=None if choice.fallback is None else choice.fallback.name,
+        # Nobody stands in for one that was asked for by its name.
+        fallback=None if choice.fallback is None or named else choice.fallback.name,
+    )
+
+
+def _nobody(name: str, nameable: tuple[str, ...]) -> Problem:
+    return Problem(
+        variable="X-Ganglion-Worker",
+        value=name,
+        message="is no process of this server; nginx answers 400",
+        hint=f"name one of {', '.join(nameable)}",
     )
 
 
 def _worker(pool: Pool, values: Mapping[str, str]) -> str | None:
     target = values["$ganglion_target"]
-    if target.startswith("pin."):
-        return target.removeprefix("pin.")
+    for prefix in ("pin.", named_upstream("")):
+        if target.startswith(prefix):
+            return target.removeprefix(prefix)
     if len(pool.members) == 1:
         return pool.members[0].name
     if pool.key is Key.NONE:
@@ -92,6 +112,8 @@ def _why(choice: Choice, values: Mapping[str, str], choices: tuple[Choice, ...])
         parts.append(f"no worker has the role {' or '.join(roles)}, so main serves it")
     if values["$ganglion_target"].startswith("pin."):
         parts.append("it is pinned")
+    if values.get("$ganglion_named"):
+        parts.append("X-Ganglion-Worker names the worker, in test mode")
     return "; ".join(parts)
 
 

@@ -16,6 +16,7 @@ import redis
 from supervisor.xmlrpc import SupervisorTransport
 
 from ganglion.errors import ConfigError, Problem
+from ganglion.render import control
 from ganglion.secrets import PLACEHOLDER
 from ganglion.settings import Settings
 from ganglion.topology import Address, Topology
@@ -46,8 +47,8 @@ class ProcessStatus:
 class _Connection(http.client.HTTPConnection):
     """HTTP to a listener of ours, on a unix socket or on loopback."""
 
-    def __init__(self, address: Address) -> None:
-        super().__init__("127.0.0.1", address.port, timeout=TIMEOUT)
+    def __init__(self, address: Address, timeout: float) -> None:
+        super().__init__("127.0.0.1", address.port, timeout=timeout)
         self._path = address.path
 
     def connect(self) -> None:
@@ -55,15 +56,19 @@ class _Connection(http.client.HTTPConnection):
             super().connect()
             return
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
-def _request(
-    address: Address, method: str, path: str, body: dict[str, Any] | None = None
+def request(
+    address: Address,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    timeout: float = TIMEOUT,
 ) -> tuple[int, str]:
     """The status and the text of one answer. Raises OSError or HTTPException."""
-    connection = _Connection(address)
+    connection = _Connection(address, timeout)
     try:
         connection.request(
             method,
@@ -87,6 +92,8 @@ def _readiness(settings: Settings, topology: Topology) -> Iterator[Readiness]:
     yield Readiness(name="redis", problem=_ask_redis(settings))
     for process in topology.processes:
         yield Readiness(name=process.name, problem=_ask_health(process.http))
+    if settings.test_mode:
+        yield Readiness(name="control", problem=_ask_control(settings))
     # Through nginx, to main: the whole way of a request.
     host = "127.0.0.1" if settings.bind_address in ("*", "0.0.0.0") else settings.bind_address  # noqa: S104
     yield Readiness(name="nginx", problem=_ask_nginx(host, settings.http_port))
@@ -94,10 +101,20 @@ def _readiness(settings: Settings, topology: Topology) -> Iterator[Readiness]:
 
 def _ask_health(address: Address) -> str | None:
     try:
-        status, _ = _request(address, "GET", "/health")
+        status, _ = request(address, "GET", "/health")
     except (OSError, http.client.HTTPException) as error:
         return f"does not answer at {address}: {error}"
     return None if status == 200 else f"answers {status} at {address}"
+
+
+def _ask_control(settings: Settings) -> str | None:
+    path = control.socket(settings)
+    try:
+        # Whatever it has to say to this, it is there.
+        request(Address(path=path), "GET", "/test/")
+    except (OSError, http.client.HTTPException) as error:
+        return f"does not answer at {path}: {error}"
+    return None
 
 
 def _ask_nginx(host: str, port: int) -> str | None:
@@ -153,7 +170,7 @@ def status(settings: Settings) -> tuple[ProcessStatus, ...]:
         found: Any = server.supervisor.getAllProcessInfo()
     except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise _not_running(settings, f"{path}: {reason}") from error
+        raise not_running(settings, f"{path}: {reason}") from error
     return tuple(
         ProcessStatus(
             name=info["name"],
@@ -178,7 +195,7 @@ def register_user(
     path = "/_synapse/admin/v1/register"
     secret = _secret(settings, "registration_shared_secret")
     try:
-        _, answer = _request(topology.main.http, "GET", path)
+        _, answer = request(topology.main.http, "GET", path)
         nonce = json.loads(answer)["nonce"]
         parts = (nonce, name, password, "admin" if admin else "notadmin")
         mac = hmac.new(secret.encode(), "\x00".join(parts).encode(), hashlib.sha1)
@@ -189,9 +206,9 @@ def register_user(
             "admin": admin,
             "mac": mac.hexdigest(),
         }
-        code, answer = _request(topology.main.http, "POST", path, body)
+        code, answer = request(topology.main.http, "POST", path, body)
     except (OSError, http.client.HTTPException) as error:
-        raise _not_running(settings, str(error)) from error
+        raise not_running(settings, str(error)) from error
     result = json.loads(answer)
     if code != 200:
         raise ConfigError(
@@ -215,10 +232,10 @@ def _secret(settings: Settings, name: str) -> str:
         path = Path(settings.run, "conf", "secrets", name)
         return path.read_text(encoding="utf-8").strip() or PLACEHOLDER
     except OSError as error:
-        raise _not_running(settings, f"{error.filename}: {error.strerror}") from error
+        raise not_running(settings, f"{error.filename}: {error.strerror}") from error
 
 
-def _not_running(settings: Settings, reason: str) -> ConfigError:
+def not_running(settings: Settings, reason: str) -> ConfigError:
     return ConfigError(
         [
             Problem(

@@ -37,6 +37,7 @@ def ledger(settings: Settings, topology: Topology, budget: Budget) -> tuple[Row,
         *_postgres(budget),
         *_redis(settings, budget),
         *_nginx(budget),
+        *_control(budget),
         Row(
             name="the kernel's reserve",
             amount="",
@@ -194,6 +195,16 @@ def _nginx(budget: Budget) -> Iterator[Row]:
         memory=0,
         reason="each process raises its own limit to what it may: soft_file_limit",
     )
+
+
+def _control(budget: Budget) -> Iterator[Row]:
+    if budget.memory["control"]:
+        yield Row(
+            name="the control application",
+            amount="",
+            memory=budget.memory["control"],
+            reason="the controls for tests, in test mode",
+        )
 
 
 def table(budget: Budget, rows: Sequence[Row]) -> str:

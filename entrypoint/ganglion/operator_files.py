@@ -72,6 +72,11 @@ def load(settings: Settings) -> OperatorFiles:
             problems.append(
                 _problem(path, "sets app_service_config_files to no list", "write one, with - FILE")
             )
+        # In test mode one of ours comes behind them.
+        if not isinstance(found.get("modules") or [], list):
+            problems.append(
+                _problem(path, "sets modules to no list", "write one, with - module: NAME")
+            )
         options.update(found)
     problems.extend(_misnamed(paths))
     problems.extend(_contradictions(settings, options))

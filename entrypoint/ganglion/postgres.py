@@ -10,6 +10,9 @@ from ganglion.files import make_directory
 from ganglion.machine import Machine
 from ganglion.settings import Settings
 
+# The clean database that a server in test mode is reset to: control/databases.py.
+CLEAN = "ganglion_clean"
+
 
 def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: str) -> None:
     """Make the embedded server's cluster with Synapse's role and database, if there is none.
@@ -40,6 +43,11 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
             ),
             f"ALTER ROLE \"{role}\" PASSWORD '{quoted}'",
         ]
+        if settings.test_mode:
+            # While nobody has the other open.
+            statements.append(
+                f'CREATE DATABASE "{CLEAN}" OWNER "{role}" TEMPLATE "{database}" STRATEGY file_copy'
+            )
     else:
         _initialise(staged, machine)
         # initdb made a role for the account that it ran as, whose name may be the one we want.

@@ -237,7 +237,8 @@ class Settings:
         "CONTROL_PORT",
         parse.port,
         9469,
-        "The port of `/metrics/NAME`, open with metrics on; keep it from the public.",
+        "The port of `/metrics/NAME`, open with metrics on, and of the controls for tests, open in"
+        " test mode; keep it from the public.",
     )
     prefork: bool = _row(
         "GANGLION_PREFORK",
@@ -361,7 +362,7 @@ class Settings:
         ports = {"HTTP_PORT": self.http_port}
         if self.tls:
             ports["FEDERATION_PORT"] = self.federation_port
-        if self.enable_metrics:
+        if self.enable_metrics or self.test_mode:
             ports["CONTROL_PORT"] = self.control_port
         return ports
 

@@ -11,7 +11,7 @@ from ganglion.files import File
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
 from ganglion.operator_routes import OperatorRoutes
-from ganglion.render import nginx, servers, supervisord, synapse
+from ganglion.render import control, nginx, servers, supervisord, synapse
 from ganglion.secrets import Secrets
 from ganglion.settings import Settings
 from ganglion.topology import Topology
@@ -45,6 +45,7 @@ def render(plan: Plan) -> tuple[File, ...]:
             plan.settings, plan.topology, plan.budget, plan.machine, plan.operator, plan.routes
         ),
         supervisord.render(plan.settings, plan.topology, plan.machine, plan.operator),
+        *control.render(plan.settings, plan.topology, plan.machine, plan.operator),
         File(path=WORKERS, content=f"{plan.topology.text or 'none'}\n"),
     )
     return tuple(sorted(files, key=lambda file: file.path))

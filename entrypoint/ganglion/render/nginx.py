@@ -4,11 +4,12 @@ from typing import Any
 
 from ganglion import parse
 from ganglion.budget import Budget
-from ganglion.edge import KEY_VARIABLES, maps
+from ganglion.edge import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.files import File
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
 from ganglion.operator_routes import OperatorRoutes
+from ganglion.render import control
 from ganglion.render.templates import fill
 from ganglion.routes import Choice, Pin, Pool, table
 from ganglion.settings import Settings
@@ -29,7 +30,8 @@ def render(
     """nginx.conf, and the maps that it includes."""
     choices = table(topology, routes.routes)
     initial = len(topology.having("initial_synchrotron"))
-    tables = maps(choices, routes.pins)
+    nameable = topology.processes if settings.test_mode else ()
+    tables = maps(choices, routes.pins, tuple(process.name for process in nameable))
     server = File(
         path="nginx.conf",
         content=fill(
@@ -40,6 +42,10 @@ def render(
             upstreams=[
                 *(_upstream(pool) for pool in _pools(choices)),
                 *_pinned(topology, routes.pins),
+                *(
+                    {"name": named_upstream(item.name), "key": None, "servers": [str(item.http)]}
+                    for item in nameable
+                ),
             ],
             pinned=bool(routes.pins),
             max_body=max(SYNAPSE_MAX_REQUEST, _max_upload(settings, operator)),
@@ -50,7 +56,8 @@ def render(
             well_known_server=settings.well_known_server,
             initial_syncs=initial * settings.initial_syncs,
             trace=settings.trace_headers,
-            metrics=_metrics(settings, topology, machine),
+            control=_control(settings, topology, machine),
+            test=_test(settings, topology),
         ),
     )
     return server, File(path="maps.conf", content=fill("maps.conf.j2", maps=tables))
@@ -113,13 +120,28 @@ def _tls(settings: Settings, machine: Machine) -> dict[str, Any] | None:
     }
 
 
-def _metrics(settings: Settings, topology: Topology, machine: Machine) -> dict[str, Any] | None:
-    if not settings.enable_metrics:
+def _control(settings: Settings, topology: Topology, machine: Machine) -> dict[str, Any] | None:
+    """The server on the control port: metrics, and in test mode the controls."""
+    if not settings.enable_metrics and not settings.test_mode:
         return None
     return {
         "listens": _listens(settings.bind_address, settings.control_port, machine),
-        "processes": [
+        "application": f"http://unix:{control.socket(settings)}:" if settings.test_mode else None,
+        "metrics": [
             (process.name, _url(process.metrics, "/_synapse/metrics"))
             for process in topology.processes
-        ],
+        ]
+        if settings.enable_metrics
+        else [],
+    }
+
+
+def _test(settings: Settings, topology: Topology) -> dict[str, Any] | None:
+    """What the public ports have more in test mode."""
+    if not settings.test_mode:
+        return None
+    return {
+        "nobody": NOBODY,
+        "names": ", ".join(process.name for process in topology.processes),
+        "resetting": control.resetting(settings),
     }

@@ -33,6 +33,8 @@ def render(
         owner = machine.account("postgres") or machine.ourselves
         # Where Synapse is to use the owner's role, it comes with the password like any other.
         administrator = owner if owner != settings.postgres_user else ""
+        # The control application runs as we do, and resets the database.
+        mapped = [owner, machine.ourselves] if settings.test_mode and administrator else []
         files += [
             File(
                 path="postgresql/postgresql.conf",
@@ -46,8 +48,11 @@ def render(
             ),
             File(
                 path="postgresql/pg_hba.conf",
-                content=fill("pg_hba.conf.j2", administrator=administrator),
+                content=fill("pg_hba.conf.j2", administrator=administrator, mapped=mapped),
             ),
-            File(path="postgresql/pg_ident.conf", content=""),
+            File(
+                path="postgresql/pg_ident.conf",
+                content=fill("pg_ident.conf.j2", administrator=administrator, mapped=mapped),
+            ),
         ]
     return tuple(files)

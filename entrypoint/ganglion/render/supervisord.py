@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ganglion.files import File
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
+from ganglion.render import control
 from ganglion.render.synapse import config_paths
 from ganglion.render.templates import fill
 from ganglion.settings import Settings
@@ -84,7 +85,11 @@ def plan(
     workers = tuple(
         _synapse(settings, machine, operator, worker, (main.name,)) for worker in topology.workers
     )
-    return (*servers, main, *workers, _nginx(settings, machine, (main, *workers)))
+    synapse = (main, *workers)
+    last = [_nginx(settings, machine, synapse)]
+    if settings.test_mode:
+        last.append(_control(settings, machine, synapse))
+    return (*servers, *synapse, *last)
 
 
 def notify_socket(settings: Settings) -> str:
@@ -177,4 +182,32 @@ def _nginx(settings: Settings, machine: Machine, synapse: tuple[Program, ...]) -
         ready_line="start worker processes",
         stop_signal="QUIT",
         stop_wait=STOP_NGINX,
+    )
+
+
+def _control(settings: Settings, machine: Machine, synapse: tuple[Program, ...]) -> Program:
+    """The control application. It needs nobody to start, but must not take a processor from who
+    is starting.
+    """
+    return Program(
+        name="control",
+        # Stopped together with nginx, so that it takes no time of its own.
+        group="nginx",
+        priority=500,
+        command=(
+            machine.python,
+            "-P",
+            "-m",
+            "ganglion.control",
+            f"{settings.run}/conf/{control.PATH}",
+        ),
+        # Ours: it tells the supervisor what to do, and puts one database in another's place. Where
+        # it has to do this it is in test mode; nothing in production may have this account.
+        account=None,
+        needs=tuple(program.name for program in synapse),
+        notifies=True,
+        # gunicorn's quick shutdown.
+        stop_signal="QUIT",
+        stop_wait=STOP_NGINX,
+        environment=(_notify(settings),),
     )

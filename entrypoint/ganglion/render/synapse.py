@@ -14,12 +14,15 @@ from ganglion.budget import Budget, Caches
 from ganglion.files import SECRET, File
 from ganglion.operator_files import OperatorFiles
 from ganglion.pools import Pool
+from ganglion.render.control import agent_socket
 from ganglion.secrets import Secrets
 from ganglion.settings import Settings
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
 LOG_FORMAT = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"
+# The module in each process that controls for tests speak to.
+AGENT = "ganglion.testing.agent.Agent"
 # What was used this lately is not evicted for memory's sake: the value of Synapse's own example.
 MIN_CACHE_TTL = "5m"
 # Options of Synapse whose value can be in the file itself or, with _path, in a file of its own.
@@ -131,7 +134,14 @@ def _overrides(
     registrations = _registrations(operator)
     if registrations:
         values["app_service_config_files"] = registrations
+    if settings.test_mode:
+        values["modules"] = [*(operator.options.get("modules") or []), _agent(settings)]
     return values
+
+
+def _agent(settings: Settings) -> dict[str, Any]:
+    """The module that controls for tests speak to, in every process."""
+    return {"module": AGENT, "config": {"socket": agent_socket(settings, "NAME")}}
 
 
 def _duties(topology: Topology) -> dict[str, Any]:

@@ -8,15 +8,23 @@ from ganglion.supervisor.daemon import Daemon, Options
 from ganglion.timeline import Timeline
 
 
-def supervise(configuration: str, notify_socket: str, timeline: Timeline, *, prefork: bool) -> int:
+def supervise(
+    configuration: str,
+    notify_socket: str,
+    timeline: Timeline,
+    *,
+    prefork: bool,
+    control_socket: str | None = None,
+) -> int:
     """Run every program of a supervisord.conf until told to stop by SIGTERM, SIGINT or SIGQUIT.
 
     With `prefork`, Synapse is imported here and its processes are forked from us. The `timeline`
-    has the stages before.
+    has the stages before. At `control_socket`, which only a server for tests has, processes are
+    ended and started on demand.
 
     Returns the exit status: 0 when told to stop, 1 when a program could not be kept up.
     """
-    options = Options(notify_socket, prefork=prefork)
+    options = Options(notify_socket, prefork=prefork, control_socket=control_socket)
     options.realize(["--configuration", configuration, "--nodaemon"])
     options.first = True
     options.test = False

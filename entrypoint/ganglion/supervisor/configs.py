@@ -6,12 +6,14 @@ but for a worker's own, and of that only what SECTIONS names depends.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ganglion.render.synapse import AGENT
 
 # The sections of Synapse's configuration that differ between its processes, as rendered: from
 # worker_app, worker_name, worker_listeners, worker_log_config and enable_media_repo, and from what
@@ -28,6 +30,8 @@ IMPORTING = frozenset(
         "third_party_event_rules",
     }
 )
+# Our own module is a part of the program, which no restart finds anew.
+OUR_MODULES = frozenset({AGENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +82,22 @@ def read(files: Sequence[str]) -> SharedConfig | None:
     try:
         digests = _digests(files)
         options = read_config_files(list(files))
-        if IMPORTING & options.keys():
+        if _imports(options):
             return None
         config = HomeServerConfig.load_config("Synapse", words)
     except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, main tells it too
         return None
     return SharedConfig(config=config, options=options, files=tuple(files), digests=digests)
+
+
+def _imports(options: Mapping[str, Any]) -> bool:
+    """Whether the configuration imports modules of the operator's."""
+    modules = options.get("modules")
+    if isinstance(modules, list):
+        names = [item.get("module") for item in modules if isinstance(item, dict)]
+        if OUR_MODULES.issuperset(names) and len(names) == len(modules):
+            return bool((IMPORTING - {"modules"}) & options.keys())
+    return bool(IMPORTING & options.keys())
 
 
 def config_files(command: Sequence[str]) -> tuple[str, ...]:

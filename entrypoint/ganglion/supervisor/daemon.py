@@ -14,6 +14,7 @@ from supervisor.supervisord import Supervisor
 
 from ganglion import sharing
 from ganglion.supervisor import configs, prefork
+from ganglion.supervisor.controls import ControlSocket
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.readiness import ReadinessSocket
 from ganglion.supervisor.waker import Waker
@@ -30,9 +31,12 @@ STAGES = ("postgres", "redis", MAIN, LAST)
 class Options(ServerOptions):
     """supervisord's options. `exit_status` is what our process is to end with."""
 
-    def __init__(self, notify_socket: str, *, prefork: bool) -> None:
+    def __init__(
+        self, notify_socket: str, *, prefork: bool, control_socket: str | None = None
+    ) -> None:
         super().__init__()
         self.notify_socket = notify_socket
+        self.control_socket = control_socket
         # Whether Synapse's processes are forked from here, and whether they can be already.
         self.prefork = prefork
         self.preloaded = False
@@ -88,12 +92,17 @@ class Daemon(Supervisor):
         self.announced = False
         # What ends the loop's wait beside the programs' output, while it runs.
         self.wakers: tuple[ReadinessSocket | Waker, ...] = ()
+        self.controls: ControlSocket | None = None
 
     def run(self) -> None:
         self.wakers = (ReadinessSocket(self.options.notify_socket, self._program_of), Waker())
+        if self.options.control_socket is not None:
+            self.controls = ControlSocket(self.options.control_socket, self.options.programs)
         try:
             super().run()
         finally:
+            if self.controls is not None:
+                self.controls.close()
             for waker in self.wakers:
                 waker.close()
 
@@ -102,6 +111,8 @@ class Daemon(Supervisor):
         events.subscribe(events.ProcessStateFatalEvent, self._on_fatal)
         events.subscribe(events.ProcessStateRunningEvent, self._on_ready)
         events.subscribe(events.ProcessStateStartingEvent, self._on_start)
+        if self.controls is not None:
+            events.subscribe(events.ProcessStateEvent, self.controls.look)
         # The loop waits up to a second for something to happen before it first looks around.
         for group in self.process_groups.values():
             group.transition()
@@ -119,7 +130,8 @@ class Daemon(Supervisor):
 
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers: dict[int, Any] = dict(super().get_process_map())
-        return dispatchers | {waker.fileno(): waker for waker in self.wakers}
+        ours = (*self.wakers, *(() if self.controls is None else self.controls.dispatchers))
+        return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in ours}
 
     def _program_of(self, pid: int) -> GatedProcess | None:
         program = self.options.pidhistory.get(pid)

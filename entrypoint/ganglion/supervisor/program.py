@@ -41,9 +41,14 @@ class GatedConfig(ProcessConfig):
         return str((self.environment or {}).get("GANGLION_READY_LINE", "")).encode()
 
     @property
+    def is_synapse(self) -> bool:
+        """Whether the program is one of Synapse's processes."""
+        return app_of(shlex.split(self.command)) is not None
+
+    @property
     def forked(self) -> bool:
         """Whether the program is forked from us, rather than started afresh."""
-        return bool(self.options.prefork) and app_of(shlex.split(self.command)) is not None
+        return bool(self.options.prefork) and self.is_synapse
 
     def make_process(self, group: Any = None) -> "GatedProcess":
         process = GatedProcess(self)
@@ -70,6 +75,10 @@ class GatedProcess(Subprocess):
         self.ready_since: float | None = None
         self.failures = 0
         self.not_before = 0.0
+        # What controls for tests do to it: supervisor/controls.py.
+        self.held = False
+        self.paused = False
+        self.blameless = False
 
     @property
     def ready(self) -> bool:
@@ -78,7 +87,7 @@ class GatedProcess(Subprocess):
 
     def spawn(self) -> Any:
         """Start the program, unless it must wait: then nothing changes, and it is tried again."""
-        if time.time() < self.not_before or not self._needs_met():
+        if self.held or time.time() < self.not_before or not self._needs_met():
             return None
         # Ending before it is ready is a failed start, however late that is.
         self.config.startsecs = NEVER
@@ -124,8 +133,10 @@ class GatedProcess(Subprocess):
         was_running = self.state == ProcessStates.RUNNING
         ready_since = self.ready_since or self.laststart
         self.ready_since = None
+        self.paused = False
         super().finish(pid, sts)
-        if was_running and self.state == ProcessStates.EXITED:
+        blameless, self.blameless = self.blameless, False
+        if was_running and self.state == ProcessStates.EXITED and not blameless:
             self._count_failure(time.time() - ready_since)
 
     def _count_failure(self, lasted: float) -> None:
@@ -136,3 +147,44 @@ class GatedProcess(Subprocess):
         elif self.failures > 1:
             # The first restart is immediate, later ones leave the cause some time to go away.
             self.not_before = time.time() + self.failures - 1
+
+    def hold(self, number: int) -> None:
+        """End the program by a signal, and do not start it before it is released."""
+        self.held = True
+        if self.pid:
+            self.kill(number)
+        else:
+            self.change_state(ProcessStates.STOPPED)
+
+    def release(self) -> None:
+        """Let the program start as at boot, as if it had never run."""
+        self.held = False
+        self.failures = 0
+        self.not_before = 0.0
+        self.backoff = 0
+        if self.state == ProcessStates.STOPPED:
+            # What supervisord takes for a program that is yet to be started.
+            self.laststart = 0
+
+    def pause(self) -> None:
+        """Stop the clock of the program."""
+        self.paused = True
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.paused = False
+        self.signal(signal.SIGCONT)
+
+    def kill(self, sig: int) -> Any:
+        """As supervisord does; a program that is paused would hear it too late."""
+        problem = super().kill(sig)
+        if self.paused and self.pid:
+            self.paused = False
+            self.config.options.kill(self.pid, signal.SIGCONT)
+        return problem
+
+    def kill_blameless(self) -> None:
+        """Kill the program, which is not to count as a failure of its own."""
+        self.blameless = True
+        self.signal(signal.SIGKILL)

@@ -1,0 +1,97 @@
+"""A clean homeserver in the place of the one that runs."""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+
+from ganglion.control.databases import database_at
+from ganglion.control.lines import ask
+from ganglion.control.place import Place
+from ganglion.control.processes import Processes
+from ganglion.topology import MAIN
+
+# How long Synapse may take with what it does to a new database in the background, in seconds.
+SETTLED_WITHIN = 120.0
+
+
+class Resets:
+    """Resets, one after the other. What can be done ahead of the next is done at once."""
+
+    def __init__(self, place: Place, processes: Processes) -> None:
+        self._place = place
+        self._processes = processes
+        self._database = database_at(place.database)
+        # Left behind where an earlier application ended in the middle.
+        Path(place.resetting).unlink(missing_ok=True)
+        self._prepare_ahead()
+
+    def reset(self) -> float:
+        """Reset, and return how many seconds it took: after that every process is ready.
+
+        Every process is killed, as nothing of what it knows is to be kept; meanwhile a clean
+        database takes the place of the one that they used.
+        """
+        began = time.monotonic()
+        with self._processes.lock:
+            self._database.prepare()
+            with self._refusing():
+                names = self._processes.names
+                self._processes.hold(names, "KILL")
+                try:
+                    if self._database.exchange():
+                        self._fill()
+                    self._forget()
+                finally:
+                    # Whatever went wrong, it is told; the server is to run all the same.
+                    self._processes.release(names)
+        self._prepare_ahead()
+        return time.monotonic() - began
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Have nginx answer 503, lest a client find one half of the server clean."""
+        path = Path(self._place.resetting)
+        path.touch()
+        try:
+            yield
+        finally:
+            path.unlink()
+
+    def _fill(self) -> None:
+        """Have main make its tables in an empty database, and keep that for the next reset."""
+        self._processes.release([MAIN])
+        request = {"do": "settle"}
+        ask(self._place.agents[MAIN], MAIN, request, SETTLED_WITHIN)
+        self._processes.hold([MAIN], "KILL")
+        self._database.keep()
+
+    def _forget(self) -> None:
+        """Empty Redis, of which only our database is ours, and the media."""
+        path = self._place.redis_password_file
+        password = None if path is None else Path(path).read_text(encoding="utf-8").strip()
+        client = redis.Redis(password=password, socket_timeout=5, **self._place.redis)
+        try:
+            client.flushdb()
+        finally:
+            client.close()
+        for entry in os.scandir(self._place.media):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                Path(entry.path).unlink()
+
+    def _prepare_ahead(self) -> None:
+        threading.Thread(target=self._prepare, daemon=True).start()
+
+    def _prepare(self) -> None:
+        try:
+            self._database.prepare()
+        except Exception:  # noqa: BLE001 - the next reset tries again, and tells
+            traceback.print_exc()

@@ -1,0 +1,57 @@
+"""Asks the control application, by its own socket."""
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+
+from ganglion.errors import ConfigError, Problem
+from ganglion.inspection import not_running, request
+from ganglion.render import WORKERS, control
+from ganglion.settings import Settings
+from ganglion.testing.verbs import Call
+from ganglion.topology import Address
+
+# Longer than the application gives itself for anything, in seconds.
+WITHIN = 660.0
+
+
+def ask(settings: Settings, call: Call) -> dict[str, Any]:
+    """The answer to a call.
+
+    Raises ConfigError where the server is none for tests, or refuses.
+    """
+    _see_test_mode(settings)
+    address = Address(path=control.socket(settings))
+    try:
+        status, text = request(address, "POST", call.path, call.body, WITHIN)
+    except (OSError, http.client.HTTPException) as error:
+        raise not_running(settings, f"{address}: {error}") from error
+    answer: dict[str, Any] = json.loads(text)
+    if status != 200:
+        raise ConfigError(
+            [
+                Problem(
+                    variable=call.path,
+                    value=None,
+                    message=f"was refused: {answer['error']}",
+                    hint="see docs/testing.md, and the log of the server",
+                )
+            ]
+        )
+    return answer
+
+
+def _see_test_mode(settings: Settings) -> None:
+    conf = Path(settings.run, "conf")
+    if (conf / WORKERS).exists() and not (conf / control.PATH).exists():
+        raise ConfigError(
+            [
+                Problem(
+                    variable="GANGLION_TEST_MODE",
+                    value="no",
+                    message="the server that runs here is none for tests, and has no controls",
+                    hint="start it with GANGLION_TEST_MODE=yes; never where real users are",
+                )
+            ]
+        )
