@@ -4,6 +4,7 @@ Small readers of each program's syntax, written after its own lexer, so that a t
 value is in its place and nowhere else.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -226,6 +227,7 @@ def read(file: File) -> Any:
         "postgresql/pg_hba.conf": lines,
         "postgresql/pg_ident.conf": lines,
         "workers": lines,
+        "control.json": json.loads,
     }
     return readers[file.path](file.content)
 

@@ -14,8 +14,10 @@ import pytest
 from supervisor.options import ServerOptions
 from synapse.config.homeserver import HomeServerConfig
 
+from ganglion.edge import NOBODY, named_upstream
+from ganglion.render import control
 from ganglion.render.supervisord import plan as programs_of
-from ganglion.render.synapse import SECRET_OPTIONS, config_paths
+from ganglion.render.synapse import AGENT, SECRET_OPTIONS, config_paths
 from ganglion.supervisor.daemon import Options
 from ganglion.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process
 from tests.certificates import Authority
@@ -24,6 +26,15 @@ from tests.syntax import Directive, read_all
 
 EVERY_CASE = pytest.mark.parametrize("case", good(), indirect=True)
 OVERRIDES = "synapse/overrides.yaml"
+TARGETS = {
+    "$ganglion_pool",
+    "$ganglion_fallback",
+    "$ganglion_routed",
+    "$ganglion_named",
+    "$ganglion_target",
+}
+IN_TEST_MODE = {"test-mode"}
+PRODUCTION = pytest.mark.parametrize("case", sorted({*good()} - IN_TEST_MODE), indirect=True)
 
 
 def listeners(found: Mapping[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
@@ -78,7 +89,9 @@ def test_each_server_of_an_upstream_is_a_listener_for_requests(case: Case) -> No
         assert servers, name
         assert len(set(servers)) == len(servers)
         assert set(servers) <= listening.keys()
-        assert all(listening[server] != {"health"} for server in servers)
+        # A test may name any process.
+        named = name.startswith(named_upstream(""))
+        assert named or all(listening[server] != {"health"} for server in servers)
 
 
 @EVERY_CASE
@@ -87,16 +100,21 @@ def test_each_upstream_of_a_map_or_a_location_exists(case: Case) -> None:
     pools = upstreams(found)
     named: set[str] = set()
     for table in found["maps.conf"].all("map"):
-        if table.words[2] in {"$ganglion_pool", "$ganglion_fallback", "$ganglion_target"}:
+        if table.words[2] in TARGETS:
             named |= {row.words[1] for row in table.block}
-    assert {name for name in named if name and not name.startswith("$")} == pools.keys()
+    nobody = {"", NOBODY}
+    assert {name for name in named - nobody if not name.startswith("$")} == pools.keys()
     addresses = {address for _, address, _ in listeners(found)}
     passes = [words for words in strings_of_passes(found["nginx.conf"]) if "$" not in words]
+    settings = case.settings()
+    application = f"http://unix:{control.socket(settings)}:"
+    assert passes.count(application) == settings.test_mode
+    passes = [target for target in passes if target != application]
     for target in passes:
         place = re.fullmatch(r"http://(unix:[^:]+|[^/]+):?/_synapse/metrics", target)
         assert place is not None
         assert place[1] in addresses
-    assert bool(passes) == case.settings().enable_metrics
+    assert bool(passes) == settings.enable_metrics
 
 
 def strings_of_passes(tree: Directive) -> Iterator[str]:
@@ -358,3 +376,55 @@ def assert_duties(process: Process, jobs: Mapping[str, tuple[str, ...]], config:
     # Without media workers all may have a repository, and main serves it.
     if "media_repository" in jobs:
         assert config.media.can_load_media_repo == ("media" in process.resources)
+
+
+# What is there of the controls for tests, in any file.
+OF_CONTROLS = re.compile(
+    r"control\.json|control\.sock|processes\.sock|\.test\.sock|/test/|resetting|map=controls"
+    rf"|{re.escape(AGENT)}|ganglion\.control|ganglion_named|x_ganglion_worker|ganglion_routed",
+    re.IGNORECASE,
+)
+
+
+@PRODUCTION
+def test_nothing_of_the_controls_for_tests_is_in_production(case: Case) -> None:
+    settings = case.settings()
+    assert not settings.test_mode
+    assert ("CONTROL_PORT" in settings.public_ports) == settings.enable_metrics
+    files = case.rendered()
+    assert control.PATH not in files
+    assert [path for path, file in files.items() if OF_CONTROLS.search(file.content)] == []
+    found = read_all(files)
+    assert "program:control" not in found["supervisord.conf"]
+    assert found.get("postgresql/pg_ident.conf", []) == []
+    assert found[OVERRIDES].get("modules") is None
+    assert case.plan().budget.memory["control"] == 0
+    listens = [
+        block.all("listen") for block in found["nginx.conf"].all("http", "server") if block.block
+    ]
+    assert len(listens) == 1 + settings.enable_metrics
+
+
+@pytest.mark.parametrize("case", sorted(IN_TEST_MODE), indirect=True)
+def test_the_controls_for_tests_are_there_in_test_mode(case: Case) -> None:
+    """So that what is looked for in production is what there would be."""
+    files = case.rendered()
+    with_controls = {path for path, file in files.items() if OF_CONTROLS.search(file.content)}
+    assert with_controls == {
+        "control.json",
+        "maps.conf",
+        "nginx.conf",
+        "postgresql/pg_hba.conf",
+        "supervisord.conf",
+        OVERRIDES,
+    }
+    found = read_all(files)
+    plan = case.plan()
+    names = [process.name for process in plan.topology.processes]
+    assert list(found["control.json"]["agents"]) == names
+    *theirs, ours = found[OVERRIDES]["modules"]
+    assert theirs == plan.operator.options["modules"]
+    assert ours["module"] == AGENT
+    sockets = [ours["config"]["socket"].replace("NAME", name) for name in names]
+    assert list(found["control.json"]["agents"].values()) == sockets
+    assert found["control.json"]["media"] == "/srv/media"

@@ -64,6 +64,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_ROUTES": ("/srv/routes.yaml", "/srv/routes.yaml"),
     "GANGLION_INITIAL_SYNCS": ("5", 5),
     "GANGLION_TRACE_HEADERS": ("yes", True),
+    "GANGLION_TEST_MODE": ("yes", True),
 }
 
 

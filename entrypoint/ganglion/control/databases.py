@@ -54,6 +54,7 @@ def database_at(place: DatabasePlace) -> Database:
 @contextlib.contextmanager
 def _connected(place: DatabasePlace, database: str) -> Iterator[psycopg2.extensions.cursor]:
     """A cursor that commits each statement by itself."""
+    passfile: dict[str, Any] = {} if place.passfile is None else {"passfile": place.passfile}
     connection = psycopg2.connect(
         host=place.host,
         port=place.port,
@@ -61,7 +62,7 @@ def _connected(place: DatabasePlace, database: str) -> Iterator[psycopg2.extensi
         dbname=database,
         sslmode=place.sslmode,
         connect_timeout=CONNECT_TIMEOUT,
-        **({} if place.passfile is None else {"passfile": place.passfile}),
+        **passfile,
     )
     try:
         connection.autocommit = True

@@ -179,7 +179,7 @@ class Agent:
         except Exception as error:
             LOG.exception("a control for tests failed")
             answer = {"error": f"{type(error).__name__}: {error}", "status": 500}
-        conversation.sendLine(json.dumps(answer).encode())
+        conversation.reply(json.dumps(answer).encode())
 
 
 class Conversation(LineOnlyReceiver):
@@ -190,6 +190,10 @@ class Conversation(LineOnlyReceiver):
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+
+    def reply(self, line: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(line + self.delimiter)
 
     def lineReceived(self, line: bytes) -> None:
         self._agent.begin(self, line)
