@@ -88,7 +88,8 @@ class User:
         return str(self.call("PUT", path, message, at=at)["event_id"])
 
     def sync(self, since: str = "", *, at: str = "") -> Any:
-        query = f"?timeout=0&since={since}" if since else "?timeout=0"
+        """Sync at once; `since` may have further parameters behind it, which count more."""
+        query = f"?since={since}&timeout=0" if since else "?timeout=0"
         return self.call("GET", f"{CLIENT}/sync{query}", at=at)
 
     def account_data(self, kind: str) -> str:

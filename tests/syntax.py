@@ -6,7 +6,7 @@ value is in its place and nowhere else.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,7 +218,7 @@ def read(file: File) -> Any:
         return pgpass(file.content)
     if file.path.startswith("secrets/"):
         return file.content
-    readers = {
+    readers: dict[str, Callable[[str], Any]] = {
         "nginx.conf": nginx,
         "maps.conf": nginx,
         "supervisord.conf": supervisord,

@@ -13,7 +13,7 @@ from scripts.benchmarks.population import Person
 from scripts.benchmarks.results import Result, Table
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("start", "memory", "load", "scale")
+BENCHMARKS = ("start", "reset", "memory", "load", "scale")
 
 
 def a_result() -> Result:

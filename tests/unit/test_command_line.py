@@ -254,6 +254,30 @@ def test_questions_to_a_server_that_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "run" / "conf" / "workers").write_text("pusher=pusher:2\n")
     started = json.loads(ganglion("ready", "--json", **place).out)
     assert started.keys() == {"postgres", "redis", "main", "pusher1", "pusher2", "nginx"}
+    # It is none for tests.
+    fix = "start it with GANGLION_TEST_MODE=yes; never where real users are"
+    none = "the server that runs here is none for tests, and has no controls"
+    assert ganglion("test", "reset", **place) == refused(said("GANGLION_TEST_MODE='no'", none, fix))
+    testing = json.loads(ganglion("ready", "--json", GANGLION_TEST_MODE="yes", **place).out)
+    assert testing.keys() - started.keys() == {"control"}
+
+
+def test_the_controls_of_a_server_that_does_not_run(tmp_path: Path) -> None:
+    run = f"{tmp_path}/run"
+    assert ganglion("test", "barrier", GANGLION_RUN=run) == refused(
+        said(
+            f"GANGLION_RUN={run!r}",
+            f"no server answers here: unix:{run}/sockets/control.sock: [Errno 2] No such file or"
+            " directory",
+            "start one with `ganglion run`, or name the directory of the one that runs",
+        )
+    )
+    assert ganglion("test", "worker", "main", "slow") == refused(
+        said("MS", "is missing", "ganglion test worker main slow 200")
+    )
+    assert ganglion("test", "worker", "main", "kill", "5") == refused(
+        said("MS='5'", "means nothing to kill", "ganglion test worker main kill")
+    )
 
 
 def test_an_empty_password_is_refused() -> None:
@@ -262,7 +286,11 @@ def test_an_empty_password_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["render"], ["check", "--loud"]], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["render"], ["check", "--loud"], ["test"], ["test", "users", "many"]],
+    ids=str,
+)
 def test_a_wrong_command_line(arguments: list[str]) -> None:
     result = ganglion(*arguments)
     assert (result.status, result.out) == (2, "")
@@ -272,7 +300,17 @@ def test_a_wrong_command_line(arguments: list[str]) -> None:
 def test_help_names_every_verb() -> None:
     result = ganglion("--help")
     assert result.status == 0
-    for verb in ("budget", "check", "render", "run", "ready", "status", "register-user", "version"):
+    for verb in (
+        "budget",
+        "check",
+        "render",
+        "run",
+        "ready",
+        "status",
+        "register-user",
+        "test",
+        "version",
+    ):
         assert re.search(rf"^    {verb}\s", result.out, re.MULTILINE)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ganglion import environment, topology
-from ganglion.edge import Request, decoded, evaluate, maps
+from ganglion.edge import NOBODY, Request, decoded, evaluate, maps
 from ganglion.errors import ConfigError
 from ganglion.explain import as_text, explain
 from ganglion.operator_routes import OperatorRoutes, interpret
@@ -192,3 +192,51 @@ def test_routes_that_are_no_lists() -> None:
 
 def test_an_empty_file_changes_nothing() -> None:
     assert interpret(None, "routes.yaml", plan("none")) == OperatorRoutes()
+
+
+NAMES = ("main", "synchrotron1")
+
+
+def named(name: str, nameable: tuple[str, ...] = NAMES) -> dict[str, str]:
+    """What nginx works out for a request that names a worker."""
+    request = Request(
+        method="GET", uri="/_matrix/client/v3/sync?since=s1", headers={"x-ganglion-worker": name}
+    )
+    return evaluate(maps(table(plan("synchrotron")), (), nameable), request)
+
+
+def test_a_request_may_name_its_worker_in_test_mode_alone() -> None:
+    assert named("main")["$ganglion_target"] == "worker.main"
+    assert named("synchrotron1")["$ganglion_target"] == "worker.synchrotron1"
+    assert named("")["$ganglion_target"] == "synchrotron"
+    for name in ("synchrotron2", "nobody", "worker.main", "$ganglion_pool"):
+        assert named(name)["$ganglion_target"] == NOBODY
+    for name in ("main", "synchrotron2", ""):
+        values = named(name, nameable=())
+        assert values["$ganglion_target"] == "synchrotron"
+        assert "$ganglion_named" not in values
+
+
+def test_an_explanation_of_a_request_that_names_its_worker() -> None:
+    def explained(name: str, *, test_mode: bool) -> Any:
+        return explain(
+            "GET",
+            "/_matrix/client/v3/sync?since=s1",
+            {"X-Ganglion-Worker": name},
+            "192.0.2.1",
+            plan("synchrotron"),
+            OperatorRoutes(),
+            test_mode=test_mode,
+        )
+
+    found = explained("main", test_mode=True)
+    assert (found.worker, found.fallback) == ("main", None)
+    assert found.why.endswith("; X-Ganglion-Worker names the worker, in test mode")
+    found = explained("main", test_mode=False)
+    assert (found.worker, found.fallback) == ("synchrotron1", "main")
+    with pytest.raises(ConfigError) as caught:
+        explained("nobody1", test_mode=True)
+    assert str(caught.value) == (
+        "X-Ganglion-Worker='nobody1': is no process of this server; nginx answers 400\n"
+        "    fix: name one of main, synchrotron1"
+    )

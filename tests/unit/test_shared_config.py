@@ -5,6 +5,7 @@ import multiprocessing
 import re
 import types
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,4 +127,21 @@ def test_modules_are_left_to_each_process(found: Plan) -> None:
     options = yaml.safe_load(Path(main[0]).read_text(encoding="utf-8"))
     options["modules"] = [{"module": "os.nothing", "config": {}}]
     Path(main[0]).write_text(yaml.safe_dump(options), encoding="utf-8")
+    assert read(main) is None
+
+
+@pytest.mark.parametrize("found", ["client_reader"], indirect=True)
+def test_our_own_module_is_read_before_forking(found: Plan) -> None:
+    """That of test mode, which is a part of the program; one of the operator's beside it is not."""
+    path = found.settings.run
+    settings = replace(found.settings, test_mode=True)
+    write_directory(Path(path, "conf"), render(replace(found, settings=settings)), {})
+    main = files_of(found, found.topology.main)
+    files = files_of(found, found.topology.workers[0])
+    assert "Agent" in json.dumps(in_a_child(by_itself, files)["modules"])
+    assert in_a_child(shared, main, files) == in_a_child(by_itself, files)
+    overrides = Path(main[-1])
+    options = yaml.safe_load(overrides.read_text(encoding="utf-8"))
+    options["modules"].insert(0, {"module": "os.nothing", "config": {}})
+    overrides.write_text(yaml.safe_dump(options), encoding="utf-8")
     assert read(main) is None

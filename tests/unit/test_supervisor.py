@@ -1,6 +1,7 @@
 """The supervisor: who waits for whom, who has failed, whose word is taken, and whole lines."""
 
 import fcntl
+import json
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from supervisor import events
 from supervisor.options import UnhosedConfigParser
 from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDescription
 
+from ganglion.supervisor.controls import ControlSocket
 from ganglion.supervisor.daemon import Daemon, Options
 from ganglion.supervisor.logs import LONGEST_LINE
 from ganglion.supervisor.program import MOST_FAILURES, STABLE, GatedProcess
@@ -499,3 +501,145 @@ def test_a_signal_ends_the_wait() -> None:
     finally:
         waker.close()
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_program_that_is_held_does_not_start_and_then_does_as_at_boot(
+    options: FakeOptions,
+) -> None:
+    main = options.program("main")
+    run(main)
+    pid = main.pid
+    main.hold(signal.SIGKILL)
+    assert options.signals == [(pid, signal.SIGKILL)]
+    end(main, signal.SIGKILL)
+    for _ in range(3):
+        wait(main, 10)
+        assert state(main) == "STOPPED"
+    main.release()
+    run(main)
+    assert main.pid != pid
+
+
+def test_one_that_is_not_there_can_be_held_too(options: FakeOptions) -> None:
+    main = options.program("main")
+    for _ in range(2):
+        run(main)
+        end(main)
+    assert (state(main), main.not_before > time.time()) == ("EXITED", True)
+    main.hold(signal.SIGKILL)
+    main.transition()
+    assert state(main) == "STOPPED"
+    main.release()
+    # It starts at once, whatever it did before.
+    run(main)
+    assert main.failures == 0
+
+
+def test_a_kill_on_purpose_is_no_failure(options: FakeOptions) -> None:
+    main = options.program("main")
+    for _ in range(MOST_FAILURES + 3):
+        run(main)
+        main.kill_blameless()
+        end(main, signal.SIGKILL)
+        assert state(main) == "EXITED"
+    run(main)
+    # The next is one of its own again.
+    end(main)
+    assert main.failures == 1
+
+
+def test_a_paused_program_hears_that_it_is_to_stop(options: FakeOptions) -> None:
+    main = options.program("main")
+    run(main)
+    main.pause()
+    main.stop()
+    assert [number for _, number in options.signals] == [
+        signal.SIGSTOP,
+        signal.SIGTERM,
+        signal.SIGCONT,
+    ]
+    end(main, 0)
+    main.release()
+    run(main)
+    options.signals.clear()
+    main.stop()
+    assert [number for _, number in options.signals] == [signal.SIGTERM]
+
+
+@pytest.fixture
+def controls(options: FakeOptions, tmp_path: Path) -> Iterator[ControlSocket]:
+    """The socket, for which two programs are Synapse's and one is not."""
+    for name, app in (("main", "homeserver"), ("reader1", "generic_worker")):
+        options.program(name).config.command = f"python -m synapse.app.{app}"
+    options.program("redis")
+    made = ControlSocket(str(tmp_path / "socket"), options.programs)
+    events.subscribe(events.ProcessStateEvent, made.look)
+    yield made
+    made.close()
+
+
+def told(controls: ControlSocket, tmp_path: Path, **request: object) -> socket.socket:
+    """A connection over which something was asked for, which was taken in."""
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(str(tmp_path / "socket"))
+    client.sendall(json.dumps(request).encode() + b"\n")
+    controls.handle_read_event()
+    for conversation in controls.dispatchers[1:]:
+        conversation.handle_read_event()
+    client.setblocking(False)
+    return client
+
+
+def answer(client: socket.socket) -> object:
+    """What came, or None."""
+    try:
+        return json.loads(client.recv(4096))
+    except BlockingIOError:
+        return None
+
+
+def test_who_holds_is_answered_when_all_have_ended(
+    options: FakeOptions, controls: ControlSocket, tmp_path: Path
+) -> None:
+    main, reader = options.programs["main"], options.programs["reader1"]
+    for program in (main, reader):
+        run(program)
+    names = ["main", "reader1"]
+    assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o600
+    with told(controls, tmp_path, do="hold", names=names, signal="KILL") as client:
+        end(main, signal.SIGKILL)
+        assert answer(client) is None
+        end(reader, signal.SIGKILL)
+        assert answer(client) == {}
+    with told(controls, tmp_path, do="release", names=names) as client:
+        run(reader)
+        assert answer(client) is None
+        run(main)
+        assert answer(client) == {}
+    with told(controls, tmp_path, do="kill", names=["main"]) as client:
+        assert answer(client) is None
+        end(main, signal.SIGKILL)
+        assert answer(client) == {}
+
+
+def test_what_cannot_be_held_is_said(
+    options: FakeOptions, controls: ControlSocket, tmp_path: Path
+) -> None:
+    with told(controls, tmp_path, do="hold", names=["redis"], signal="KILL") as client:
+        assert answer(client) == {"error": "only processes of Synapse can be controlled"}
+    for verb, why in (("pause", "does not run"), ("kill", "is not ready")):
+        with told(controls, tmp_path, do=verb, names=["main"]) as client:
+            assert answer(client) == {"error": f"main {why} at the moment"}
+    assert options.signals == []
+    run(options.programs["main"])
+    with told(controls, tmp_path, do="pause", names=["main"]) as client:
+        assert answer(client) == {}
+    assert [number for _, number in options.signals] == [signal.SIGSTOP]
+
+
+def test_whoever_goes_away_is_forgotten(controls: ControlSocket, tmp_path: Path) -> None:
+    told(controls, tmp_path, do="release", names=["main"]).close()
+    (conversation,) = controls.dispatchers[1:]
+    conversation.handle_read_event()
+    assert not conversation.readable()
+    assert controls.dispatchers == (controls,)

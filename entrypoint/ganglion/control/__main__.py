@@ -6,7 +6,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from ganglion.control.application import Application
+from ganglion.control.application import Application, Controls
 from ganglion.control.place import Place
 
 # One process, because a reset must know of every other request. A thread for each request that
@@ -41,7 +41,7 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Application:
-        return Application(self._place)
+        return Application(Controls.at(self._place))
 
 
 def main(arguments: list[str]) -> None:

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from ganglion.control.barrier import barrier
 from ganglion.control.place import Place
@@ -25,6 +25,12 @@ class Controls:
     place: Place
     processes: Processes
     resets: Resets
+
+    @classmethod
+    def at(cls, place: Place) -> Self:
+        """Those of the server at a place."""
+        processes = Processes(place)
+        return cls(place=place, processes=processes, resets=Resets(place, processes))
 
 
 # What a handler is given: the parts of the path that its pattern names, and the body.
@@ -78,9 +84,8 @@ TEST_ROUTES: tuple[tuple[str, Handler], ...] = (
 class Application:
     """The application as WSGI has it: https://peps.python.org/pep-3333/"""
 
-    def __init__(self, place: Place) -> None:
-        processes = Processes(place)
-        self._controls = Controls(place=place, processes=processes, resets=Resets(place, processes))
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
 
     def __call__(
         self, environ: Mapping[str, Any], start_response: Callable[..., Any]

@@ -9,8 +9,6 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import redis
-
 from ganglion.control.databases import database_at
 from ganglion.control.lines import ask
 from ganglion.control.place import Place
@@ -74,6 +72,8 @@ class Resets:
 
     def _forget(self) -> None:
         """Empty Redis, of which only our database is ours, and the media."""
+        import redis  # noqa: PLC0415 - half of the time this application would take to start
+
         path = self._place.redis_password_file
         password = None if path is None else Path(path).read_text(encoding="utf-8").strip()
         client = redis.Redis(password=password, socket_timeout=5, **self._place.redis)

@@ -164,7 +164,7 @@ class GatedProcess(Subprocess):
         self.backoff = 0
         if self.state == ProcessStates.STOPPED:
             # What supervisord takes for a program that is yet to be started.
-            self.laststart = 0
+            self.laststart = 0.0
 
     def pause(self) -> None:
         """Stop the clock of the program."""

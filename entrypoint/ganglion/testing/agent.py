@@ -192,8 +192,9 @@ class Conversation(LineOnlyReceiver):
         self._agent = agent
 
     def reply(self, line: bytes) -> None:
-        if self.transport is not None:
-            self.transport.write(line + self.delimiter)
+        """Send an answer; nowhere, where whoever asked has gone."""
+        transport: Any = self.transport
+        transport.write(line + self.delimiter)
 
     def lineReceived(self, line: bytes) -> None:
         self._agent.begin(self, line)
