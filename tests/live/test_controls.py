@@ -168,8 +168,8 @@ def test_without_a_barrier_a_delayed_reader_misses_what_is_written(server: Contr
     alice, room, kind = conversation(server)
     server.control("/test/replication/delay", milliseconds=300)
     missed = stale = 0
+    since = alice.sync(at=SYNC)["next_batch"]
     for number in range(ROUNDS):
-        since = alice.sync(at=SYNC)["next_batch"]
         alice.send(room, f"early{number}")
         missed += texts(alice.sync(since, at=SYNC), room) == []
         alice.call("PUT", kind, {"number": number})
@@ -179,6 +179,7 @@ def test_without_a_barrier_a_delayed_reader_misses_what_is_written(server: Contr
         # With another timeout, or Synapse would say again what it has said.
         seen = alice.sync(f"{since}&timeout=1", at=SYNC)
         assert texts(seen, room) == [f"early{number}", f"late{number}"]
+        since = seen["next_batch"]
         assert alice.call("GET", kind, at=READER) == {"number": number}
         assert found["events"].keys() == {WRITER}
     # All but those of a machine so busy that the delay is over before it asks.
@@ -288,10 +289,9 @@ def test_a_restart_returns_when_it_is_ready(server: Controlled) -> None:
 def test_a_header_names_the_process(server: Controlled) -> None:
     (alice,) = server.users(1)
     for name in (READER, WRITER, SYNC, "main"):
-        mark = server.log.mark()
         alice.call("GET", f"{CLIENT}/account/whoami?mark={name}", at=name)
-        (request,) = [item for item in server.log.requests(mark) if f"mark={name}" in item.uri]
-        assert request.process == name
+        logged = server.log.wait_for(rf"^(\S+) \| .*whoami\?mark={name} ")
+        assert logged[1] == name
     answer = server.get("/_matrix/client/versions", {WORKER: "nobody1"})
     assert answer.status == 400
     assert answer.json()["error"] == (
@@ -418,11 +418,9 @@ def test_they_are_not_there_in_production() -> None:
             raw_request(port, "POST", "/test/reset")
         # The header does nothing: the request goes where it goes without.
         for name in ("main", "nobody1"):
-            mark = server.log.mark()
-            answer = server.get(f"{CLIENT}/account/whoami?mark=1", {WORKER: name})
+            answer = server.get(f"{CLIENT}/account/whoami?mark={name}", {WORKER: name})
             assert answer.status == 401
-            (request,) = [item for item in server.log.requests(mark) if "mark=1" in item.uri]
-            assert request.process == READER
+            assert server.log.wait_for(rf"^(\S+) \| .*whoami\?mark={name} ")[1] == READER
         assert not list(server.run.rglob("*.test.sock"))
         assert not (server.run / "processes.sock").exists()
         assert {row["name"] for row in server.status()} == {

@@ -15,8 +15,10 @@ from typing import Any
 import psycopg2
 import pytest
 
+from tests.controls import Controlled
 from tests.flows import whole_flow
 from tests.harness import SHARED_SECRET, Server, free_port, wait_until
+from tests.matrix import CLIENT
 
 # What quoting in a connection string, a password file or a query may get wrong.
 PASSWORD = "it's:a\\pass%word$x"
@@ -100,7 +102,14 @@ class Postgres(Dependency):
         )
 
     def execute(self, *statements: str) -> None:
-        """Run SQL as the administrator, once the server answers."""
+        """Run SQL as the administrator."""
+        with self.connected("postgres") as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    @contextlib.contextmanager
+    def connected(self, database: str) -> Iterator[Any]:
+        """A cursor of the administrator's, once the server answers."""
 
         def connect() -> Any:
             with contextlib.suppress(psycopg2.OperationalError):
@@ -108,7 +117,7 @@ class Postgres(Dependency):
                     host="127.0.0.1",
                     port=self.port,
                     user="postgres",
-                    dbname="postgres",
+                    dbname=database,
                     password=PASSWORD,
                 )
             return None
@@ -116,8 +125,7 @@ class Postgres(Dependency):
         connection = wait_until("answer of PostgreSQL", connect, STARTED_WITHIN)
         with contextlib.closing(connection), connection.cursor() as cursor:
             connection.autocommit = True
-            for statement in statements:
-                cursor.execute(statement)
+            yield cursor
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +225,35 @@ def test_servers_that_come_late_are_waited_for_and_used(postgres: Postgres, redi
         log = server.log.text()
         assert PASSWORD not in log
         assert REDIS_PASSWORD not in log
+
+
+def test_a_reset_drops_our_tables_alone_and_makes_them_anew(
+    postgres: Postgres, redis: Redis
+) -> None:
+    """The role may not make databases, and others may have something in ours."""
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres.execute(f"CREATE DATABASE tested OWNER synapse {right}")
+    with Controlled(
+        "client_reader", environment(postgres, redis) | {"POSTGRES_DB": "tested"}
+    ) as server:
+        server.start()
+        with postgres.connected("tested") as cursor:
+            cursor.execute("CREATE SCHEMA others CREATE TABLE kept (a int)")
+            cursor.execute("CREATE TABLE public.kept (a int)")
+            cursor.execute("CREATE EXTENSION pg_trgm")
+        for _ in range(2):
+            alice, bob = server.users(2)
+            assert (alice.localpart, bob.localpart) == ("user1", "user2")
+            alice.create_room()
+            server.control("/test/reset")
+            assert alice.call("GET", f"{CLIENT}/account/whoami", expect=None) == 401
+        with postgres.connected("tested") as cursor:
+            cursor.execute("SELECT count(*) FROM others.kept, public.kept")
+            cursor.execute("SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm'")
+            assert cursor.fetchone() == (1,)
+            cursor.execute("SELECT count(*) FROM users")
+            assert cursor.fetchone() == (0,)
+        server.stop()
 
 
 def test_stop_while_waiting(postgres: Postgres, redis: Redis) -> None:

@@ -1,5 +1,6 @@
 """The control application, and what the agent in a process works out, without any process."""
 
+import importlib
 import io
 import json
 import socket
@@ -11,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from synapse.replication.tcp.redis import RedisSubscriber
 from twisted.internet.task import Clock
 
 from ganglion.control.application import Application, Controls
@@ -20,7 +20,6 @@ from ganglion.control.place import Place
 from ganglion.control.processes import Processes
 from ganglion.control.refusal import Refusal
 from ganglion.render import render
-from ganglion.testing.delays import DelayedMessages
 from ganglion.testing.positions import Positions
 from tests.plans import plan
 
@@ -211,15 +210,18 @@ def test_a_barrier_ends_with_who_is_behind(short_run: Path, agents: dict[str, Fa
 
 
 def test_messages_are_delayed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Imported here, where what Twisted warns of on the way is no error.
+    delays_module = importlib.import_module("ganglion.testing.delays")
+    subscriber: Any = delays_module.RedisSubscriber
     handled: list[tuple[float, str]] = []
     clock = Clock()
 
     def note(_self: object, _pattern: str, _channel: str, message: str) -> None:
         handled.append((clock.seconds(), message))
 
-    monkeypatch.setattr(RedisSubscriber, "messageReceived", note)
-    delays = DelayedMessages(clock)
-    received: Any = RedisSubscriber.messageReceived
+    monkeypatch.setattr(subscriber, "messageReceived", note)
+    delays = delays_module.DelayedMessages(clock)
+    received = subscriber.messageReceived
     received(None, "", "", "at once")
     delays.set(100)
     received(None, "", "", "first")
