@@ -1,7 +1,6 @@
 """A clean homeserver in the place of the one that runs."""
 
 import contextlib
-import os
 import shutil
 import threading
 import time
@@ -26,9 +25,7 @@ class Resets:
         self._place = place
         self._processes = processes
         self._database = database_at(place.database)
-        # Left behind where an earlier application ended in the middle.
-        Path(place.resetting).unlink(missing_ok=True)
-        self._prepare_ahead()
+        threading.Thread(target=self._recover, daemon=True).start()
 
     def reset(self) -> float:
         """Reset, and return how many seconds it took: after that every process is ready.
@@ -81,11 +78,19 @@ class Resets:
             client.flushdb()
         finally:
             client.close()
-        for entry in os.scandir(self._place.media):
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
+        media = Path(self._place.media)
+        for entry in media.iterdir() if media.is_dir() else ():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
             else:
-                Path(entry.path).unlink()
+                entry.unlink()
+
+    def _recover(self) -> None:
+        """Let go what an application that ended in the middle of a reset still held."""
+        with self._processes.lock:
+            self._processes.release(self._processes.names)
+            Path(self._place.resetting).unlink(missing_ok=True)
+        self._prepare()
 
     def _prepare_ahead(self) -> None:
         threading.Thread(target=self._prepare, daemon=True).start()
