@@ -17,13 +17,15 @@ from psycopg2 import sql
 
 from ganglion.control.place import DatabasePlace
 from ganglion.control.refusal import Refusal
-from ganglion.postgres import CLEAN, CONNECT_TIMEOUT
+from ganglion.postgres import CLEAN
 
 # Beside the clean database: the copy of it that the next reset takes, and the one that the last
 # reset replaced.
 NEXT, OLD = "ganglion_next", "ganglion_old"
 # Where a connection is made to say something of other databases.
 MAINTENANCE = "postgres"
+# libpq's own limit for one attempt, seconds.
+CONNECT_TIMEOUT = 5
 # How long a connection whose client is dead may take to notice, in seconds.
 ENDED_WITHIN = 10.0
 
