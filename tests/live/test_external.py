@@ -232,6 +232,8 @@ def test_a_reset_drops_our_tables_alone_and_makes_them_anew(
 ) -> None:
     """The role may not make databases, and others may have something in ours."""
     right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    if redis.process is None:
+        redis.start()
     postgres.execute(f"CREATE DATABASE tested OWNER synapse {right}")
     with Controlled(
         "client_reader", environment(postgres, redis) | {"POSTGRES_DB": "tested"}
