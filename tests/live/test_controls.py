@@ -147,6 +147,7 @@ def test_requests_meanwhile_are_told_so_and_two_resets_follow_one_another(
 
     asking = threading.Thread(target=ask)
     asking.start()
+    wait_until("first answer", lambda: answers, 5)
     with ThreadPoolExecutor() as threads:
         resets = [threads.submit(server.control, "/test/reset") for _ in range(2)]
         assert all(reset.result()["seconds"] < 2 * RESET_WITHIN for reset in resets)

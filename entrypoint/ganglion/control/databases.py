@@ -148,31 +148,31 @@ class Embedded:
 
 
 # Everything of ours in the schema that Synapse uses, but what belongs to an extension. Tables take
-# their indexes, triggers, rules and own sequences with them.
+# their indexes, triggers, rules and own sequences with them, so what is listed may be gone when its
+# turn comes: the list is made first.
 DROP_EVERYTHING = """
 DO $$
 DECLARE
-    item record;
+    thing text;
 BEGIN
-    FOR item IN
-        SELECT CASE c.relkind
-                   WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW'
-                   WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE'
-               END AS kind, c.oid::regclass::text AS name
+    FOREACH thing IN ARRAY (
+        SELECT coalesce(array_agg(format('%s IF EXISTS public.%I CASCADE',
+            CASE c.relkind
+                WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW'
+                WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE'
+            END, c.relname)), '{}')
         FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
           AND pg_has_role(c.relowner, 'USAGE')
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
-    LOOP
-        EXECUTE format('DROP %s IF EXISTS %s CASCADE', item.kind, item.name);
-    END LOOP;
-    FOR item IN
-        SELECT p.oid::regprocedure::text AS name
+    ) || (
+        SELECT coalesce(array_agg(format('ROUTINE IF EXISTS %s CASCADE', p.oid::regprocedure)), '{}')
         FROM pg_proc p
         WHERE p.pronamespace = 'public'::regnamespace AND pg_has_role(p.proowner, 'USAGE')
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
+    )
     LOOP
-        EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', item.name);
+        EXECUTE 'DROP ' || thing;
     END LOOP;
 END $$
 """
