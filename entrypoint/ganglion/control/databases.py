@@ -166,7 +166,8 @@ BEGIN
           AND pg_has_role(c.relowner, 'USAGE')
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
     ) || (
-        SELECT coalesce(array_agg(format('ROUTINE IF EXISTS %s CASCADE', p.oid::regprocedure)), '{}')
+        SELECT coalesce(array_agg(format('ROUTINE IF EXISTS %s CASCADE',
+            p.oid::regprocedure)), '{}')
         FROM pg_proc p
         WHERE p.pronamespace = 'public'::regnamespace AND pg_has_role(p.proowner, 'USAGE')
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
