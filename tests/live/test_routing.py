@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ganglion.explain import explain
 from tests.edge import Edge, running
-from tests.harness import wait_until
+from tests.harness import free_port, wait_until
 from tests.oracle.samples import V12_ROOM, load
 
 # Every kind of pool: one member and several, each key, main for the rest.
@@ -309,3 +310,44 @@ def test_rows_of_the_operator_come_first_and_move_others() -> None:
         assert edge.ask("GET", "/_synapse/client/module/x").body == "client_reader1"
         assert edge.ask("GET", "/_matrix/client/v3/account/whoami").body == "main"
         assert edge.ask("GET", "/_matrix/client/v3/devices/x").body == "client_reader1"
+
+
+def test_a_request_goes_to_the_process_that_it_names_and_to_nobody_else() -> None:
+    variables = {"GANGLION_TEST_MODE": "yes", "CONTROL_PORT": str(free_port())}
+    with running("synchrotron:2, pusher", variables) as edge:
+
+        def ask(name: str, uri: str = f"{SYNC}?since=1") -> tuple[int, str]:
+            answer = edge.ask("GET", uri, {"X-Ganglion-Worker": name})
+            return answer.status, answer.body
+
+        for name in edge.processes:
+            assert ask(name) == (200, name)
+            found = explain(
+                "GET", SYNC, {"X-Ganglion-Worker": name}, "127.0.0.1",
+                edge.plan.topology, edge.plan.routes, test_mode=True,
+            )  # fmt: skip
+            assert (found.worker, found.fallback) == (name, None)
+        for name in ("nobody", "synchrotron3", "worker.main"):
+            status, body = ask(name)
+            assert (status, "there are main, synchrotron1" in body) == (400, True)
+        assert json.loads(ask("nobody")[1])["errcode"] == "M_UNKNOWN"
+        edge.processes["synchrotron1"].stop()
+        assert {ask(f"synchrotron{number}")[0] for number in (1, 2)} == {503, 200}
+        # Without the header another stands in.
+        users = [{"Authorization": f"Bearer user{number}"} for number in range(20)]
+        assert {edge.ask("GET", f"{SYNC}?since=1", user).status for user in users} == {200}
+        resetting = Path(edge.plan.settings.run, "resetting")
+        resetting.touch()
+        for uri in (SYNC, "/_synapse/admin/v1/server_version", "/health"):
+            status, body = ask("", uri)
+            expected = 403 if "admin" in uri else 503
+            assert (status, json.loads(body)["errcode"][:2]) == (expected, "M_")
+        resetting.unlink()
+        assert ask("main", "/health") == (200, "main")
+
+
+def test_in_production_a_request_names_nobody() -> None:
+    with running("synchrotron") as edge:
+        for name in ("main", "nobody", "worker.main"):
+            answer = edge.ask("GET", f"{SYNC}?since=1", {"X-Ganglion-Worker": name})
+            assert (answer.status, answer.body) == (200, "synchrotron1")
