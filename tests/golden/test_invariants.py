@@ -21,7 +21,7 @@ from ganglion.render.synapse import AGENT, SECRET_OPTIONS, config_paths
 from ganglion.supervisor.daemon import Options
 from ganglion.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process
 from tests.certificates import Authority
-from tests.golden.cases import Case, good
+from tests.golden.cases import HERE, Case, good
 from tests.syntax import Directive, read_all
 
 EVERY_CASE = pytest.mark.parametrize("case", good(), indirect=True)
@@ -33,8 +33,6 @@ TARGETS = {
     "$ganglion_named",
     "$ganglion_target",
 }
-IN_TEST_MODE = {"test-mode"}
-PRODUCTION = pytest.mark.parametrize("case", sorted({*good()} - IN_TEST_MODE), indirect=True)
 
 
 def listeners(found: Mapping[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
@@ -386,45 +384,47 @@ OF_CONTROLS = re.compile(
 )
 
 
-@PRODUCTION
-def test_nothing_of_the_controls_for_tests_is_in_production(case: Case) -> None:
+@EVERY_CASE
+def test_the_controls_for_tests_are_there_in_test_mode_and_nothing_of_them_otherwise(
+    case: Case,
+) -> None:
     settings = case.settings()
-    assert not settings.test_mode
-    assert ("CONTROL_PORT" in settings.public_ports) == settings.enable_metrics
     files = case.rendered()
-    assert control.PATH not in files
-    assert [path for path, file in files.items() if OF_CONTROLS.search(file.content)] == []
     found = read_all(files)
-    assert "program:control" not in found["supervisord.conf"]
-    assert found.get("postgresql/pg_ident.conf", []) == []
-    assert found[OVERRIDES].get("modules") is None
-    assert case.plan().budget.memory["control"] == 0
-    listens = [
-        block.all("listen") for block in found["nginx.conf"].all("http", "server") if block.block
-    ]
-    assert len(listens) == 1 + settings.enable_metrics
+    mentioning = {path for path, file in files.items() if OF_CONTROLS.search(file.content)}
+    expected = {"control.json", "maps.conf", "nginx.conf", "supervisord.conf", OVERRIDES}
+    hba = found.get("postgresql/pg_hba.conf", [])
+    if any("peer" in line for line in hba):
+        expected.add("postgresql/pg_hba.conf")
+    assert mentioning == (expected if settings.test_mode else set())
+    assert (control.PATH in files) == settings.test_mode
+    assert ("program:control" in found["supervisord.conf"]) == settings.test_mode
+    assert (case.plan().budget.memory["control"] > 0) == settings.test_mode
+    mapped = settings.test_mode and "postgresql/pg_hba.conf" in expected
+    assert bool(found.get("postgresql/pg_ident.conf", [])) == mapped
+    ports = settings.enable_metrics or settings.test_mode
+    assert ("CONTROL_PORT" in settings.public_ports) == ports
+    assert len(found["nginx.conf"].all("http", "server")) == 1 + ports
+    modules = [module["module"] for module in found[OVERRIDES].get("modules", [])]
+    assert modules.count(AGENT) == settings.test_mode
 
 
-@pytest.mark.parametrize("case", sorted(IN_TEST_MODE), indirect=True)
-def test_the_controls_for_tests_are_there_in_test_mode(case: Case) -> None:
+def test_some_cases_are_in_test_mode_and_most_are_not(tmp_path: Path) -> None:
     """So that what is looked for in production is what there would be."""
-    files = case.rendered()
-    with_controls = {path for path, file in files.items() if OF_CONTROLS.search(file.content)}
-    assert with_controls == {
-        "control.json",
-        "maps.conf",
-        "nginx.conf",
-        "postgresql/pg_hba.conf",
-        "supervisord.conf",
-        OVERRIDES,
-    }
-    found = read_all(files)
+    cases = [Case(directory=HERE / name, place=tmp_path) for name in good()]
+    testing = [case.name for case in cases if case.settings().test_mode]
+    assert "controls" in testing
+    assert len(testing) < len(cases) / 2
+
+
+@pytest.mark.parametrize("case", ["controls"], indirect=True)
+def test_the_agent_comes_behind_modules_of_ones_own(case: Case) -> None:
+    found = read_all(case.rendered())
     plan = case.plan()
     names = [process.name for process in plan.topology.processes]
     assert list(found["control.json"]["agents"]) == names
     *theirs, ours = found[OVERRIDES]["modules"]
     assert theirs == plan.operator.options["modules"]
-    assert ours["module"] == AGENT
     sockets = [ours["config"]["socket"].replace("NAME", name) for name in names]
     assert list(found["control.json"]["agents"].values()) == sockets
     assert found["control.json"]["media"] == "/srv/media"

@@ -147,9 +147,9 @@ class Embedded:
         cursor.execute(sql.SQL(statement).format(*identifiers))
 
 
-# Everything of ours in the schema that Synapse uses, but what belongs to an extension. Tables take
-# their indexes, triggers, rules and own sequences with them, so what is listed may be gone when its
-# turn comes: the list is made first.
+# Everything of ours in the schema that Synapse uses, but what belongs to an extension, or to a
+# column: tables take their indexes, triggers, rules and own sequences with them. What is listed may
+# so be gone when its turn comes; the list is made first.
 DROP_EVERYTHING = """
 DO $$
 DECLARE
@@ -164,7 +164,7 @@ BEGIN
         FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
           AND pg_has_role(c.relowner, 'USAGE')
-          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'i', 'a'))
     ) || (
         SELECT coalesce(array_agg(format('ROUTINE IF EXISTS %s CASCADE',
             p.oid::regprocedure)), '{}')
