@@ -404,7 +404,7 @@ def test_the_controls_for_tests_are_there_in_test_mode_and_nothing_of_them_other
     assert bool(found.get("postgresql/pg_ident.conf", [])) == mapped
     ports = settings.enable_metrics or settings.test_mode
     assert ("CONTROL_PORT" in settings.public_ports) == ports
-    assert len(found["nginx.conf"].all("http", "server")) == 1 + ports
+    assert len([*found["nginx.conf"].all("http", "server")]) == 1 + ports
     modules = [module["module"] for module in found[OVERRIDES].get("modules", [])]
     assert modules.count(AGENT) == settings.test_mode
 

@@ -164,7 +164,9 @@ BEGIN
         FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
           AND pg_has_role(c.relowner, 'USAGE')
-          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'i', 'a'))
+          AND NOT EXISTS (
+              SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'i', 'a')
+          )
     ) || (
         SELECT coalesce(array_agg(format('ROUTINE IF EXISTS %s CASCADE',
             p.oid::regprocedure)), '{}')

@@ -205,7 +205,6 @@ def _control(settings: Settings, machine: Machine, synapse: tuple[Program, ...])
         # it has to do this it is in test mode; nothing in production may have this account.
         account=None,
         needs=tuple(program.name for program in synapse),
-        notifies=True,
         # gunicorn's quick shutdown.
         stop_signal="QUIT",
         stop_wait=STOP_NGINX,
