@@ -42,7 +42,9 @@ class Crowd:
         """Let all users have synced, and write down what they will ask for."""
         if not self.people:
             self.people = asyncio.run(
-                population.settle(server.base_url, self.options.users, self.options.rooms)
+                population.settle(
+                    server.base_url, server.secret, self.options.users, self.options.rooms
+                )
             )
         self.people = asyncio.run(population.synced(server.base_url, self.people))
         self.file.write_text(lines(endpoint, self.people, connections), encoding="utf-8")
@@ -121,11 +123,11 @@ def main(words: Sequence[str]) -> int:
     servers.add_arguments(parser)
     results.add_arguments(parser, rounds=5)
     options = parser.parse_args(words)
-    session = Session("load", options, words, servers.image(options))
+    session = Session("load", options, words, servers.images(options))
     measure(variants.chosen(options), options, session)
     mixed = ", ".join(f"{weight} {kind}" for kind, weight in MIXED.items())
     note = NOTE.format(**vars(options), warm=WARM_UP, mixed=mixed, sum=sum(MIXED.values()))
-    deliver(session.result("Load", note), options)
+    deliver(session.result("Load", note + servers.note(options)), options)
     return 0
 
 

@@ -4,22 +4,30 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from ganglion import __version__
 
 
-def describe(image: str | None) -> dict[str, str]:
-    """The machine, and the versions of what ran; in the image `image`, or here."""
+def describe(images: Sequence[str]) -> dict[str, str]:
+    """The machine, and the versions of what ran; in our image, which comes first, or here."""
     return {
         "cores": str(len(os.sched_getaffinity(0))),
         "processor": _found(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text()),
         "memory": f"{_memory() / 1e9:.1f} GB",
         "kernel": platform.release(),
-        "runs": "in Docker" if image else "without Docker",
-        **(_versions_of_image(image) if image else _versions()),
+        "runs": "in Docker" if images else "without Docker",
+        "Ganglion": _commit(),
+        **(_versions_of_image(images[0], PYTHON) if images else _versions()),
+        **{f"image {peer}": _peer(peer) for peer in images[1:]},
     }
+
+
+def _peer(image: str) -> str:
+    versions = _versions_of_image(image, "python")
+    return f"({', '.join(f'{name} {version}' for name, version in versions.items())})"
 
 
 def load_average() -> float:
@@ -39,7 +47,6 @@ def _found(pattern: str, text: str) -> str:
 def _versions() -> dict[str, str]:
     postgres = max(Path("/usr/lib/postgresql").glob("*/bin/postgres"), default=Path("postgres"))
     return {
-        "Ganglion": _commit(),
         "Synapse": metadata.version("matrix-synapse"),
         "Python": platform.python_version(),
         "PostgreSQL": _said(str(postgres), "--version"),
@@ -48,6 +55,7 @@ def _versions() -> dict[str, str]:
     }
 
 
+PYTHON = "/opt/ganglion/venv/bin/python"
 # Run in the image by its Python.
 ASK = """
 import platform, subprocess, glob
@@ -63,14 +71,12 @@ said("nginx", "-v")
 """
 
 
-def _versions_of_image(image: str) -> dict[str, str]:
-    python = "/opt/ganglion/venv/bin/python"
+def _versions_of_image(image: str, python: str) -> dict[str, str]:
     said = _output("docker", "run", "--rm", "--entrypoint", python, image, "-P", "-c", ASK)
     version = r"\D*?(\d+(?:\.\d+)+)"
     names = {"Synapse": "Synapse", "Python": "Python", "PostgreSQL": r"postgres \(PostgreSQL\)"}
     names |= {"Redis": "Redis server v=", "nginx": "nginx version"}
-    found = {name: _found(f"^{pattern}{version}", said) for name, pattern in names.items()}
-    return {"Ganglion": _commit(), **found}
+    return {name: _found(f"^{pattern}{version}", said) for name, pattern in names.items()}
 
 
 def _commit() -> str:

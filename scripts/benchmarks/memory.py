@@ -30,23 +30,25 @@ def measure(
     layout = chosen[0].variables["WORKERS"]
     for variant in variants.turns(chosen, options.rounds):
         found = idle(variant, options)
-        whole.add("all", variant.label, sum(found.values()))
-        for name, size in found.items():
+        whole.add("all", variant.label, sum(size for _, size in found))
+        for name, size in found:
             each.add(name, variant.label, size)
         if variant.variables["WORKERS"] == layout and len(options.counts) > 1:
             sums = {
-                count: sum(idle(variants.grown(variant, count), options).values())
+                count: sum(size for _, size in idle(variants.grown(variant, count), options))
                 for count in options.counts
             }
             further.add("one more", variant.label, results.least_squares(sums))
 
 
-def idle(variant: variants.Variant, options: argparse.Namespace) -> dict[str, float]:
-    """The memory of each Python process of a server that has just settled, in MB of PSS."""
+def idle(variant: variants.Variant, options: argparse.Namespace) -> list[tuple[str, float]]:
+    """The name and the memory of each Python process of a server that has just settled, in MB of
+    PSS. Several may have one name.
+    """
     with servers.server(variant, options) as server:
         server.start()
         time.sleep(options.settle)
-        found = {program.name: pss(program.pid) for program in programs(server.supervisor)}
+        found = [(program.name, pss(program.pid)) for program in programs(server.supervisor)]
         server.stop()
     return found
 
@@ -60,10 +62,10 @@ def main(words: Sequence[str]) -> int:
     servers.add_arguments(parser)
     results.add_arguments(parser, rounds=3)
     options = parser.parse_args(words)
-    session = Session("memory", options, words, servers.image(options))
+    session = Session("memory", options, words, servers.images(options))
     measure(variants.chosen(options), options, session)
     note = NOTE.format(settle=options.settle, counts=", ".join(map(str, options.counts)))
-    deliver(session.result("Memory", note), options)
+    deliver(session.result("Memory", note + servers.note(options)), options)
     return 0
 
 

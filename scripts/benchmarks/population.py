@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from tests.harness import SHARED_SECRET
 from tests.matrix import CLIENT, Clients, Session
 
 MEMBERS = 4
@@ -21,15 +20,13 @@ class Person:
     since: str = ""
 
 
-async def settle(base_url: str, users: int, rooms: int) -> list[Person]:
-    """Register users, and let each room have its members and some messages to read.
+async def settle(base_url: str, secret: str, users: int, rooms: int) -> list[Person]:
+    """Register users with a shared secret, and let each room have members and messages to read.
 
     Raises tests.matrix.Refused where the server does not do as it is asked.
     """
     async with Clients(base_url) as clients:
-        people = [
-            await clients.register_with_secret(f"user{n}", SHARED_SECRET) for n in range(users)
-        ]
+        people = [await clients.register_with_secret(f"user{n}", secret) for n in range(users)]
         room_ids = [await _room(people, number, rooms) for number in range(rooms)]
         return [
             Person(

@@ -86,13 +86,13 @@ class Session:
     """
 
     def __init__(
-        self, name: str, options: argparse.Namespace, words: Sequence[str], image: str | None
+        self, name: str, options: argparse.Namespace, words: Sequence[str], images: Sequence[str]
     ) -> None:
         self.tables: list[Table] = []
         self._name = name
         self._title: str | None = options.title
         self._words = words
-        self._machine = machine.describe(image)
+        self._machine = machine.describe(images)
         self._date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         self._machine["load average before"] = f"{machine.load_average():.2f}"
 

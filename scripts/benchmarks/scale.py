@@ -91,10 +91,10 @@ def main(words: Sequence[str]) -> int:
     variants.add_changes(parser, layout="client_reader:N")
     add_settle(parser, 5)
     add_population(parser, users=2, rooms=1)
-    servers.add_arguments(parser)
+    servers.add_arguments(parser, peer=False)
     results.add_arguments(parser, rounds=1)
     options = parser.parse_args(words)
-    session = Session("scale", options, words, servers.image(options))
+    session = Session("scale", options, words, servers.images(options))
     measure(variants.chosen(options, alone=False), options, session)
     deliver(session.result("From one worker to many", NOTE.format(**vars(options))), options)
     return 0

@@ -56,9 +56,9 @@ def main(words: Sequence[str]) -> int:
     servers.add_arguments(parser)
     results.add_arguments(parser, rounds=5)
     options = parser.parse_args(words)
-    session = Session("start", options, words, servers.image(options))
+    session = Session("start", options, words, servers.images(options))
     measure(variants.chosen(options), options, session)
-    deliver(session.result("Time to start", NOTE), options)
+    deliver(session.result("Time to start", NOTE + servers.note(options)), options)
     return 0
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tests.processes import descendants
 
+FORKS = "synapse.app.complement_fork_starter"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
@@ -31,10 +33,17 @@ def programs(supervisor: int) -> tuple[Program, ...]:
 
 
 def name_of(words: list[str]) -> str:
-    """What Ganglion calls a process with this command line."""
+    """What Ganglion calls a process with this command line.
+
+    Those that Synapse's own image forks all keep the command line of the one that forks them.
+    """
     titled = re.match(r"([\w-]+): (\S+)", words[0])
     if titled:
         return titled[2] if titled[1] == "ganglion" else titled[1]
+    if FORKS in words:
+        return "forked"
+    if any(word.endswith("/supervisord") for word in words[:2]):
+        return "supervisor"
     own = [re.search(r"/workers/([\w-]+)\.yaml$", word) for word in words]
     return next((found[1] for found in own if found), "main")
 

@@ -1,21 +1,26 @@
-"""What is compared: layouts, and changes of variables."""
+"""What is compared: layouts, changes of variables, and Synapse's own image."""
 
 import argparse
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 LAYOUT = "complement"
 FRESH = "GANGLION_PREFORK=no"
 ALONE = "none"
+PEER = "Synapse's own image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One thing to measure: its label, and the server's variables."""
+    """One thing to measure: its label, and the server's variables.
+
+    `peer` is the name of an image of Synapse's own, where that is to run the roles of WORKERS.
+    """
 
     label: str
     variables: dict[str, str] = field(default_factory=dict)
+    peer: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +48,8 @@ def add_changes(parser: argparse.ArgumentParser, *, layout: str) -> None:
     parser.add_argument(
         "--only",
         action="store_true",
-        help="compare with nothing; otherwise, where neither --with nor a second layout is given, "
-        f"with {FRESH} and WORKERS={ALONE}",
+        help="compare with nothing that is not named; otherwise, where neither --with nor a second "
+        f"layout nor a peer is given, with {FRESH} and WORKERS={ALONE}",
     )
 
 
@@ -60,7 +65,7 @@ def chosen(options: argparse.Namespace, *, alone: bool = True) -> tuple[Variant,
     """The variants of a command line. The first is what the others are compared with."""
     layouts: Sequence[str] = options.workers or [options.layout]
     changes: Sequence[str] = options.changes or []
-    if len(layouts) == 1 and not changes and not options.only:
+    if len(layouts) == 1 and not changes and not options.only and not options.peer:
         changes = [FRESH]
         if alone and layouts[0] != ALONE:
             layouts = [*layouts, ALONE]
@@ -68,7 +73,8 @@ def chosen(options: argparse.Namespace, *, alone: bool = True) -> tuple[Variant,
     changed = (
         Variant(label=change, variables=first.variables | assignments(change)) for change in changes
     )
-    return (first, *changed, *others)
+    peers = [replace(first, label=PEER, peer=options.peer)] if options.peer else []
+    return (first, *changed, *others, *peers)
 
 
 def assignments(text: str) -> dict[str, str]:
@@ -97,7 +103,7 @@ def add_counts(parser: argparse.ArgumentParser, default: tuple[int, ...]) -> Non
 def grown(variant: Variant, count: int) -> Variant:
     """The same with another number of idle workers for its layout; none for 0."""
     workers = f"client_reader:{count}" if count else ALONE
-    return Variant(label=variant.label, variables=variant.variables | {"WORKERS": workers})
+    return replace(variant, variables=variant.variables | {"WORKERS": workers})
 
 
 def turns(variants: Sequence[Variant], rounds: int) -> list[Variant]:

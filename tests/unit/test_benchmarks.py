@@ -40,6 +40,7 @@ def a_result() -> Result:
 def options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     variants.add_arguments(parser)
+    servers.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -89,6 +90,10 @@ def test_processes_are_known_by_their_command_lines() -> None:
     assert usage.name_of([title]) == "sync1"
     assert usage.name_of([*fresh, "-c", "/x/workers/client_reader12.yaml"]) == "client_reader12"
     assert usage.name_of(fresh) == "main"
+    python = "/usr/local/bin/python"
+    forked = [python, "-m", usage.FORKS, "/data/homeserver.yaml", "-c", "/conf/workers/sync1.yaml"]
+    assert usage.name_of(forked) == "forked"
+    assert usage.name_of([python, "/usr/local/bin/supervisord", "-c", "/x.conf"]) == "supervisor"
 
 
 def test_memory_is_in_megabytes() -> None:
@@ -123,6 +128,44 @@ def test_changes_are_made_to_the_first_layout() -> None:
     assert full.variables == {"WORKERS": "full"}
     with pytest.raises(ValueError, match="NAME is not NAME=VALUE"):
         variants.assignments("NAME")
+
+
+def test_a_peer_has_the_roles_of_the_first_layout_and_nothing_else() -> None:
+    ours, peer = variants.chosen(options("--peer", "theirs"))
+    assert (ours.label, ours.peer) == ("complement", None)
+    assert (peer.label, peer.peer) == ("Synapse's own image", "theirs")
+    assert peer.variables == {"WORKERS": "complement"}
+    words = ("--only", "--with", "A=1", "--workers", "small", "--workers", "none", "--peer", "x")
+    labels = [variant.label for variant in variants.chosen(options(*words))]
+    assert labels == ["small", "A=1", "none", "Synapse's own image"]
+    grown = variants.grown(peer, 2)
+    assert (grown.peer, grown.variables) == ("theirs", {"WORKERS": "client_reader:2"})
+
+
+def test_a_peer_has_a_listener_for_main_and_one_for_each_worker() -> None:
+    roles = servers.peer_roles("complement")
+    assert roles[0] == "event_persister:2"
+    assert roles[-1] == "stream_writers=account_data+presence+receipts+to_device+typing"
+    assert servers.peer_ports(roles) == [8080, *range(18009, 18025)]
+    assert servers.peer_roles("client_reader:2, pusher") == ["client_reader:2", "pusher"]
+    assert servers.peer_roles("none") == []
+    assert servers.peer_ports([]) == [8080]
+
+
+def test_a_result_says_which_image_the_peer_is() -> None:
+    beside = options("--peer", "theirs:1", "--image", "ours")
+    assert servers.images(beside) == ["ours", "theirs:1"]
+    assert "Synapse's own image, as whoever ran this named it, is theirs:1" in servers.note(beside)
+    assert servers.note(options()) == ""
+    assert servers.images(options("--native")) == []
+
+
+def test_a_peer_and_programs_of_this_machine_are_not_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        options("--native", "--peer", "theirs")
+    assert "argument --peer: not allowed with argument --native" in capsys.readouterr().err
 
 
 def test_turns_go_back_and_forth() -> None:
