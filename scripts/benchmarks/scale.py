@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from scripts.benchmarks import results, servers, variants
+from scripts.benchmarks import results, servers, usage, variants
 from scripts.benchmarks.load import WARM_UP, add_population, crowd
 from scripts.benchmarks.output import deliver
 from scripts.benchmarks.results import Session, Table
@@ -21,8 +21,9 @@ NOTE = (
     "{seconds} s; main handles them, and every worker is told of each. The processor time of all "
     "N workers together, less what they took in {seconds} s without a client, is divided by the "
     "number of messages. Memory is PSS of all Python processes, {settle:g} s after all answered, "
-    "before the first client; MB are 10⁶ bytes. Every start is the first with its data directory. "
-    "What a further worker costs is the slope of the straight line nearest to the points from one "
+    "before the first client; MB are 10⁶ bytes. Every start is the first with its data directory; "
+    "its processor time is that of all processes that run when all have answered, PostgreSQL's and "
+    "nginx's too. What a further worker costs is the slope of the straight line nearest to the points from one "
     "worker on."
 )
 
@@ -33,6 +34,9 @@ def measure(
     """Look at every variant with each number of workers, in every round."""
     tables = [
         session.add(Table(title="Start until all answer", unit="seconds", series="workers")),
+        session.add(
+            Table(title="Processor time of the start", unit="processor seconds", series="workers")
+        ),
         session.add(Table(title="Memory of all processes", unit="MB of PSS", series="workers")),
         session.add(
             Table(title="Time of all idle workers for a message", unit="ms", series="workers")
@@ -57,13 +61,14 @@ def measure(
 def _look(server: Server, options: argparse.Namespace) -> dict[str, float]:
     """What one server needs, by the unit it is given in."""
     ready = server.start().seconds
+    start = usage.spent(server.supervisor)
     time.sleep(options.settle)
     running = programs(server.supervisor)
     memory = sum(pss(program.pid) for program in running)
     workers = [program for program in running if program.name.startswith(WORKER)]
     message = _per_message(server, workers, options)
     server.stop()
-    return {"seconds": ready, "MB of PSS": memory, "ms": message * 1000}
+    return {"seconds": ready, "processor seconds": start, "MB of PSS": memory, "ms": message * 1000}
 
 
 def _per_message(server: Server, workers: Sequence[Program], options: argparse.Namespace) -> float:

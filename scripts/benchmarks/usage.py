@@ -73,6 +73,11 @@ def processor_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def spent(supervisor: int) -> float:
+    """Seconds that all processes of a server that run have run, PostgreSQL's and nginx's too."""
+    return sum(processor_seconds(pid) for pid in (supervisor, *descendants(supervisor)))
+
+
 def add_settle(parser: argparse.ArgumentParser, seconds: float) -> None:
     """The option that says how long a server is left alone before it is looked at."""
     parser.add_argument(
