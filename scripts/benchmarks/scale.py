@@ -23,8 +23,8 @@ NOTE = (
     "number of messages. Memory is PSS of all Python processes, {settle:g} s after all answered, "
     "before the first client; MB are 10⁶ bytes. Every start is the first with its data directory; "
     "its processor time is that of all processes that run when all have answered, PostgreSQL's and "
-    "nginx's too. What a further worker costs is the slope of the straight line nearest to the points from one "
-    "worker on."
+    "nginx's too. What a further worker costs is the slope of the straight line nearest to the "
+    "points from one worker on."
 )
 
 
