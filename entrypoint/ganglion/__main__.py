@@ -19,6 +19,7 @@ from typing import NoReturn, TypeVar
 
 from ganglion import (
     __version__,
+    adoption,
     environment,
     layouts,
     machine,
@@ -27,6 +28,7 @@ from ganglion import (
     parse,
     report,
     routes,
+    testmode,
     topology,
 )
 from ganglion.budget import share_out
@@ -118,7 +120,8 @@ def _text_of(path: str) -> str:
 
 
 def _settings() -> Settings:
-    return environment.from_environ(os.environ, _text_of)
+    chosen = environment.from_environ(os.environ, _text_of, os.path.exists)
+    return adoption.adopt(chosen, operator_files.load(chosen))
 
 
 def _like_here() -> Machine:
@@ -133,7 +136,7 @@ def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -
     Raises ConfigError with the problems of all of it.
     """
     place = _like_here()
-    chosen, found = environment.read(os.environ, _text_of)
+    chosen, found = environment.read(os.environ, _text_of, os.path.exists)
     chosen = changed(chosen)
     problems = list(found)
 
@@ -144,9 +147,11 @@ def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -
             problems.extend(error.problems)
             return None
 
+    operator = attempt(operator_files.load)
+    if operator is not None:
+        chosen = attempt(lambda settings: adoption.adopt(settings, operator)) or chosen
     layout = attempt(lambda settings: layouts.plan(settings, place))
     budget = attempt(lambda _: None if layout is None else share_out(chosen, layout, place))
-    operator = attempt(operator_files.load)
     own_routes = attempt(lambda settings: operator_routes.load(settings, layout))
     if problems or layout is None or budget is None or operator is None or own_routes is None:
         raise ConfigError(problems)
@@ -165,8 +170,17 @@ def _check(options: argparse.Namespace) -> int:
     plan = _plan()
     render(plan)
     print(report.as_json(plan.topology) if options.json else report.table(plan.topology))
-    _notes(plan.topology.notes)
+    _notes([*testmode.says(plan.settings), *_all_notes(plan)])
     return 0
+
+
+def _all_notes(plan: Plan) -> list[str]:
+    """What is to be known of a plan that is right."""
+    return [
+        *plan.topology.notes,
+        *environment.notes(os.environ, plan.settings),
+        *adoption.notes(plan.settings, plan.operator),
+    ]
 
 
 def _notes(notes: Sequence[str]) -> None:
@@ -277,12 +291,20 @@ def _run(_options: argparse.Namespace) -> int:
         Path(plan.settings.data, "postgres"),
         postgres=plan.settings.embedded_postgres,
         redis=plan.settings.embedded_redis,
+        user=plan.settings.uid,
+        group=plan.settings.gid,
     )
-    _notes(plan.topology.notes)
-    _clean_environment()
+    _notes(_all_notes(plan))
+    _clean_environment(plan.settings)
     plan = replace(plan, machine=found, budget=share_out(plan.settings, plan.topology, found))
+    for line in testmode.says(plan.settings):
+        _say(line)
     timeline.mark("plan")
-    return boot.start(plan, lambda line: print(f"ganglion | {line}", flush=True), timeline)
+    return boot.start(plan, _say, timeline)
+
+
+def _say(line: str) -> None:
+    print(f"ganglion | {line}", flush=True)
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
@@ -290,15 +312,20 @@ def _stop(_number: int, _frame: object) -> NoReturn:
     raise SystemExit(0)
 
 
-def _clean_environment() -> None:
+def _clean_environment(chosen: Settings) -> None:
     """Take out of the environment what processes are not to inherit: the secrets, and a variable
-    that Synapse takes for a yes whatever it says; ours is rendered.
+    that Synapse takes for a yes whatever it says; ours is rendered. Put in the proxies, which may
+    have a password and so stand in no file.
     """
     for _, variable in variables():
         if variable.secret:
             for name in (*variable.names, f"{variable.name}_FILE"):
                 os.environ.pop(name, None)
     os.environ.pop("SYNAPSE_ASYNC_IO_REACTOR", None)
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        value: str | None = getattr(chosen, name)
+        if value is not None:
+            os.environ[name] = value
 
 
 def _running(chosen: Settings) -> Topology:

@@ -1,5 +1,6 @@
 """A plan → running processes: the data directory, secrets, the first database, supervisord."""
 
+import contextlib
 import fcntl
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,17 +9,17 @@ from typing import TextIO
 
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 
-from ganglion import postgres
+from ganglion import postgres, testmode
 from ganglion.beside import beside
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
-from ganglion.files import SECRET, make_directory, write_directory, write_file
+from ganglion.files import SECRET, hand_over, make_directory, write_directory, write_file
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
 from ganglion.pools import Room
 from ganglion.render import Plan, control, render
 from ganglion.render.supervisord import notify_socket
-from ganglion.secrets import GENERATED, Secrets, generate
+from ganglion.secrets import GENERATED, GIVEN, Secrets, generate
 from ganglion.settings import Settings
 from ganglion.supervisor import supervise
 from ganglion.supervisor.prefork import preload
@@ -34,11 +35,16 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
     # Whatever cannot be rendered fails here, before anything is written.
     render(plan)
     settings, machine = plan.settings, plan.machine
-    _check_certificate(settings)
+    if not testmode.own_certificate(settings):
+        _check_certificate(settings)
     lock = _lock(Path(settings.data), machine)
     try:
+        _check_name(settings, plan.operator)
         secrets = keep_secrets(settings, plan.operator)
         _make_directories(settings, machine)
+        _take_over(settings, plan.operator, machine, say)
+        if testmode.own_certificate(settings):
+            _certify(settings, plan.operator, say)
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
         plan = _await_external(plan, say)
@@ -63,12 +69,13 @@ def _await_external(plan: Plan, say: Say) -> Plan:
     Raises ConfigError where one does not answer, or cannot be used.
     """
     settings = plan.settings
-    if settings.embedded_postgres and settings.embedded_redis:
+    own = settings.embedded_postgres or settings.sqlite is not None
+    if own and settings.embedded_redis:
         return plan
     # Redis's client takes 0.1 s to import, which a start without external servers is spared.
     from ganglion import external  # noqa: PLC0415
 
-    if not settings.embedded_postgres:
+    if not own:
         any_locale = plan.operator.any_locale
         plan = _fitted(plan, external.await_postgres(settings, say, any_locale=any_locale), say)
     if not settings.embedded_redis:
@@ -94,17 +101,49 @@ def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
     """The secrets in force. What no variable gives is read from the data directory, where what
     is missing is made.
 
-    A secret that a variable gives is not kept: the variable stays its only place.
+    A secret that a variable or the operator's files give is not kept: that stays its only place.
     """
     directory = Path(settings.data, "secrets")
     values: dict[str, str] = {}
-    for name in GENERATED:
+    for name in (*GENERATED, *GIVEN):
         given: str | None = getattr(settings, name)
-        values[name] = given or _kept(directory / name, generate)
-    server_name = str(operator.options.get("server_name", settings.server_name))
-    path = Path(settings.data, f"{server_name}.signing.key")
+        given = given or _operators(operator, name)
+        if name == "registration_shared_secret" and settings.test_mode:
+            given = given or testmode.SHARED_SECRET
+        if name in GIVEN:
+            values[name] = given or ""
+        else:
+            values[name] = given or _kept(directory / name, _left_behind(settings, operator, name))
+    path = Path(settings.data, f"{_server_name(settings, operator)}.signing.key")
     values["signing_key"] = settings.signing_key or _kept(path, _new_signing_key)
     return Secrets(**values)
+
+
+def _server_name(settings: Settings, operator: OperatorFiles) -> str:
+    return str(operator.options.get("server_name", settings.server_name))
+
+
+def _operators(operator: OperatorFiles, name: str) -> str | None:
+    """A secret that the operator's files give, in them or in a file of its own: Synapse takes that
+    one, so those who ask Synapse must know it.
+    """
+    own = operator.options.get(name)
+    if isinstance(own, str):
+        return own
+    path = operator.options.get(f"{name}_path")
+    if isinstance(path, str):
+        with contextlib.suppress(OSError, ValueError):
+            return Path(path).read_text(encoding="utf-8").strip()
+    return None
+
+
+def _left_behind(settings: Settings, operator: OperatorFiles, name: str) -> Callable[[], str]:
+    """Makes a secret, out of the file in which Synapse's image kept its own if that is there."""
+    kind = {"registration_shared_secret": "registration", "macaroon_secret_key": "macaroon"}
+    path = Path(settings.data, f"{_server_name(settings, operator)}.{kind.get(name, name)}.key")
+    if path.is_file() and (text := path.read_text(encoding="utf-8").strip()):
+        return lambda: text
+    return generate
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
@@ -177,6 +216,57 @@ def _check_certificate(settings: Settings) -> None:
         raise ConfigError(problems)
 
 
+def _check_name(settings: Settings, operator: OperatorFiles) -> None:
+    """See that a database is not given another name than it was made for: Synapse would refuse it
+    once it has users, and other homeservers would take us for somebody else before.
+    """
+    data, name = Path(settings.data), _server_name(settings, operator)
+    made = (data / "postgres" / "PG_VERSION").exists() or (data / "sqlite").exists()
+    keys = sorted(path.name.removesuffix(".signing.key") for path in data.glob("*.signing.key"))
+    if made and keys and name not in keys and settings.signing_key is None:
+        raise ConfigError(
+            [
+                Problem(
+                    variable="SYNAPSE_SERVER_NAME",
+                    value=name,
+                    message=f"is not the name of the server whose data is in {data}:"
+                    f" {', '.join(keys)}",
+                    hint=f"set it to {keys[0]}, or give another data directory",
+                )
+            ]
+        )
+
+
+def _take_over(settings: Settings, operator: OperatorFiles, machine: Machine, say: Say) -> None:
+    """Give Synapse's account what it writes to, or reads by itself, and another account wrote: that
+    of Synapse's own image, run under other numbers.
+    """
+    account = machine.account("synapse")
+    options = operator.options
+    named = [options.get(name) for name in ("media_store_path", "signing_key_path", "uploads_path")]
+    paths = [Path(settings.data, path) for path in named if isinstance(path, str)]
+    paths.append(Path(settings.data, "media_store"))
+    if settings.sqlite is not None:
+        # SQLite writes its journal beside the file.
+        paths.append(Path(settings.sqlite))
+        place = Path(settings.sqlite).parent
+        make_directory(place, place.stat().st_mode & 0o777 if place.exists() else 0o755, account)
+    for path in paths:
+        inside = path.is_relative_to(settings.data) and path != Path(settings.data)
+        if inside and hand_over(path, account):
+            say(f"{path} belongs to {account} from now on")
+
+
+def _certify(settings: Settings, operator: OperatorFiles, say: Say) -> None:
+    """See that there is a certificate by Complement's authority."""
+    from ganglion import certificates  # noqa: PLC0415 - only a server for tests pays for it
+
+    name = _server_name(settings, operator)
+    directory = Path(settings.data, testmode.CERTIFICATES)
+    if certificates.ensure(directory, Path(settings.authority or ""), name):
+        say(f"made a certificate for {name}, signed by {settings.authority}/ca.crt")
+
+
 def _make_directories(settings: Settings, machine: Machine) -> None:
     run, data = Path(settings.run), Path(settings.data)
     directories = (
@@ -192,11 +282,13 @@ def _make_directories(settings: Settings, machine: Machine) -> None:
             if embedded
         ),
         *(((run / "redis", 0o700, "redis"),) if settings.embedded_redis else ()),
-        (data / "media_store", 0o750, "synapse"),
         *(((data / "logs", 0o750, "synapse"),) if settings.logs_to_disk else ()),
     )
     for path, mode, program in directories:
         make_directory(path, mode, machine.account(program))
+    media = data / "media_store"
+    if not media.exists():
+        make_directory(media, 0o750, machine.account("synapse"))
 
 
 def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say: Say) -> None:

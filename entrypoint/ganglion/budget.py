@@ -6,7 +6,8 @@ So more memory never gives anything less. docs/budget.md tells it at length.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ganglion import limits, pools
 from ganglion.errors import ConfigError, Problem
@@ -171,7 +172,7 @@ def share_out(
         name: min(part.most, part.least + left * part.part // 1000) for name, part in parts.items()
     }
     filled = pools.fill(settings, needs, _further(parts["connections"], given, needs, room))
-    caches = _caches(topology, machine, given["caches"])
+    caches = _caches(settings, topology, machine, given["caches"])
     given["caches"] = sum(item.memory for item in caches.values())
     if settings.embedded_postgres:
         given["connections"] = CONNECTION * sum(pool.most for pool in filled.values())
@@ -252,7 +253,9 @@ def _further(
     return sum(most - least for least, most in needs.values())
 
 
-def _caches(topology: Topology, machine: Machine, memory: int) -> dict[str, Caches]:
+def _caches(
+    settings: Settings, topology: Topology, machine: Machine, memory: int
+) -> dict[str, Caches]:
     """Each process's caches. What is more than the least goes by the weight of its work."""
     weights = {
         process.name: (MAIN_WEIGHT if process.is_main else 1)
@@ -260,10 +263,17 @@ def _caches(topology: Topology, machine: Machine, memory: int) -> dict[str, Cach
         for process in topology.processes
     }
     further, all_weights = memory - len(weights) * CACHES_LEAST, sum(weights.values())
-    return {
+    found = {
         name: _caches_of(min(CACHES_MOST, CACHES_LEAST + further * weight // all_weights), machine)
         for name, weight in weights.items()
     }
+    # Whoever says how much is to be kept gets it; eviction still begins where memory ends.
+    asked: dict[str, Any] = {}
+    if settings.cache_factor is not None:
+        asked["factor"] = settings.cache_factor
+    if settings.event_cache_size is not None:
+        asked["events"] = settings.event_cache_size
+    return {name: replace(caches, **asked) for name, caches in found.items()}
 
 
 def _caches_of(memory: int, machine: Machine) -> Caches:

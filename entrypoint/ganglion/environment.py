@@ -5,9 +5,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ganglion import parse
+from ganglion import parse, testmode
+from ganglion.dropin import CACHE_FACTOR_OF, COMPLEMENT, OTHERS_BY_NAME
 from ganglion.errors import ConfigError, Problem
-from ganglion.settings import Settings, Variable, variables
+from ganglion.rows import Variable
+from ganglion.settings import Settings, variables
+from ganglion.testmode import Look
 
 # Every variable that starts like this is ours, so one that is not in the table is a mistake.
 OUR_PREFIXES = ("GANGLION_", "SYNAPSE_", "POSTGRES_", "REDIS_")
@@ -19,31 +22,47 @@ SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP
 MISSPELT = 0.9
 
 
-def from_environ(environ: Mapping[str, str], read_file: Callable[[str], str]) -> Settings:
+def nothing(_path: str) -> bool:
+    """Looks where there is nothing."""
+    return False
+
+
+def from_environ(
+    environ: Mapping[str, str], read_file: Callable[[str], str], look: Look = nothing
+) -> Settings:
     """What read() makes of an environment. Raises ConfigError with every problem found."""
-    settings, problems = read(environ, read_file)
+    settings, problems = read(environ, read_file, look)
     if problems:
         raise ConfigError(problems)
     return settings
 
 
 def read(
-    environ: Mapping[str, str], read_file: Callable[[str], str]
+    environ: Mapping[str, str], read_file: Callable[[str], str], look: Look = nothing
 ) -> tuple[Settings, tuple[Problem, ...]]:
-    """Read every variable out of `environ`; a secret's NAME_FILE is read with `read_file`.
+    """Read every variable out of `environ`; a secret's NAME_FILE is read with `read_file`, and
+    `look` tells whether something is at a path: what switches test mode on.
 
     An empty variable counts as not set, as compose files pass unset ones on so. One that cannot
     be used has a problem and its default, so that later stages can tell their problems as well.
     """
-    problems: list[Problem] = list(_unknown(environ))
+    testing = testmode.wanted(
+        environ.get("GANGLION_TEST_MODE", "").strip(),
+        environ.get("GANGLION_COMPLEMENT", "").strip(),
+        COMPLEMENT,
+        look,
+    )
+    problems: list[Problem] = [*_unknown(environ), *_others(environ)]
     values: dict[str, Any] = {}
     given: set[str] = set()
     unusable: set[str] = set()
     for field_name, variable in variables():
         try:
-            text = _text(variable, environ, read_file)
+            text = _text(variable, environ, read_file, testing=testing)
             if text is None:
                 continue
+            if variable.of_tests and not testing:
+                raise ConfigError([_not_testing(variable.name, text)])  # noqa: TRY301
             values[field_name] = variable.parse(text)
             given.add(variable.name)
         except ConfigError as error:
@@ -64,6 +83,7 @@ def read(
         given=frozenset(given),
         repeats_add_up=bool(environ.get("SYNAPSE_WORKER_TYPES", "").strip()),
     )
+    settings = testmode.settle(settings, look)
     # What follows from a mistake already told is no news.
     problems.extend(
         problem for names, problem in _contradictions(settings) if not unusable.intersection(names)
@@ -72,10 +92,15 @@ def read(
 
 
 def _text(
-    variable: Variable, environ: Mapping[str, str], read_file: Callable[[str], str]
+    variable: Variable,
+    environ: Mapping[str, str],
+    read_file: Callable[[str], str],
+    *,
+    testing: bool,
 ) -> str | None:
     """The text of one variable under any of its names, or None where it is not set."""
-    found = {name: environ[name].strip() for name in variable.names if environ.get(name)}
+    names = (*variable.names, *(variable.aliases_of_tests if testing else ()))
+    found = {name: environ[name].strip() for name in names if environ.get(name)}
     found = {name: text for name, text in found.items() if text}
     from_file = f"{variable.name}_FILE"
     path = environ.get(from_file) if variable.secret else None
@@ -129,15 +154,56 @@ def _secret_file(variable: str, path: str, read_file: Callable[[str], str]) -> s
     ) from reason
 
 
+def _not_testing(name: str, text: str) -> Problem:
+    return Problem(
+        variable=name,
+        value=text,
+        message="is for test mode, which is off",
+        hint="set GANGLION_TEST_MODE=yes for a server that is only for tests, else unset it",
+    )
+
+
+def _others(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Variables of Synapse's images that ask for what cannot be."""
+    for name, other in OTHERS_BY_NAME.items():
+        text = environ.get(name, "").strip()
+        if text and other.fix and text != other.harmless:
+            yield Problem(variable=name, value=None, message=other.why, hint=other.fix)
+    for name in sorted(environ):
+        if name.startswith(CACHE_FACTOR_OF) and environ[name].strip():
+            try:
+                parse.factor(environ[name].strip())
+            except parse.Invalid as invalid:
+                yield Problem(
+                    variable=name, value=environ[name], message=invalid.message, hint=invalid.hint
+                )
+
+
+def notes(environ: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
+    """What is to be known of variables that are right, but do not do what they did elsewhere."""
+    found = [
+        f"{name} counts for nothing: {other.why}"
+        for name, other in OTHERS_BY_NAME.items()
+        if environ.get(name, "").strip() and not other.fix
+    ]
+    if settings.embedded_postgres and "POSTGRES_PASSWORD" in settings.given:
+        found.append(
+            "POSTGRES_PASSWORD without POSTGRES_HOST is the embedded server's; Synapse's own image"
+            " would look for a server called db"
+        )
+    return tuple(found)
+
+
 def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
     """A problem for each variable that is ours by its prefix, or nearly, but not in the table."""
-    known: set[str] = set()
+    known: set[str] = set(OTHERS_BY_NAME)
     for _, variable in variables():
         known.update(variable.names)
         if variable.secret:
             known.add(f"{variable.name}_FILE")
     for name in sorted(environ):
-        if name in known or _is_service_link(name, environ[name]):
+        ignored = name.startswith(CACHE_FACTOR_OF) or _is_service_link(name, environ[name])
+        if name in known or ignored:
             continue
         stem = name.removesuffix("_FILE")
         if stem != name and stem in known:
@@ -176,6 +242,8 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     yield from _half_a_certificate(settings)
     yield from _half_a_server(settings)
     yield from _same_ports(settings)
+    yield from _no_certificate(settings)
+    yield from testmode.contradictions(settings)
     least, most = settings.postgres_cp_min, settings.postgres_cp_max
     if least is not None and most is not None and least > most:
         yield (
@@ -204,6 +272,19 @@ def _half_a_certificate(settings: Settings) -> Iterator[Contradiction]:
             hint=f"set {missing} too, or neither",
         ),
     )
+
+
+def _no_certificate(settings: Settings) -> Iterator[Contradiction]:
+    if settings.no_tls is False and settings.tls_cert is None and settings.tls_key is None:
+        yield (
+            ("SYNAPSE_NO_TLS", "SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"),
+            Problem(
+                variable="SYNAPSE_NO_TLS",
+                value="no",
+                message="asks for HTTPS without a certificate",
+                hint="set SYNAPSE_TLS_CERT and SYNAPSE_TLS_KEY, or unset SYNAPSE_NO_TLS",
+            ),
+        )
 
 
 def _half_a_server(settings: Settings) -> Iterator[Contradiction]:

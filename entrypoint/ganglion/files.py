@@ -1,11 +1,12 @@
 """Files to be written, and the one way they are."""
 
 import os
-import pwd
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from ganglion.accounts import numbers
 
 PUBLIC = 0o644
 SECRET = 0o600
@@ -55,8 +56,7 @@ def write_file(
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         os.fchmod(descriptor, mode)
         if account is not None:
-            entry = pwd.getpwnam(account)
-            os.fchown(descriptor, entry.pw_uid, entry.pw_gid)
+            os.fchown(descriptor, *numbers(account))
         stream.write(content)
         stream.flush()
         if lasting:
@@ -69,4 +69,18 @@ def make_directory(path: Path, mode: int, account: str | None) -> None:
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(mode)
     if account is not None:
-        shutil.chown(path, account, pwd.getpwnam(account).pw_gid)
+        os.chown(path, *numbers(account))
+
+
+def hand_over(path: Path, account: str | None) -> bool:
+    """Give a file, or a directory with all that is in it, to an account. Whether that was needed:
+    what belongs to it already is not looked through.
+    """
+    if account is None or not path.exists():
+        return False
+    owner, group = numbers(account)
+    if path.stat().st_uid == owner:
+        return False
+    for item in (path, *path.rglob("*")):
+        os.chown(item, owner, group, follow_symlinks=False)
+    return True

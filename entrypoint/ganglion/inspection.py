@@ -88,7 +88,8 @@ def readiness(settings: Settings, topology: Topology) -> tuple[Readiness, ...]:
 
 
 def _readiness(settings: Settings, topology: Topology) -> Iterator[Readiness]:
-    yield Readiness(name="postgres", problem=_ask_postgres(settings))
+    if settings.sqlite is None:
+        yield Readiness(name="postgres", problem=_ask_postgres(settings))
     yield Readiness(name="redis", problem=_ask_redis(settings))
     for process in topology.processes:
         yield Readiness(name=process.name, problem=_ask_health(process.http))

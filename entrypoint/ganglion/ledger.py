@@ -19,6 +19,9 @@ from ganglion.report import columns
 from ganglion.settings import Settings
 from ganglion.topology import Process, Topology
 
+# What says instead of the budget how much caches hold.
+CACHES_GIVEN = ("SYNAPSE_CACHE_FACTOR", "SYNAPSE_EVENT_CACHE_SIZE")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -34,7 +37,7 @@ def ledger(settings: Settings, topology: Topology, budget: Budget) -> tuple[Row,
     """Every amount of the budget. The memory of all rows together is the container's."""
     return (
         *_synapse(settings, topology, budget),
-        *_postgres(budget),
+        *_postgres(settings, budget),
         *_redis(settings, budget),
         *_nginx(budget),
         *_control(budget),
@@ -79,21 +82,35 @@ def _synapse(settings: Settings, topology: Topology, budget: Budget) -> Iterator
             amount=f"factor {caches.factor:g}, {caches.events} events",
             memory=caches.memory * len(members),
             reason=f"{amount(caches.memory)} each, by the weight of what it does; a quarter is"
-            " for events" + (", eviction beyond" if caches.evict_above else ""),
+            " for events"
+            + (", eviction beyond" if caches.evict_above else "")
+            + "".join(f"; {name}" for name in CACHES_GIVEN if name in settings.given),
         )
     for name, members in _groups(topology):
         pool = budget.pools[members[0].name]
-        given = settings.postgres_cp_max is not None
         yield Row(
             name=f"{name}: connections",
             amount=f"{pool.least} to {pool.most} each",
             memory=0,
-            reason="POSTGRES_CP_MAX" if given else "what its roles have work for at once",
+            reason=_why_connections(settings),
         )
 
 
-def _postgres(budget: Budget) -> Iterator[Row]:
+def _why_connections(settings: Settings) -> str:
+    if settings.sqlite is not None:
+        return "SQLite has one for all"
+    if settings.postgres_cp_max is not None:
+        return "POSTGRES_CP_MAX"
+    return "what its roles have work for at once"
+
+
+def _postgres(settings: Settings, budget: Budget) -> Iterator[Row]:
     server = budget.postgres
+    if settings.sqlite is not None:
+        yield Row(
+            name="SQLite", amount="1 connection", memory=0, reason="a file, no server of its own"
+        )
+        return
     if server is None:
         yield Row(
             name="external PostgreSQL",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion import allocator, limits, sharing
+from ganglion.accounts import numbers
 from ganglion.errors import ConfigError, Problem
 from ganglion.limits import Limits
 
@@ -24,6 +25,8 @@ POSTGRES = Path("/usr/lib/postgresql")
 SBIN = "/usr/sbin:/sbin"
 # The account that each program runs as, where we are root.
 ACCOUNTS = {"synapse": "synapse", "postgres": "postgres", "redis": "redis", "nginx": "www-data"}
+# The number of that account and its group in the image, and in Synapse's own.
+DEFAULT_NUMBER = 991
 
 MOST_OPEN_FILES = 65536
 
@@ -77,8 +80,11 @@ TYPICAL = Machine(
 )
 
 
-def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
-    """Look the machine over. `postgres` and `redis` say which servers are to be embedded.
+def discover(
+    cluster: Path, *, postgres: bool, redis: bool, user: int | None = None, group: int | None = None
+) -> Machine:
+    """Look the machine over. `postgres` and `redis` say which servers are to be embedded, `user`
+    and `group` the numbers that Synapse is to run as, in place of its account.
 
     An existing `cluster` decides which of several installed versions of PostgreSQL runs.
 
@@ -104,7 +110,16 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
                     hint=f"apt-get install {package}, or run ./scripts/setup",
                 )
             )
-    accounts = tuple(ACCOUNTS.items()) if os.geteuid() == 0 else ()
+    accounts = _accounts(user, group) if os.geteuid() == 0 else ()
+    if not accounts and user not in (None, os.geteuid()):
+        problems.append(
+            Problem(
+                variable="UID",
+                value=str(user),
+                message=f"is not who we are, {os.geteuid()}, and only root can run as another",
+                hint="unset UID, or start as root",
+            )
+        )
     problems.extend(_missing_accounts(accounts, postgres=postgres, redis=redis))
     try:
         ourselves = pwd.getpwuid(os.geteuid()).pw_name
@@ -137,6 +152,18 @@ def discover(cluster: Path, *, postgres: bool, redis: bool) -> Machine:
         prepared=_prepared(version) if accounts else None,
         authorities=_authorities(),
     )
+
+
+def _accounts(user: int | None, group: int | None) -> tuple[tuple[str, str], ...]:
+    """The account of each program, with the numbers asked for in place of Synapse's."""
+    if user is None and group is None:
+        return tuple(ACCOUNTS.items())
+    try:
+        own = pwd.getpwnam(ACCOUNTS["synapse"]).pw_uid
+    except KeyError:
+        own = DEFAULT_NUMBER
+    synapse = f"{own if user is None else user}:{DEFAULT_NUMBER if group is None else group}"
+    return tuple((ACCOUNTS | {"synapse": synapse}).items())
 
 
 def here() -> Limits:
@@ -193,7 +220,7 @@ def _missing_accounts(
     wanted = {"synapse": True, "nginx": True, "postgres": postgres, "redis": redis}
     for program, account in accounts:
         try:
-            pwd.getpwnam(account)
+            numbers(account)
         except KeyError:
             if wanted[program]:
                 yield Problem(

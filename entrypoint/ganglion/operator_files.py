@@ -1,5 +1,7 @@
 """The operator's own Synapse configuration: homeserver.yaml and homeserver.d/*.yaml.
 
+They are in the data directory, or where the variables of Synapse's images say.
+
 They are read, never written.
 """
 
@@ -23,6 +25,7 @@ IMPOSSIBLE = {
     "worker_listeners": "each worker's listeners are made for it",
     "notify_appservices": "put appservice into WORKERS instead",
     "update_user_directory": "put user_dir into WORKERS instead",
+    "databases": "there is one database; see docs/configuration.md",
 }
 
 
@@ -30,7 +33,8 @@ IMPOSSIBLE = {
 class OperatorFiles:
     """The files, in the order in which Synapse reads them, and their options as they come out.
 
-    `registrations` are the application services' files in SYNAPSE_AS_REGISTRATION_DIR.
+    `registrations` are the application services' files in SYNAPSE_AS_REGISTRATION_DIR, or in the
+    data directory's appservices where the files name none.
     """
 
     paths: tuple[str, ...] = ()
@@ -45,11 +49,11 @@ class OperatorFiles:
 
 
 def load(settings: Settings) -> OperatorFiles:
-    """Read the files below the data directory. Raises ConfigError for what cannot be used."""
-    data = Path(settings.data)
-    paths = [path for path in (data / "homeserver.yaml",) if path.is_file()]
-    paths += sorted(path for path in (data / "homeserver.d").glob("*.yaml") if path.is_file())
-    problems: list[Problem] = []
+    """Read the files. Raises ConfigError for what cannot be used."""
+    paths = [path for path in (homeserver_yaml(settings),) if path.is_file()]
+    for directory in _directories(settings):
+        paths += sorted(path for path in directory.glob("*.yaml") if path.is_file())
+    problems: list[Problem] = list(_missing(settings))
     options: dict[str, Any] = {}
     for path in paths:
         try:
@@ -82,7 +86,7 @@ def load(settings: Settings) -> OperatorFiles:
     problems.extend(_contradictions(settings, options))
     registrations: tuple[str, ...] = ()
     try:
-        registrations = _registrations(settings.as_registration_dir)
+        registrations = _registrations(settings, options)
     except OSError as error:
         problems.append(
             Problem(
@@ -101,6 +105,34 @@ def load(settings: Settings) -> OperatorFiles:
     )
 
 
+def homeserver_yaml(settings: Settings) -> Path:
+    """Where the operator's homeserver.yaml is, if there is one."""
+    return Path(settings.config_path or f"{settings.config_dir or settings.data}/homeserver.yaml")
+
+
+def _directories(settings: Settings) -> Iterator[Path]:
+    """The directories of further files, in the order in which Synapse reads them."""
+    for place in dict.fromkeys((settings.data, settings.config_dir or settings.data)):
+        yield Path(place, "homeserver.d")
+    if settings.extra_configuration is not None:
+        yield Path(settings.extra_configuration)
+
+
+def _missing(settings: Settings) -> Iterator[Problem]:
+    """A homeserver.yaml that was named and is not there: with SYNAPSE_SERVER_NAME it is not
+    needed, and Synapse's worker image would have made one; without, it was to have the name in it.
+    """
+    path = settings.config_path
+    named = "SYNAPSE_SERVER_NAME" in settings.given
+    if path is not None and not named and not Path(path).is_file():
+        yield Problem(
+            variable="SYNAPSE_CONFIG_PATH",
+            value=path,
+            message="is not a file",
+            hint="give the path of your homeserver.yaml, or set SYNAPSE_SERVER_NAME to do without",
+        )
+
+
 def _misnamed(paths: list[Path]) -> Iterator[Problem]:
     """A name that supervisord's configuration, which has the paths in it, would misread."""
     for path in paths:
@@ -112,10 +144,13 @@ def _misnamed(paths: list[Path]) -> Iterator[Problem]:
             )
 
 
-def _registrations(directory: str | None) -> tuple[str, ...]:
-    if directory is None:
+def _registrations(settings: Settings, options: Mapping[str, Any]) -> tuple[str, ...]:
+    directory = Path(settings.as_registration_dir or f"{settings.data}/appservices")
+    # Synapse's image takes those when it writes a homeserver.yaml, which names them from then on.
+    unnamed = settings.as_registration_dir is None
+    if unnamed and ("app_service_config_files" in options or not directory.is_dir()):
         return ()
-    files = (path for path in Path(directory).iterdir() if path.suffix in (".yaml", ".yml"))
+    files = (path for path in directory.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     return tuple(sorted(str(path) for path in files))
 
 

@@ -79,6 +79,22 @@ def processors(text: str) -> float:
     return float(text)
 
 
+def factor(text: str) -> float:
+    """A factor: a number above zero, perhaps with digits behind a point."""
+    found = re.fullmatch(r"\d{1,4}(\.\d{1,6})?", text, re.ASCII)
+    if found is None or not 0 < float(text) <= 1000:
+        raise Invalid("is not a factor above 0 and up to 1000", "write a number such as 0.5")
+    return float(text)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words without white space, separated by commas."""
+    found = tuple(filter(None, (part.strip() for part in text.split(","))))
+    if any(not re.fullmatch(r"[\x21-\x7e]+", word, re.ASCII) for word in found):
+        raise Invalid("holds white space inside of a word", "separate the words by commas")
+    return found
+
+
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     """A parser of whole numbers from `lowest` to `highest`, both included."""
 

@@ -58,6 +58,9 @@ def bounds(settings: Settings, topology: Topology) -> Mapping[str, tuple[int, in
 
     POSTGRES_CP_MAX, where it is given, is both.
     """
+    if settings.sqlite is not None:
+        # Synapse gives an SQLite database one connection whatever it is told.
+        return {process.name: (1, 1) for process in topology.processes}
     given, floor = settings.postgres_cp_max, settings.postgres_cp_min or 1
     if given is not None:
         return {process.name: (given, given) for process in topology.processes}

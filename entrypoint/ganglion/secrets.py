@@ -19,6 +19,9 @@ class Secrets:
     redis_password: str
     postgres_password: str
     signing_key: str
+    # There only where a variable gives them.
+    turn_shared_secret: str = ""
+    recaptcha_private_key: str = ""
 
 
 GENERATED = (
@@ -29,6 +32,8 @@ GENERATED = (
     "redis_password",
     "postgres_password",
 )
+# Never made, only given.
+GIVEN = ("turn_shared_secret", "recaptcha_private_key")
 
 # Shown by `render` and `check` where there is no data directory with secrets to read.
 PLACEHOLDER = "made-at-the-first-start"
@@ -41,4 +46,4 @@ def generate() -> str:
 
 def placeholders() -> Secrets:
     """Words in the place of secrets, for plans that are only looked at."""
-    return Secrets(**dict.fromkeys((*GENERATED, "signing_key"), PLACEHOLDER))
+    return Secrets(**dict.fromkeys((*GENERATED, *GIVEN, "signing_key"), PLACEHOLDER))

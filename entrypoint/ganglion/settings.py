@@ -5,61 +5,17 @@ secret, other names it goes by, and one line of documentation. docs/variables.md
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ganglion import parse
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
-    """One row of the table."""
-
-    name: str
-    parse: Callable[[str], Any]
-    default: Any
-    doc: str
-    secret: bool = False
-    aliases: tuple[str, ...] = ()
-    shown_default: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every name that gives its value directly, the proper one first."""
-        return (self.name, *self.aliases)
-
-
-def _row(
-    name: str,
-    parser: Callable[[str], T],
-    default: T,
-    doc: str,
-    *,
-    secret: bool = False,
-    aliases: tuple[str, ...] = (),
-    shown_default: str | None = None,
-) -> Any:  # noqa: ANN401 - what the field holds, as dataclasses.field itself has it
-    return field(
-        default=default,
-        metadata={
-            "variable": Variable(
-                name=name,
-                parse=parser,
-                default=default,
-                doc=doc,
-                secret=secret,
-                aliases=aliases,
-                shown_default=shown_default,
-            )
-        },
-    )
+from ganglion.dropin import DropIn
+from ganglion.rows import Variable
+from ganglion.rows import row as _row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(DropIn):
     """Every variable's value. `given` names the variables that were set, the rest are defaults."""
 
     workers: str | None = _row(
@@ -90,6 +46,7 @@ class Settings:
         parse.server_name,
         "localhost",
         "The domain behind the `:` of user IDs. It can never be changed afterwards.",
+        aliases_of_tests=("SERVER_NAME",),
     )
     report_stats: bool = _row(
         "SYNAPSE_REPORT_STATS",
@@ -117,7 +74,11 @@ class Settings:
         "The directory of rendered files and sockets, made anew at every start.",
     )
     http_port: int = _row(
-        "HTTP_PORT", parse.port, 8008, "The port of the client and federation API over HTTP."
+        "HTTP_PORT",
+        parse.port,
+        8008,
+        "The port of the client and federation API over HTTP.",
+        aliases=("SYNAPSE_HTTP_PORT",),
     )
     federation_port: int = _row(
         "FEDERATION_PORT",
@@ -180,6 +141,7 @@ class Settings:
         False,
         "Whether this server is one for tests: open to everybody, without rate limits, and with"
         " controls for tests on the control port. Never for real users.",
+        shown_default="`no`, or `yes` where Complement's authority lies",
     )
     tls_cert: str | None = _row(
         "SYNAPSE_TLS_CERT", parse.absolute_path, None, "The TLS certificate chain, a PEM file."
@@ -204,6 +166,7 @@ class Settings:
         parse.absolute_path,
         None,
         "A directory whose .yaml and .yml files register application services.",
+        shown_default="DATA/appservices, where your files name none",
     )
     max_upload_size: int = _row(
         "SYNAPSE_MAX_UPLOAD_SIZE",
@@ -350,6 +313,12 @@ class Settings:
     # Whether WORKERS came by the name that Synapse's own worker image reads, where an entry
     # written twice means two workers.
     repeats_add_up: bool = False
+    # In test mode, the directory where Complement's authority is; the certificate is made from it.
+    authority: str | None = None
+    # In test mode, a directory with more of the operator's files.
+    extra_configuration: str | None = None
+    # The file of an SQLite database, where there is one instead of PostgreSQL.
+    sqlite: str | None = None
 
     @property
     def tls(self) -> bool:
@@ -369,7 +338,7 @@ class Settings:
     @property
     def embedded_postgres(self) -> bool:
         """Whether the PostgreSQL server is one of our own processes."""
-        return self.postgres_host is None
+        return self.postgres_host is None and self.sqlite is None
 
     @property
     def embedded_redis(self) -> bool:
@@ -378,9 +347,8 @@ class Settings:
 
 
 def variables() -> tuple[tuple[str, Variable], ...]:
-    """The table: each field of Settings with its row, in order."""
-    return tuple(
-        (row.name, row.metadata["variable"])
-        for row in dataclasses.fields(Settings)
-        if "variable" in row.metadata
-    )
+    """The table: each field of Settings with its row, in order; those of Synapse's images last."""
+    rows = [item for item in dataclasses.fields(Settings) if "variable" in item.metadata]
+    inherited = {item.name for item in dataclasses.fields(DropIn)}
+    rows.sort(key=lambda item: item.name in inherited)
+    return tuple((item.name, item.metadata["variable"]) for item in rows)

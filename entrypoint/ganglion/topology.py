@@ -223,6 +223,18 @@ def _impossible(entries: tuple[Entry, ...], settings: Settings, variable: str) -
             hint=f"add federation_sender to {variable}, or unset GANGLION_RESTRICT_FEDERATION",
         )
 
+    if settings.sqlite is not None and entries:
+        tests = settings.test_mode
+        yield Problem(
+            variable=variable,
+            value=settings.workers,
+            message=f"asks for workers, which cannot use an SQLite database: {settings.sqlite}",
+            hint="unset SYNAPSE_COMPLEMENT_DATABASE for PostgreSQL, or ask for no workers"
+            if tests
+            else "move it to a PostgreSQL server with synapse_port_db (docs/drop-in.md) and set"
+            " POSTGRES_HOST; or set WORKERS=none; or move the file away for a new, empty database",
+        )
+
 
 def _too_long(topology: Topology, settings: Settings) -> Iterator[Problem]:
     paths = [address.path for address in _addresses(topology) if address.path is not None]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from ganglion.budget import amount
 from ganglion.layouts import LAYOUTS
 from ganglion.roles import AUTO, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
-from ganglion.settings import Variable, variables
+from ganglion.rows import Variable
+from ganglion.settings import variables
 
 VARIABLES_PAGE = """\
 <!-- Made by scripts/docs out of entrypoint/ganglion/settings.py; changes here are lost. -->
@@ -81,14 +82,15 @@ def _names(row: Variable) -> str:
     names = [f"`{row.name}`", *(f"or `{alias}`" for alias in row.aliases)]
     if row.secret:
         names.append(f"or `{row.name}_FILE`")
+    names += [f"or, in test mode, `{alias}`" for alias in row.aliases_of_tests]
     return " ".join(names)
 
 
 def _default(row: Variable) -> str:
-    if row.secret:
-        return "made at the first start"
     if row.shown_default is not None:
         return row.shown_default
+    if row.secret:
+        return "made at the first start"
     if row.default is None:
         return "none"
     if isinstance(row.default, bool):

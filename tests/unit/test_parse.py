@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from ganglion import parse
-from ganglion.settings import Variable, variables
+from ganglion.rows import Variable
+from ganglion.settings import variables
 
 Parser = Callable[[str], Any]
 

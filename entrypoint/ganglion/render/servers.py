@@ -7,6 +7,11 @@ from ganglion.render.templates import fill
 from ganglion.secrets import Secrets
 from ganglion.settings import Settings
 
+# A machine that crashes takes a test's data with it, which nobody misses; so nothing waits for the
+# disk. Whoever kills PostgreSQL, or commits its container, still finds every commit: it is in the
+# kernel's memory. Hence synchronous_commit stays on, see docs/decisions/0008.
+TESTING = (("fsync", "off"), ("full_page_writes", "off"))
+
 
 def render(
     settings: Settings, budget: Budget, machine: Machine, secrets: Secrets
@@ -44,6 +49,7 @@ def render(
                     ident_file=f"{conf}/pg_ident.conf",
                     sockets=f"{settings.run}/sockets/postgres",
                     postgres=budget.postgres,
+                    testing=TESTING if settings.test_mode else (),
                 ),
             ),
             File(

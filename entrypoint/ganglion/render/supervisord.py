@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ganglion.accounts import is_numeric
 from ganglion.files import File
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
@@ -39,11 +40,17 @@ class Program:
     ready_line: str = ""
 
     @property
+    def user(self) -> str | None:
+        """The account where it has a name; supervisord takes no other."""
+        return None if self.account is None or is_numeric(self.account) else self.account
+
+    @property
     def environment_text(self) -> str:
         """The `environment` setting: NAME="value", with the gate's own variables first."""
         pairs = (
             ("GANGLION_NEEDS", " ".join(self.needs)),
             *((("GANGLION_READY_LINE", self.ready_line),) if self.ready_line else ()),
+            *((("GANGLION_ACCOUNT", self.account),) if self.account and not self.user else ()),
             *self.environment,
         )
         return ",".join(f'{name}="{value}"' for name, value in pairs)

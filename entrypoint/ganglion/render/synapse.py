@@ -1,5 +1,7 @@
 """Synapse's configuration: underrides, overrides, a file for each worker, logging, secrets.
 
+Test mode has a file of its own behind the underrides: render/testing.py.
+
 Synapse takes several files, later ones winning option by option. Ours come first, where the
 operator may change them, and last, where the topology must win.
 """
@@ -14,8 +16,8 @@ from ganglion.budget import Budget, Caches
 from ganglion.files import SECRET, File
 from ganglion.operator_files import OperatorFiles
 from ganglion.pools import Pool
-from ganglion.render.control import agent_socket
-from ganglion.secrets import Secrets
+from ganglion.render import testing
+from ganglion.secrets import GIVEN, Secrets
 from ganglion.settings import Settings
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
@@ -33,6 +35,7 @@ SECRET_OPTIONS = (
     "registration_shared_secret",
     "worker_replication_secret",
 )
+TESTING = "synapse/testing.yaml"
 
 
 def render(
@@ -45,6 +48,7 @@ def render(
     """Synapse's files below the conf directory."""
     files = [
         _yaml("synapse/underrides.yaml", _underrides(settings, budget, operator)),
+        *([_yaml(TESTING, testing.options(settings))] if settings.test_mode else []),
         _yaml("synapse/overrides.yaml", _overrides(settings, topology, budget, operator)),
         *_secret_files(settings, secrets),
     ]
@@ -58,15 +62,23 @@ def render(
 
 def config_paths(settings: Settings, operator: OperatorFiles, process: Process) -> tuple[str, ...]:
     """The files that a process reads, in order."""
-    conf = f"{settings.run}/conf/synapse"
+    run = f"{settings.run}/conf"
+    conf = f"{run}/synapse"
     own = () if process.is_main else (f"{conf}/workers/{process.name}.yaml",)
-    return (f"{conf}/underrides.yaml", *operator.paths, f"{conf}/overrides.yaml", *own)
+    ours = (f"{conf}/underrides.yaml", *([f"{run}/{TESTING}"] if settings.test_mode else []))
+    return (*ours, *operator.paths, f"{conf}/overrides.yaml", *own)
+
+
+class _Plain(yaml.CSafeDumper):
+    """Writes a value out each time, with no anchors for what is there twice. Made by libyaml."""
+
+    def ignore_aliases(self, _data: Any) -> bool:  # noqa: ANN401 - as PyYAML has it
+        return True
 
 
 def _yaml(path: str, values: Mapping[str, Any]) -> File:
-    # Of safe_dump's documents, by libyaml.
     text: str = yaml.dump(
-        dict(values), Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=100
+        dict(values), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100
     )
     return File(path=path, content=HEADER + text)
 
@@ -76,7 +88,7 @@ def _secret_path(settings: Settings, name: str) -> str:
 
 
 def _secret_files(settings: Settings, secrets: Secrets) -> tuple[File, ...]:
-    contents = {name: getattr(secrets, name) for name in SECRET_OPTIONS}
+    contents = {name: getattr(secrets, name) for name in (*SECRET_OPTIONS, *_given(settings))}
     contents["signing_key"] = secrets.signing_key
     if settings.embedded_redis or settings.redis_password:
         contents["redis_password"] = secrets.redis_password
@@ -87,6 +99,11 @@ def _secret_files(settings: Settings, secrets: Secrets) -> tuple[File, ...]:
         File(path=f"secrets/{name}", content=f"{text}\n", mode=SECRET, program="synapse")
         for name, text in contents.items()
     )
+
+
+def _given(settings: Settings) -> tuple[str, ...]:
+    """Those options of the same kind that there are only where a variable gives them."""
+    return tuple(name for name in GIVEN if getattr(settings, name) is not None)
 
 
 def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> dict[str, Any]:
@@ -102,11 +119,18 @@ def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> 
         # Synapse's own default, said aloud, because it warns at length of not being told.
         "trusted_key_servers": [{"server_name": "matrix.org"}],
         "suppress_key_server_warning": True,
-        **_caches(budget.caches[MAIN]),
+        **_caches(settings, budget.caches[MAIN]),
     }
     if settings.public_baseurl:
         values["public_baseurl"] = settings.public_baseurl
-    for name in SECRET_OPTIONS:
+    if settings.allow_guests:
+        values["allow_guest_access"] = True
+    if settings.turn_uris:
+        values["turn_uris"] = list(settings.turn_uris)
+    if settings.recaptcha_public_key:
+        values["recaptcha_public_key"] = settings.recaptcha_public_key
+        values["enable_registration_captcha"] = True
+    for name in (*SECRET_OPTIONS, *_given(settings)):
         if not {name, f"{name}_path"} & operator.options.keys():
             values[f"{name}_path"] = _secret_path(settings, name)
     return values
@@ -184,8 +208,11 @@ def _worker(settings: Settings, process: Process) -> dict[str, Any]:
     return values
 
 
-def _caches(caches: Caches) -> dict[str, Any]:
+def _caches(settings: Settings, caches: Caches) -> dict[str, Any]:
     options: dict[str, Any] = {"global_factor": caches.factor}
+    if settings.test_mode:
+        # A test that asks again is told what is, not what was up to two minutes ago.
+        options["sync_response_cache_duration"] = 0
     if caches.evict_above is not None:
         options["cache_autotuning"] = {
             "max_cache_memory_usage": caches.evict_above,
@@ -205,7 +232,7 @@ def _own_share(
     pool = budget.pools[process.name]
     values = {
         name: value
-        for name, value in _caches(budget.caches[process.name]).items()
+        for name, value in _caches(settings, budget.caches[process.name]).items()
         if name not in operator.options
     }
     if pool != budget.pools[MAIN]:
@@ -243,6 +270,8 @@ def _location(address: Address) -> dict[str, Any]:
 
 
 def _database(settings: Settings, pool: Pool, operator: OperatorFiles) -> dict[str, Any]:
+    if settings.sqlite is not None:
+        return {"name": "sqlite3", "args": {"database": settings.sqlite}}
     args: dict[str, Any] = {
         "user": settings.postgres_user,
         "dbname": settings.postgres_db,
@@ -281,6 +310,19 @@ def _registrations(operator: OperatorFiles) -> list[str]:
     return list(dict.fromkeys([*named, *operator.registrations]))
 
 
+def _loggers(settings: Settings) -> dict[str, Any]:
+    """Loggers whose level is their own."""
+    found: dict[str, Any] = {}
+    if not settings.log_sensitive:
+        # At DEBUG Synapse would log every SQL statement with its values, passwords included.
+        found["synapse.storage.SQL"] = {"level": "INFO"}
+    if settings.log_testing:
+        # Which events were left out of an answer, and why; not the hundred steps of a new schema.
+        found["synapse.visibility.filtered_event_debug"] = {"level": "DEBUG"}
+        found["synapse.storage.prepare_database"] = {"level": "WARNING"}
+    return found
+
+
 def _logging(settings: Settings, process: Process) -> dict[str, Any]:
     handlers: dict[str, Any] = {
         "console": {"class": "ganglion.logs.GatheringHandler", "formatter": "precise"}
@@ -298,8 +340,7 @@ def _logging(settings: Settings, process: Process) -> dict[str, Any]:
         "version": 1,
         "formatters": {"precise": {"format": LOG_FORMAT}},
         "handlers": handlers,
-        # At DEBUG Synapse would log every SQL statement with its values, passwords included.
-        "loggers": {"synapse.storage.SQL": {"level": "INFO"}},
+        "loggers": _loggers(settings),
         "root": {"level": settings.log_level, "handlers": list(handlers)},
         "disable_existing_loggers": False,
     }

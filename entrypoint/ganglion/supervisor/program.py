@@ -1,6 +1,7 @@
 """A program that waits for others before it starts, and tells when it is ready itself."""
 
 import contextlib
+import os
 import shlex
 import signal
 import time
@@ -12,6 +13,7 @@ from supervisor.options import ProcessConfig
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
+from ganglion.accounts import numbers
 from ganglion.supervisor.logs import PrefixedOutput
 from ganglion.supervisor.prefork import app_of
 
@@ -41,9 +43,9 @@ class GatedConfig(ProcessConfig):
         return str((self.environment or {}).get("GANGLION_READY_LINE", "")).encode()
 
     @property
-    def is_synapse(self) -> bool:
-        """Whether the program is one of Synapse's processes."""
-        return app_of(shlex.split(self.command)) is not None
+    def account(self) -> str | None:
+        """The numbers that the program is to run as, where they may have no name."""
+        return (self.environment or {}).get("GANGLION_ACCOUNT")
 
     @property
     def forked(self) -> bool:
@@ -92,6 +94,19 @@ class GatedProcess(Subprocess):
         # Ending before it is ready is a failed start, however late that is.
         self.config.startsecs = NEVER
         return super().spawn()
+
+    def set_uid(self) -> Any:
+        """Drop to the program's account, in the child. Returns what stands in the way, if any."""
+        if self.config.account is None:
+            return super().set_uid()
+        user, group = numbers(self.config.account)
+        try:
+            os.setgroups([group])
+            os.setgid(group)
+            os.setuid(user)
+        except OSError as error:
+            return str(error)
+        return None
 
     def _needs_met(self) -> bool:
         options = self.config.options
