@@ -48,9 +48,14 @@ BAD_INPUT = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
     verb: Callable[[argparse.Namespace], int] = options.verb
+    if unknown and verb is not _run:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
+        if unknown:
+            raise ConfigError([_no_arguments(unknown)])  # noqa: TRY301
         status = verb(options)
         sys.stdout.flush()
     except ConfigError as error:
@@ -99,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     writing = verb("render", _render, "write every rendered file, with words for the secrets")
     writing.add_argument("--output", required=True, type=Path, metavar="DIR")
     verb("run", _run, "start the server and stay in the foreground")
+    verb("generate", _generate, "write a homeserver.yaml out of the variables, where there is none")
+    verb("migrate_config", _generate, "the same, as Synapse's own image calls it")
     verb(
         "ready", _ready, "succeed when every process answers, else say which does not", machine=True
     )
@@ -274,6 +281,16 @@ def _render(options: argparse.Namespace) -> int:
     return 0
 
 
+def _generate(_options: argparse.Namespace) -> int:
+    from ganglion.generate import generate
+
+    chosen = environment.from_environ(os.environ, _text_of, os.path.exists)
+    found = machine.accounts(chosen.uid, chosen.gid) if os.geteuid() == 0 else ()
+    generate(chosen, dict(found).get("synapse"), print)
+    print("Edit it as you like, and start with `run`: docs/drop-in.md tells what counts.")
+    return 0
+
+
 def _run(_options: argparse.Namespace) -> int:
     # As PID 1 we would not be ended by a signal that has no handler.
     signal.signal(signal.SIGTERM, _stop)
@@ -305,6 +322,15 @@ def _run(_options: argparse.Namespace) -> int:
 
 def _say(line: str) -> None:
     print(f"ganglion | {line}", flush=True)
+
+
+def _no_arguments(arguments: Sequence[str]) -> Problem:
+    return Problem(
+        variable="run",
+        value=" ".join(arguments),
+        message="gives arguments to one process of Synapse's, and here are several",
+        hint="set WORKERS for -m, and SYNAPSE_CONFIG_PATH for --config-path; see docs/drop-in.md",
+    )
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

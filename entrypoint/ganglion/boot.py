@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from ganglion.supervisor.prefork import preload
 from ganglion.timeline import Timeline
 
 Say = Callable[[str], None]
+
+SIGNING_KEY = "{}.signing.key"
 
 
 def start(plan: Plan, say: Say, timeline: Timeline) -> int:
@@ -113,9 +116,11 @@ def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
         if name in GIVEN:
             values[name] = given or ""
         else:
-            values[name] = given or _kept(directory / name, _left_behind(settings, operator, name))
-    path = Path(settings.data, f"{_server_name(settings, operator)}.signing.key")
-    values["signing_key"] = settings.signing_key or _kept(path, _new_signing_key)
+            make = functools.partial(new_secret, settings, name)
+            values[name] = given or _kept(directory / name, make)
+    path = Path(settings.data, SIGNING_KEY.format(_server_name(settings, operator)))
+    given = settings.signing_key or _operators(operator, "signing_key")
+    values["signing_key"] = given or _kept(path, new_signing_key)
     return Secrets(**values)
 
 
@@ -137,13 +142,14 @@ def _operators(operator: OperatorFiles, name: str) -> str | None:
     return None
 
 
-def _left_behind(settings: Settings, operator: OperatorFiles, name: str) -> Callable[[], str]:
-    """Makes a secret, out of the file in which Synapse's image kept its own if that is there."""
+def new_secret(settings: Settings, name: str) -> str:
+    """A secret: that of the file in which Synapse's image kept its own, if it is there, else one
+    that is new.
+    """
     kind = {"registration_shared_secret": "registration", "macaroon_secret_key": "macaroon"}
-    path = Path(settings.data, f"{_server_name(settings, operator)}.{kind.get(name, name)}.key")
-    if path.is_file() and (text := path.read_text(encoding="utf-8").strip()):
-        return lambda: text
-    return generate
+    path = Path(settings.data, f"{settings.server_name}.{kind.get(name, name)}.key")
+    left = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return left or generate()
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
@@ -156,7 +162,8 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
         return value
 
 
-def _new_signing_key() -> str:
+def new_signing_key() -> str:
+    """The line of a new signing key."""
     key = generate_signing_key(f"a_{generate()[:6].replace('-', 'x').replace('_', 'y')}")
     return f"{key.alg} {key.version} {encode_signing_key_base64(key)}"
 
@@ -222,7 +229,9 @@ def _check_name(settings: Settings, operator: OperatorFiles) -> None:
     """
     data, name = Path(settings.data), _server_name(settings, operator)
     made = (data / "postgres" / "PG_VERSION").exists() or (data / "sqlite").exists()
-    keys = sorted(path.name.removesuffix(".signing.key") for path in data.glob("*.signing.key"))
+    keys = sorted(
+        path.name.removesuffix(SIGNING_KEY[2:]) for path in data.glob(SIGNING_KEY.format("*"))
+    )
     if made and keys and name not in keys and settings.signing_key is None:
         raise ConfigError(
             [

@@ -110,8 +110,8 @@ def discover(
                     hint=f"apt-get install {package}, or run ./scripts/setup",
                 )
             )
-    accounts = _accounts(user, group) if os.geteuid() == 0 else ()
-    if not accounts and user not in (None, os.geteuid()):
+    own = accounts(user, group) if os.geteuid() == 0 else ()
+    if not own and user not in (None, os.geteuid()):
         problems.append(
             Problem(
                 variable="UID",
@@ -120,7 +120,7 @@ def discover(
                 hint="unset UID, or start as root",
             )
         )
-    problems.extend(_missing_accounts(accounts, postgres=postgres, redis=redis))
+    problems.extend(_missing_accounts(own, postgres=postgres, redis=redis))
     try:
         ourselves = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -146,15 +146,15 @@ def discover(
         ipv6=Path("/proc/net/if_inet6").exists(),
         open_files=open_files(),
         limits=here(),
-        accounts=accounts,
+        accounts=own,
         ourselves=ourselves,
         immortal=sharing.possible(),
-        prepared=_prepared(version) if accounts else None,
+        prepared=_prepared(version) if own else None,
         authorities=_authorities(),
     )
 
 
-def _accounts(user: int | None, group: int | None) -> tuple[tuple[str, str], ...]:
+def accounts(user: int | None, group: int | None) -> tuple[tuple[str, str], ...]:
     """The account of each program, with the numbers asked for in place of Synapse's."""
     if user is None and group is None:
         return tuple(ACCOUNTS.items())
@@ -215,10 +215,10 @@ def _postgres(cluster: Path) -> tuple[str | None, int]:
 
 
 def _missing_accounts(
-    accounts: tuple[tuple[str, str], ...], *, postgres: bool, redis: bool
+    found: tuple[tuple[str, str], ...], *, postgres: bool, redis: bool
 ) -> Iterator[Problem]:
     wanted = {"synapse": True, "nginx": True, "postgres": postgres, "redis": redis}
-    for program, account in accounts:
+    for program, account in found:
         try:
             numbers(account)
         except KeyError:

@@ -53,7 +53,7 @@ def render(
         *_secret_files(settings, secrets),
     ]
     for process in topology.processes:
-        files.append(_yaml(f"synapse/log/{process.name}.yaml", _logging(settings, process)))
+        files.append(_yaml(f"synapse/log/{process.name}.yaml", logging(settings, process)))
         if not process.is_main:
             values = _worker(settings, process) | _own_share(settings, budget, operator, process)
             files.append(_yaml(f"synapse/workers/{process.name}.yaml", values))
@@ -76,11 +76,16 @@ class _Plain(yaml.CSafeDumper):
         return True
 
 
-def _yaml(path: str, values: Mapping[str, Any]) -> File:
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """Options as YAML, in their order."""
     text: str = yaml.dump(
         dict(values), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100
     )
-    return File(path=path, content=HEADER + text)
+    return text
+
+
+def _yaml(path: str, values: Mapping[str, Any]) -> File:
+    return File(path=path, content=HEADER + as_yaml(values))
 
 
 def _secret_path(settings: Settings, name: str) -> str:
@@ -106,12 +111,11 @@ def _given(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in GIVEN if getattr(settings, name) is not None)
 
 
-def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> dict[str, Any]:
+def options_of_variables(settings: Settings) -> dict[str, Any]:
+    """The options that variables alone come to, without secrets and places."""
     values: dict[str, Any] = {
         "server_name": settings.server_name,
         "report_stats": settings.report_stats,
-        "signing_key_path": _secret_path(settings, "signing_key"),
-        "media_store_path": f"{settings.data}/media_store",
         "max_upload_size": settings.max_upload_size,
         "enable_registration": settings.enable_registration,
         # Asked for by the same variable: Synapse refuses open registration without this.
@@ -119,7 +123,6 @@ def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> 
         # Synapse's own default, said aloud, because it warns at length of not being told.
         "trusted_key_servers": [{"server_name": "matrix.org"}],
         "suppress_key_server_warning": True,
-        **_caches(settings, budget.caches[MAIN]),
     }
     if settings.public_baseurl:
         values["public_baseurl"] = settings.public_baseurl
@@ -130,6 +133,16 @@ def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> 
     if settings.recaptcha_public_key:
         values["recaptcha_public_key"] = settings.recaptcha_public_key
         values["enable_registration_captcha"] = True
+    return values
+
+
+def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        **options_of_variables(settings),
+        "signing_key_path": _secret_path(settings, "signing_key"),
+        "media_store_path": f"{settings.data}/media_store",
+        **_caches(settings, budget.caches[MAIN]),
+    }
     for name in (*SECRET_OPTIONS, *_given(settings)):
         if not {name, f"{name}_path"} & operator.options.keys():
             values[f"{name}_path"] = _secret_path(settings, name)
@@ -323,7 +336,8 @@ def _loggers(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def _logging(settings: Settings, process: Process) -> dict[str, Any]:
+def logging(settings: Settings, process: Process) -> dict[str, Any]:
+    """The logging configuration of a process, as Python's logging.config takes it."""
     handlers: dict[str, Any] = {
         "console": {"class": "ganglion.logs.GatheringHandler", "formatter": "precise"}
     }
