@@ -50,6 +50,18 @@ class Authority:
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         return cls(key=key, certificate=certificate, path=path)
 
+    def as_complement(self, directory: Path) -> Path:
+        """Write it into a directory as ca.crt and ca.key, as Complement does."""
+        (directory / "ca.crt").write_bytes(self.path.read_bytes())
+        (directory / "ca.key").write_bytes(
+            self.key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.TraditionalOpenSSL,
+                serialization.NoEncryption(),
+            )
+        )
+        return directory
+
     def issue(self, directory: Path) -> tuple[Path, Path]:
         """Write a certificate for localhost and 127.0.0.1, and its key, into `directory`."""
         key = ec.generate_private_key(ec.SECP256R1())

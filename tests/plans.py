@@ -16,7 +16,7 @@ from ganglion.machine import TYPICAL, Machine
 from ganglion.operator_files import OperatorFiles
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import Plan, render
-from ganglion.secrets import GENERATED, Secrets, placeholders
+from ganglion.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.settings import Settings
 
 
@@ -51,7 +51,7 @@ def said(where: str, message: str, fix: str) -> str:
 
 def secrets_of(chosen: Settings) -> Secrets:
     """The secrets that the variables give, and words in the place of the others."""
-    given = {name: getattr(chosen, name) for name in (*GENERATED, "signing_key")}
+    given = {name: getattr(chosen, name) for name in (*GENERATED, *GIVEN, "signing_key")}
     return replace(placeholders(), **{name: text for name, text in given.items() if text})
 
 

@@ -170,7 +170,7 @@ def _others(environ: Mapping[str, str]) -> Iterator[Problem]:
         if text and other.fix and text != other.harmless:
             yield Problem(variable=name, value=None, message=other.why, hint=other.fix)
     for name in sorted(environ):
-        if name.startswith(CACHE_FACTOR_OF) and environ[name].strip():
+        if _is_cache_factor(name) and environ[name].strip():
             try:
                 parse.factor(environ[name].strip())
             except parse.Invalid as invalid:
@@ -202,7 +202,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
         if variable.secret:
             known.add(f"{variable.name}_FILE")
     for name in sorted(environ):
-        ignored = name.startswith(CACHE_FACTOR_OF) or _is_service_link(name, environ[name])
+        ignored = _is_cache_factor(name) or _is_service_link(name, environ[name])
         if name in known or ignored:
             continue
         stem = name.removesuffix("_FILE")
@@ -225,6 +225,11 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
                 if near
                 else "see docs/variables.md for all of them",
             )
+
+
+def _is_cache_factor(name: str) -> bool:
+    """Whether Synapse reads the variable itself, for one of its many caches."""
+    return name.startswith(CACHE_FACTOR_OF) and not name.endswith("_FILE")
 
 
 def _is_service_link(name: str, value: str) -> bool:

@@ -140,8 +140,8 @@ class Settings(DropIn):
         parse.boolean,
         False,
         "Whether this server is one for tests: open to everybody, without rate limits, and with"
-        " controls for tests on the control port. Never for real users.",
-        shown_default="`no`, or `yes` where Complement's authority lies",
+        " controls for tests on the control port. Complement's authority switches it on too. Never"
+        " for real users.",
     )
     tls_cert: str | None = _row(
         "SYNAPSE_TLS_CERT", parse.absolute_path, None, "The TLS certificate chain, a PEM file."

@@ -18,7 +18,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganglion import layouts, operator_files, operator_routes, topology
+from ganglion import adoption, layouts, operator_files, operator_routes, topology
 from ganglion.budget import share_out
 from ganglion.environment import from_environ
 from ganglion.files import File, write_directory
@@ -92,7 +92,10 @@ class Case:
         return machine
 
     def settings(self) -> Settings:
-        return from_environ(self.environ, lambda path: Path(path).read_text(encoding="utf-8"))
+        chosen = from_environ(
+            self.environ, lambda path: Path(path).read_text(encoding="utf-8"), os.path.exists
+        )
+        return adoption.adopt(chosen, operator_files.load(chosen))
 
     def plan(self, settings: Settings | None = None) -> Plan:
         """What the program makes of it, or would of other settings."""

@@ -173,9 +173,11 @@ def test_each_program_reads_its_configuration_in_order(case: Case) -> None:
             if process.is_main
             else [f"{plan.settings.run}/conf/synapse/workers/{process.name}.yaml"]
         )
-        first = f"{plan.settings.run}/conf/synapse/underrides.yaml"
+        first = [f"{plan.settings.run}/conf/synapse/underrides.yaml"]
+        if plan.settings.test_mode:
+            first.append(f"{plan.settings.run}/conf/synapse/testing.yaml")
         last = f"{plan.settings.run}/conf/{OVERRIDES}"
-        assert paths == [first, *plan.operator.paths, last, *own]
+        assert paths == [*first, *plan.operator.paths, last, *own]
 
 
 @EVERY_CASE
@@ -286,7 +288,7 @@ def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authori
         config.name: (
             tuple(shlex.split(config.command)),
             config.needs,
-            config.ready_line.decode(),
+            config.ready_line,
             config.stopwaitsecs,
             group.name,
             group.priority,
@@ -298,7 +300,7 @@ def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authori
         program.name: (
             program.command,
             program.needs,
-            program.ready_line,
+            program.ready_line.encode(),
             program.stop_wait,
             program.group,
             program.priority,
@@ -315,7 +317,13 @@ def loaded(paths: tuple[str, ...]) -> Any:
     return HomeServerConfig.load_config("a process", arguments)
 
 
-LOADED = ("complement", "restricted-federation", "tcp-and-metrics", "given-values")
+LOADED = (
+    "complement",
+    "restricted-federation",
+    "tcp-and-metrics",
+    "given-values",
+    "test-mode",
+)
 
 
 # Old ways of Twisted's own, seen when Synapse is imported.

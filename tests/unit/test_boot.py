@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ganglion.boot import _check_entry, _lock, start
 from ganglion.machine import TYPICAL
+from ganglion.timeline import Timeline
 from tests.plans import plan, problems, said
 
 ALONE = replace(TYPICAL, accounts=())
@@ -22,7 +23,7 @@ def test_a_certificate_that_is_not_there_stops_the_start_before_it_writes(tmp_pa
         "SYNAPSE_TLS_KEY": f"{tmp_path}",
     }
     fix = "give the path of a PEM file; in a container, mount it there"
-    assert problems(lambda: start(plan(environ), never)) == [
+    assert problems(lambda: start(plan(environ), never, Timeline())) == [
         said(f"{name}={environ[name]!r}", "is not a file that can be read", fix)
         for name in ("SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY")
     ]

@@ -108,16 +108,16 @@ def test_problems_of_every_stage_are_told_at_once(tmp_path: Path) -> None:
             "is not a whole number from 1 to 65535",
             "write a number from 1 to 65535",
         ),
+        said(
+            f"{tmp_path}/homeserver.yaml",
+            "sets worker_app",
+            "take it out; WORKERS decides which workers there are",
+        ),
         BAD,
         said(
             "WORKERS='sso:2'",
             "gives the role sso to 2 workers; Synapse lets only 1 have it",
             "leave sso on one worker of count 1, or drop a preset's with NAME:0",
-        ),
-        said(
-            f"{tmp_path}/homeserver.yaml",
-            "sets worker_app",
-            "take it out; WORKERS decides which workers there are",
         ),
     )
     assert [path.name for path in tmp_path.iterdir()] == ["homeserver.yaml"]

@@ -10,7 +10,7 @@ from ganglion.boot import keep_secrets
 from ganglion.files import SECRET
 from ganglion.operator_files import OperatorFiles
 from ganglion.parse import secret, signing_key
-from ganglion.secrets import GENERATED, PLACEHOLDER, Secrets, generate, placeholders
+from ganglion.secrets import GENERATED, GIVEN, PLACEHOLDER, Secrets, generate, placeholders
 from ganglion.settings import Settings
 from tests.plans import rendered, settings
 
@@ -29,7 +29,7 @@ def test_a_new_secret_is_long_and_unlike_every_other() -> None:
 def test_each_is_made_once_and_kept_for_us_alone(tmp_path: Path) -> None:
     first = keep(tmp_path)
     assert keep(tmp_path) == first
-    texts = asdict(first)
+    texts = {name: text for name, text in asdict(first).items() if name not in GIVEN}
     assert len(set(texts.values())) == len(texts)
     paths = [tmp_path / "secrets" / name for name in GENERATED]
     paths.append(tmp_path / "localhost.signing.key")
@@ -58,6 +58,7 @@ def test_one_that_is_given_is_used_and_not_written(tmp_path: Path) -> None:
     variables |= {"REDIS_PASSWORD": "given-redis", "POSTGRES_PASSWORD": "given-postgres"}
     kept = keep(tmp_path, **variables, SYNAPSE_SIGNING_KEY=key)
     assert asdict(kept) == {
+        **dict.fromkeys(GIVEN, ""),
         **{name: f"given-{name}" for name in GENERATED[:4]},
         "redis_password": "given-redis",
         "postgres_password": "given-postgres",
@@ -68,7 +69,48 @@ def test_one_that_is_given_is_used_and_not_written(tmp_path: Path) -> None:
 
 def test_what_is_shown_has_words_for_all_of_them() -> None:
     assert set(asdict(placeholders()).values()) == {PLACEHOLDER}
-    assert [field.name for field in fields(Secrets)] == [*GENERATED, "signing_key"]
+    assert [field.name for field in fields(Secrets)] == [*GENERATED, "signing_key", *GIVEN]
+
+
+def test_what_synapses_image_left_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "localhost.registration.key").write_text("left-registration\n")
+    (tmp_path / "localhost.macaroon.key").write_text("left-macaroon")
+    kept = keep(tmp_path)
+    assert (kept.registration_shared_secret, kept.macaroon_secret_key) == (
+        "left-registration",
+        "left-macaroon",
+    )
+    (tmp_path / "localhost.macaroon.key").unlink()
+    assert keep(tmp_path) == kept
+    assert keep(tmp_path, SYNAPSE_MACAROON_SECRET_KEY="given").macaroon_secret_key == "given"
+
+
+def test_what_the_operators_files_give_is_known_and_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("in-a-file\n")
+    (tmp_path / "key").write_text(f"ed25519 a_theirs {'C' * 43}\n")
+    options = {
+        "registration_shared_secret": "inline",
+        "form_secret_path": str(tmp_path / "secret"),
+        "macaroon_secret_key_path": "/no/such/file",
+        "signing_key_path": str(tmp_path / "key"),
+    }
+    (tmp_path / "secrets").mkdir()
+    found = keep_secrets(Settings(data=str(tmp_path)), OperatorFiles(options=options))
+    assert found.registration_shared_secret == "inline"
+    assert found.form_secret == "in-a-file"
+    assert found.signing_key == f"ed25519 a_theirs {'C' * 43}"
+    kept = {path.name for path in (tmp_path / "secrets").iterdir()}
+    assert kept == set(GENERATED) - {"registration_shared_secret", "form_secret"}
+    assert not list(tmp_path.glob("*.signing.key"))
+
+
+def test_everybody_knows_the_registration_secret_of_a_server_for_tests(tmp_path: Path) -> None:
+    made = keep(tmp_path).registration_shared_secret
+    tests = {"GANGLION_TEST_MODE": "yes"}
+    assert keep(tmp_path, **tests).registration_shared_secret == "complement"
+    other = keep(tmp_path, SYNAPSE_REGISTRATION_SHARED_SECRET="own", **tests)
+    assert other.registration_shared_secret == "own"
+    assert keep(tmp_path).registration_shared_secret == made
 
 
 SECRETS = {
@@ -79,6 +121,8 @@ SECRETS = {
     "SYNAPSE_FORM_SECRET": "hush-form",
     "SYNAPSE_REGISTRATION_SHARED_SECRET": "hush-registration",
     "SYNAPSE_WORKER_REPLICATION_SECRET": "hush-replication",
+    "SYNAPSE_TURN_SECRET": "hush-turn",
+    "SYNAPSE_RECAPTCHA_PRIVATE_KEY": "hush-recaptcha",
 }
 EXTERNAL = {"POSTGRES_HOST": "db", "REDIS_HOST": "redis"}
 

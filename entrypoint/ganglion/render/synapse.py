@@ -120,16 +120,14 @@ def options_of_variables(settings: Settings) -> dict[str, Any]:
         "enable_registration": settings.enable_registration,
         # Asked for by the same variable: Synapse refuses open registration without this.
         "enable_registration_without_verification": settings.enable_registration,
+        "allow_guest_access": settings.allow_guests,
+        "turn_uris": list(settings.turn_uris),
         # Synapse's own default, said aloud, because it warns at length of not being told.
         "trusted_key_servers": [{"server_name": "matrix.org"}],
         "suppress_key_server_warning": True,
     }
     if settings.public_baseurl:
         values["public_baseurl"] = settings.public_baseurl
-    if settings.allow_guests:
-        values["allow_guest_access"] = True
-    if settings.turn_uris:
-        values["turn_uris"] = list(settings.turn_uris)
     if settings.recaptcha_public_key:
         values["recaptcha_public_key"] = settings.recaptcha_public_key
         values["enable_registration_captcha"] = True

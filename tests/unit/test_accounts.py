@@ -1,0 +1,66 @@
+"""Accounts by their names, and by numbers that have none."""
+
+import os
+import pwd
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ganglion.accounts import is_numeric, numbers
+from ganglion.files import hand_over
+from ganglion.machine import ACCOUNTS, accounts
+from ganglion.render import render
+from tests.plans import plan
+from tests.syntax import read_all
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+
+
+def test_numbers() -> None:
+    entry = pwd.getpwuid(os.geteuid())
+    assert numbers(entry.pw_name) == (entry.pw_uid, entry.pw_gid)
+    assert numbers("4711:4712") == (4711, 4712)
+    assert (is_numeric("4711:4712"), is_numeric("synapse")) == (True, False)
+    with pytest.raises(KeyError):
+        numbers("nobody-has-this-name")
+
+
+def test_only_synapse_runs_as_the_numbers_given() -> None:
+    assert dict(accounts(None, None)) == ACCOUNTS
+    assert dict(accounts(1000, 1001)) == {**ACCOUNTS, "synapse": "1000:1001"}
+    # As Synapse's own image has it.
+    assert dict(accounts(1000, None))["synapse"] == "1000:991"
+    assert dict(accounts(None, 1001))["synapse"].endswith(":1001")
+
+
+def test_numbers_without_a_name_are_given_to_our_supervisord_alone() -> None:
+    found = plan({"WORKERS": "pusher"})
+    machine = replace(found.machine, accounts=accounts(1000, 1001))
+    files = read_all({file.path: file for file in render(replace(found, machine=machine))})
+    programs = files["supervisord.conf"]
+    for name in ("main", "pusher1"):
+        section = programs[f"program:{name}"]
+        assert "user" not in section
+        assert 'GANGLION_ACCOUNT="1000:1001"' in section["environment"]
+    assert programs["program:postgres"]["user"] == "postgres"
+    assert "GANGLION_ACCOUNT" not in programs["program:postgres"]["environment"]
+
+
+@AS_ROOT
+def test_what_another_account_wrote_is_handed_over_once(tmp_path: Path) -> None:
+    inside = tmp_path / "media" / "deep" / "file"
+    inside.parent.mkdir(parents=True)
+    inside.touch()
+    (tmp_path / "outside").touch()
+    (tmp_path / "media" / "link").symlink_to(tmp_path / "outside")
+    assert hand_over(tmp_path / "media", "4711:4712")
+    owned = [inside, inside.parent, tmp_path / "media"]
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in owned} == {(4711, 4712)}
+    assert (tmp_path / "outside").stat().st_uid == 0
+    # Its owner already: what is inside is not looked through at each start.
+    os.chown(inside, 0, 0)
+    assert not hand_over(tmp_path / "media", "4711:4712")
+    assert inside.stat().st_uid == 0
+    assert not hand_over(tmp_path / "missing", "4711:4712")
+    assert not hand_over(tmp_path / "media", None)

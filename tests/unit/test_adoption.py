@@ -1,0 +1,120 @@
+"""A database that is there already is used or refused, and never left aside unsaid."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ganglion import operator_files
+from ganglion.adoption import adopt, notes
+from ganglion.environment import from_environ
+from ganglion.settings import Settings
+from tests.plans import no_file, problems, said
+
+SERVER = {"host": "db", "port": 5433, "user": "matrix", "password": "theirs", "database": "m"}
+
+
+def adopted(data: Path, database: Any = None, **environ: str) -> Settings:
+    """What becomes of a data directory whose homeserver.yaml has a section `database`."""
+    if database is not None:
+        (data / "homeserver.yaml").write_text(yaml.safe_dump({"database": database}))
+    chosen = from_environ({"GANGLION_DATA": str(data), **environ}, no_file)
+    return adopt(chosen, operator_files.load(chosen))
+
+
+def said_of(data: Path, **environ: str) -> tuple[str, ...]:
+    found = adopted(data, **environ)
+    return notes(found, operator_files.load(found))
+
+
+@pytest.mark.parametrize("database", [None, {"name": "sqlite3", "args": {"database": ":memory:"}}])
+def test_where_there_is_none_ours_is_made(tmp_path: Path, database: Any) -> None:
+    found = adopted(tmp_path, database)
+    assert found.embedded_postgres
+    assert found.sqlite is None
+
+
+@pytest.mark.parametrize(
+    ("database", "name"),
+    [
+        (None, "homeserver.db"),
+        ({"name": "sqlite3"}, "homeserver.db"),
+        ({"name": "sqlite3", "args": {"database": "/data/homeserver.db"}}, None),
+        ({"name": "sqlite3", "args": {"database": "other.db"}}, "other.db"),
+        ({"args": {"database": "other.db"}}, "other.db"),
+    ],
+)
+def test_a_file_with_something_in_it_is_the_database(
+    tmp_path: Path, database: Any, name: str | None
+) -> None:
+    if name is not None:
+        (tmp_path / name).touch()
+        assert adopted(tmp_path, database).sqlite is None
+        (tmp_path / name).write_text("something")
+    found = adopted(tmp_path, database)
+    assert found.sqlite == (f"{tmp_path}/{name}" if name else None)
+    assert found.embedded_postgres == (name is None)
+
+
+def test_the_embedded_servers_cluster_was_decided_on(tmp_path: Path) -> None:
+    (tmp_path / "homeserver.db").write_text("something")
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "PG_VERSION").write_text("17\n")
+    for database in (None, {"name": "psycopg2", "args": SERVER}):
+        assert adopted(tmp_path, database).embedded_postgres
+    assert said_of(tmp_path) == (
+        "your files set database, but the embedded PostgreSQL server's counts",
+    )
+
+
+def test_a_server_of_the_operators_files(tmp_path: Path) -> None:
+    found = adopted(tmp_path, {"name": "psycopg2", "args": {**SERVER, "cp_max": 5}})
+    assert (found.postgres_host, found.postgres_port) == ("db", 5433)
+    assert (found.postgres_user, found.postgres_password) == ("matrix", "theirs")
+    assert found.postgres_db == "m"
+    assert said_of(tmp_path) == ("the database is that of your files, on db",)
+
+
+def test_a_variable_counts_more(tmp_path: Path) -> None:
+    database = {"name": "psycopg2", "args": SERVER}
+    found = adopted(tmp_path, database, POSTGRES_PASSWORD="ours")
+    assert (found.postgres_user, found.postgres_password) == ("matrix", "ours")
+    found = adopted(tmp_path, database, POSTGRES_HOST="other", POSTGRES_PASSWORD="ours")
+    assert (found.postgres_host, found.postgres_user) == ("other", "synapse")
+    assert said_of(tmp_path, POSTGRES_HOST="other", POSTGRES_PASSWORD="ours") == ()
+
+
+def test_an_sqlite_database_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "homeserver.db").write_text("something")
+    assert said_of(tmp_path) == (
+        f"the database is the SQLite file {tmp_path}/homeserver.db, which no worker can use; to"
+        " have workers, move it to PostgreSQL: docs/drop-in.md",
+    )
+
+
+def test_a_server_that_cannot_be_taken_over(tmp_path: Path) -> None:
+    args = {"port": "many", "user": "a b", "sslrootcert": "/ca", "keepalives_idle": 10}
+    assert problems(lambda: adopted(tmp_path, {"name": "psycopg2", "args": args})) == [
+        said(
+            "database",
+            "names a PostgreSQL server, but no host (your files)",
+            "set POSTGRES_HOST to it, or take the section out for the embedded server",
+        ),
+        said(
+            "database",
+            "has port, which is not a whole number from 1 to 65535 (your files)",
+            "write a number from 1 to 65535",
+        ),
+        said(
+            "database",
+            "has user, which is not a plain name (your files)",
+            "use letters, digits, _ and -, starting with a letter, at most 63 characters",
+        ),
+        said(
+            "database",
+            "has sslrootcert, which cannot be taken over (your files)",
+            "set POSTGRES_HOST and the other POSTGRES_ variables, and give the rest by libpq's own,"
+            " such as PGSSLROOTCERT",
+        ),
+    ]
