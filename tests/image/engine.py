@@ -169,20 +169,37 @@ def volume() -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def network() -> Iterator[str]:
+    """A network for a test, on which containers find each other by their aliases; its name."""
+    name = f"ganglion-test-{secrets.token_hex(4)}"
+    docker("network", "create", name)
+    try:
+        yield name
+    finally:
+        docker("network", "rm", name)
+
+
+@contextlib.contextmanager
 def container(
     image: str,
     environment: Mapping[str, str],
     *options: str,
     operator_files: Mapping[str, str] = OPERATOR_FILES,
+    files: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[Container]:
-    """A started container with a port of its own on 127.0.0.1; gone afterwards with its data."""
+    """A started container with a port of its own on 127.0.0.1; gone afterwards with its data.
+
+    `files` are put into it before it starts, by their directories.
+    """
     settings = (
         word for name, value in environment.items() for word in ("--env", f"{name}={value}")
     )
     made = Container(docker("create", "--publish", "127.0.0.1::8008", *settings, *options, image))
     with watched(made):
         try:
-            made.put("/data/homeserver.d", operator_files)
+            for directory, texts in {"/data/homeserver.d": operator_files, **(files or {})}.items():
+                if texts:
+                    made.put(directory, texts)
             made.start()
             yield made
         finally:

@@ -5,17 +5,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from nio import JoinResponse, MemoryDownloadResponse, RoomCreateResponse, RoomInviteResponse
 
-from tests.account_flows import upload
 from tests.certificates import Authority
+from tests.federation_flows import converse
 from tests.harness import Server, wait_until
-from tests.matrix import Clients, Session, ok
-from tests.room_flows import ROOM_VERSION, hear, say
 
 WORKERS = "federation_reader, federation_inbound:2, federation_sender, event_persister"
-# The first contact of two homeservers fetches keys and profiles both ways.
-WITHIN = 30.0
 OPERATOR_FILE = """\
 federation_custom_ca_list: [{authority}]
 ip_range_blacklist: []
@@ -56,7 +51,7 @@ def pair(authority: Authority) -> Iterator[tuple[Server, Server]]:
 
 def test_invite_join_and_messages_both_ways(pair: tuple[Server, Server]) -> None:
     alpha, beta = pair
-    asyncio.run(converse(alpha, beta))
+    asyncio.run(converse(alpha.base_url, beta.base_url))
 
     answered_by(beta, r"PUT /_matrix/federation/v2/invite/", "federation_reader1")
     answered_by(alpha, r"GET /_matrix/federation/v1/make_join/", "federation_reader1")
@@ -76,7 +71,7 @@ def test_only_the_sender_talks_to_others_where_that_is_asked_for(
 ) -> None:
     """The others have their requests passed on by it, from its replication listener."""
     alpha, beta = pair
-    asyncio.run(converse(beta, alpha))
+    asyncio.run(converse(beta.base_url, alpha.base_url))
     passed_on = r"\"[A-Z]+ matrix-federation://localhost:\d+/_matrix/"
     assert re.search(rf"^federation_sender1 \| .*{passed_on}", beta.log.text(), re.MULTILINE)
     assert not re.search(passed_on, alpha.log.text())
@@ -93,29 +88,3 @@ def answered_by(server: Server, asks: str, worker: str) -> set[str]:
     wrong = {name for name in found if not re.fullmatch(worker, name)}
     assert not wrong, f"{asks} was answered by {wrong}"
     return found
-
-
-async def converse(alpha: Server, beta: Server) -> None:
-    async with Clients(alpha.base_url) as ours, Clients(beta.base_url) as theirs:
-        alice, bob = await ours.register("alice"), await theirs.register("bob")
-        created = await alice.nio.room_create(room_version=ROOM_VERSION)
-        room_id = str(ok(created, RoomCreateResponse).room_id)
-        await bob.sync()
-        ok(await alice.nio.room_invite(room_id, bob.user_id), RoomInviteResponse)
-        await bob.until(
-            "invite",
-            lambda answer: answer.get("rooms", {}).get("invite", {}).get(room_id),
-            WITHIN,
-        )
-        ok(await bob.nio.join(room_id), JoinResponse)
-        await tell(alice, bob, room_id)
-        await tell(bob, alice, room_id)
-        uri, content = await upload(alice)
-        download = ok(await bob.nio.download(uri), MemoryDownloadResponse)
-        assert download.body == content
-
-
-async def tell(one: Session, other: Session, room_id: str) -> None:
-    text = f"from {one.user_id}"
-    event_id = await say(one, room_id, text)
-    await hear(other, room_id, event_id, text, WITHIN)

@@ -87,10 +87,11 @@ def test_a_variable_counts_more(tmp_path: Path) -> None:
 
 def test_an_sqlite_database_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "homeserver.db").write_text("something")
-    assert said_of(tmp_path) == (
+    expected = (
         f"the database is the SQLite file {tmp_path}/homeserver.db, which no worker can use; to"
-        " have workers, move it to PostgreSQL: docs/drop-in.md",
+        " have workers, move it to PostgreSQL: docs/drop-in.md"
     )
+    assert said_of(tmp_path) == (expected,)
 
 
 def test_a_server_that_cannot_be_taken_over(tmp_path: Path) -> None:
