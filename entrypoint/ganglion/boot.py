@@ -110,7 +110,7 @@ def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
     values: dict[str, str] = {}
     for name in (*GENERATED, *GIVEN):
         given: str | None = getattr(settings, name)
-        given = given or _operators(operator, name)
+        given = _operators(operator, name) or given
         if name == "registration_shared_secret" and settings.test_mode:
             given = given or testmode.SHARED_SECRET
         if name in GIVEN:
@@ -119,7 +119,7 @@ def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
             make = functools.partial(new_secret, settings, name)
             values[name] = given or _kept(directory / name, make)
     path = Path(settings.data, SIGNING_KEY.format(_server_name(settings, operator)))
-    given = settings.signing_key or _operators(operator, "signing_key")
+    given = _operators(operator, "signing_key") or settings.signing_key
     values["signing_key"] = given or _kept(path, new_signing_key)
     return Secrets(**values)
 
@@ -130,7 +130,7 @@ def _server_name(settings: Settings, operator: OperatorFiles) -> str:
 
 def _operators(operator: OperatorFiles, name: str) -> str | None:
     """A secret that the operator's files give, in them or in a file of its own: Synapse takes that
-    one, so those who ask Synapse must know it.
+    one, whatever a variable says, so those who ask Synapse must know it.
     """
     own = operator.options.get(name)
     if isinstance(own, str):

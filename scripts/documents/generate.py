@@ -16,7 +16,10 @@ def documents(root: Path) -> dict[Path, str]:
     text = tables.filled(text, "roles", tables.role_table())
     budget = root / "docs" / "budget.md"
     layouts = budget.read_text(encoding="utf-8") if budget.is_file() else ""
+    drop_in = root / "docs" / "drop-in.md"
+    page = drop_in.read_text(encoding="utf-8") if drop_in.is_file() else ""
     return {
+        drop_in: tables.filled(page, "drop-in", tables.drop_in_table()),
         budget: tables.filled(layouts, "layouts", tables.layout_table()),
         root / "docs" / "variables.md": tables.variables_page(),
         root / "docs" / "roles.md": tables.roles_page(),

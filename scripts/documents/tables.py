@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from ganglion.budget import amount
+from ganglion.dropin import OTHERS, THEIRS
 from ganglion.layouts import LAYOUTS
 from ganglion.roles import AUTO, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
 from ganglion.rows import Variable
@@ -150,6 +151,27 @@ def layout_table() -> str:
         for layout in LAYOUTS
     ]
     return markdown(("from", "workers", "why"), rows)
+
+
+def drop_in_table() -> str:
+    """Every variable of Synapse's own images with what it does here, and what is different."""
+    by_name = {name: row for _, row in variables() for name in (*row.names, *row.aliases_of_tests)}
+    rows = [(f"`{name}`", _here(by_name[name], name), other or "-") for name, other in THEIRS]
+    rows += [
+        (
+            f"`{other.name}`",
+            f"Refused: {other.why}. Instead: {other.fix}."
+            if other.fix
+            else f"Counts for nothing: {other.why}.",
+            f"`{other.harmless}` is let pass" if other.harmless else "-",
+        )
+        for other in OTHERS
+    ]
+    return markdown(("variable", "here", "what is different"), rows)
+
+
+def _here(row: Variable, name: str) -> str:
+    return row.doc if name == row.name else f"Another name of `{row.name}`. {row.doc}"
 
 
 def filled(text: str, name: str, table: str) -> str:

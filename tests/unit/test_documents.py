@@ -1,7 +1,9 @@
 """The documentation says what the code does."""
 
+from dataclasses import fields
 from pathlib import Path
 
+from ganglion.dropin import OTHERS, THEIRS, DropIn
 from ganglion.roles import LEGACY_APPS, PRESETS, ROLES
 from ganglion.settings import variables as rows
 from scripts.documents import tables
@@ -49,4 +51,15 @@ def test_the_readme_has_both_tables(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text(readme, encoding="utf-8")
     assert tmp_path / "README.md" not in outdated(tmp_path)
-    assert len(outdated(tmp_path)) == 4
+    assert len(outdated(tmp_path)) == 5
+
+
+def test_each_variable_of_synapses_images_is_one_of_ours_or_told_of() -> None:
+    table = tables.drop_in_table()
+    names = [name for name, _ in THEIRS] + [other.name for other in OTHERS]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert sum(line.startswith(f"| `{name}` |") for line in table.splitlines()) == 1
+    # Each row that is there for the users of those images is in the table.
+    ours = {row.name for field, row in rows() if field in {item.name for item in fields(DropIn)}}
+    assert ours - {"GANGLION_COMPLEMENT"} <= set(names)

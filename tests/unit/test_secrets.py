@@ -95,7 +95,8 @@ def test_what_the_operators_files_give_is_known_and_not_kept(tmp_path: Path) -> 
         "signing_key_path": str(tmp_path / "key"),
     }
     (tmp_path / "secrets").mkdir()
-    found = keep_secrets(Settings(data=str(tmp_path)), OperatorFiles(options=options))
+    chosen = Settings(data=str(tmp_path), registration_shared_secret="by a variable")
+    found = keep_secrets(chosen, OperatorFiles(options=options))
     assert found.registration_shared_secret == "inline"
     assert found.form_secret == "in-a-file"
     assert found.signing_key == f"ed25519 a_theirs {'C' * 43}"
