@@ -264,7 +264,7 @@ THEIRS: tuple[tuple[str, str], ...] = (
     ("SYNAPSE_RECAPTCHA_PRIVATE_KEY", ""),
     (
         "POSTGRES_HOST",
-        "without it the server is embedded, or the one that homeserver.yaml names; there it is `db`",
+        "without it the server is embedded, or that of homeserver.yaml; there it is `db`",
     ),
     ("POSTGRES_PORT", ""),
     ("POSTGRES_USER", ""),
