@@ -255,6 +255,8 @@ def _take_over(settings: Settings, operator: OperatorFiles, machine: Machine, sa
     named = [options.get(name) for name in ("media_store_path", "signing_key_path", "uploads_path")]
     paths = [Path(settings.data, path) for path in named if isinstance(path, str)]
     paths.append(Path(settings.data, "media_store"))
+    # The files of options too, where not everybody may read them: `generate` makes such.
+    paths += [path for path in map(Path, operator.paths) if not path.stat().st_mode & 0o004]
     if settings.sqlite is not None:
         # SQLite writes its journal beside the file.
         paths.append(Path(settings.sqlite))

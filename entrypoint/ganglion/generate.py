@@ -46,7 +46,7 @@ def generate(settings: Settings, account: str | None, say: Callable[[str], None]
     contents: tuple[tuple[Path, Callable[[], str]], ...] = (
         (path, lambda: HEADER + synapse.as_yaml(_options(settings, key, log))),
         (key, lambda: f"{settings.signing_key or new_signing_key()}\n"),
-        (log, lambda: synapse.as_yaml(synapse.logging(settings, main))),
+        (log, lambda: synapse.as_yaml(_logging(settings, main))),
     )
     try:
         for directory in {Path(settings.data), beside, path.parent}:
@@ -60,6 +60,13 @@ def generate(settings: Settings, account: str | None, say: Callable[[str], None]
                 say(f"wrote {file}")
     except OSError as error:
         raise ConfigError([_unwritable(settings, error)]) from error
+
+
+def _logging(settings: Settings, main: topology.Process) -> dict[str, Any]:
+    """A logging configuration that Synapse can use wherever it runs, without us."""
+    found = synapse.logging(settings, main)
+    found["handlers"]["console"]["class"] = "logging.StreamHandler"
+    return found
 
 
 def _options(settings: Settings, key: Path, log: Path) -> dict[str, Any]:

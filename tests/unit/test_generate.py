@@ -41,10 +41,9 @@ def test_the_files_of_synapses_image_are_written(tmp_path: Path) -> None:
     assert made(data, **NEEDED) == [f"wrote {path}" for path in paths]
     assert sorted(data.iterdir()) == sorted(paths)
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
-    assert yaml.safe_load(paths[2].read_text())["root"] == {
-        "level": "INFO",
-        "handlers": ["console"],
-    }
+    log = yaml.safe_load(paths[2].read_text())
+    assert log["root"] == {"level": "INFO", "handlers": ["console"]}
+    assert log["handlers"]["console"]["class"] == "logging.StreamHandler"
     before = {path: path.read_bytes() for path in paths}
     assert made(data, **GIVEN) == [f"{path} is there already, and stays as it is" for path in paths]
     assert {path: path.read_bytes() for path in paths} == before
