@@ -14,7 +14,7 @@ import pytest
 from tests import flows
 from tests.account_flows import upload
 from tests.certificates import Authority
-from tests.harness import Server
+from tests.harness import Server, free_port
 from tests.matrix import Clients
 
 # What a person could type in a second, and no rate limit of Synapse's own lets pass.
@@ -48,6 +48,7 @@ def bare(environment: dict[str, str]) -> Server:
     """A server that is told nothing else: no rate limits lifted, nothing opened."""
     server = Server(None, environment)
     shutil.rmtree(server.data)
+    server.environment["CONTROL_PORT"] = str(free_port())
     for name in (
         "GANGLION_ADMIN_NETWORKS",
         "SYNAPSE_ENABLE_REGISTRATION",

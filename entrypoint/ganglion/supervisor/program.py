@@ -48,6 +48,11 @@ class GatedConfig(ProcessConfig):
         return (self.environment or {}).get("GANGLION_ACCOUNT")
 
     @property
+    def is_synapse(self) -> bool:
+        """Whether the program is one of Synapse's processes."""
+        return app_of(shlex.split(self.command)) is not None
+
+    @property
     def forked(self) -> bool:
         """Whether the program is forked from us, rather than started afresh."""
         return bool(self.options.prefork) and self.is_synapse
