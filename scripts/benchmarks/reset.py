@@ -35,10 +35,10 @@ class Controlled:
         self.variables = {"WORKERS": layout, "GANGLION_TEST_MODE": "yes"}
         if options.native:
             self.variables["CONTROL_PORT"] = str(self.port)
-        self._server: servers.Native | servers.InDocker = (
+        self._server: servers.Native | servers.Ours = (
             servers.Native(Variant(label=layout, variables=self.variables))
             if options.native
-            else InDocker(layout, self.variables, str(options.image), self.port)
+            else Ours(layout, self.variables, str(options.image), self.port)
         )
 
     @contextlib.contextmanager
@@ -74,12 +74,13 @@ class Controlled:
         return time.monotonic() - began
 
 
-class InDocker(servers.InDocker):
+class Ours(servers.Ours):
     """A container whose control port can be reached too."""
 
     def __init__(self, layout: str, variables: dict[str, str], image: str, port: int) -> None:
-        super().__init__(Variant(label=layout, variables=variables), image, quick=False)
-        self._made = ["--publish", f"127.0.0.1:{port}:9469", *self._made]
+        variant = Variant(label=layout, variables=variables)
+        super().__init__(variant, image, quick=False, beside=False)
+        self._words = ["--publish", f"127.0.0.1:{port}:9469", *self._words]
 
 
 def measure(options: argparse.Namespace, session: Session) -> None:
@@ -104,10 +105,10 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--workers", action="append", metavar="WORKERS", help="a layout; may be repeated"
     )
-    servers.add_arguments(parser)
+    servers.add_arguments(parser, peer=False)
     results.add_arguments(parser, rounds=3)
     options = parser.parse_args(words)
-    session = Session("reset", options, words, servers.image(options))
+    session = Session("reset", options, words, servers.images(options))
     measure(options, session)
     deliver(session.result("Time to reset", NOTE), options)
     return 0

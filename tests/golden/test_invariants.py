@@ -417,7 +417,10 @@ def test_the_controls_for_tests_are_there_in_test_mode_and_nothing_of_them_other
 
 def test_some_cases_are_in_test_mode_and_most_are_not(tmp_path: Path) -> None:
     """So that what is looked for in production is what there would be."""
-    cases = [Case(directory=HERE / name, place=tmp_path) for name in good()]
+    cases = [Case(directory=HERE / name, place=tmp_path / name) for name in good()]
+    for case in cases:
+        case.place.mkdir()
+        case.prepare()
     testing = [case.name for case in cases if case.settings().test_mode]
     assert "controls" in testing
     assert len(testing) < len(cases) / 2
