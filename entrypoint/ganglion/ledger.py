@@ -10,13 +10,13 @@ from ganglion.budget import (
     AT_WORK,
     MB,
     RESERVE_PART,
-    Budget,
     amount,
 )
 from ganglion.layouts import LAYOUTS, Layout, large_enough
 from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL
 from ganglion.report import columns
 from ganglion.settings import Settings
+from ganglion.shares import Budget
 from ganglion.topology import Process, Topology
 
 # What says instead of the budget how much caches hold.

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganglion import topology
-from ganglion.budget import EACH_COUNTING, EACH_FORKED, Budget, share_out
+from ganglion.budget import EACH_COUNTING, EACH_FORKED, share_out
 from ganglion.errors import ConfigError
 from ganglion.layouts import LAYOUTS
 from ganglion.limits import Limits
 from ganglion.machine import TYPICAL, Machine
 from ganglion.pools import MOST_CONNECTIONS, SPARE_CONNECTIONS, SPARE_EXTERNAL, Room
 from ganglion.roles import PRESETS
+from ganglion.shares import Budget
 from tests.plans import problems, said, settings, topology_of
 
 MB, GB = 1024**2, 1024**3

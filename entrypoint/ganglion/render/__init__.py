@@ -6,7 +6,6 @@ from errno import ENOTDIR
 from os import strerror
 from pathlib import Path
 
-from ganglion.budget import Budget
 from ganglion.files import File
 from ganglion.machine import Machine
 from ganglion.operator_files import OperatorFiles
@@ -14,6 +13,7 @@ from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import control, nginx, servers, supervisord, synapse
 from ganglion.secrets import Secrets
 from ganglion.settings import Settings
+from ganglion.shares import Budget
 from ganglion.topology import Topology
 
 # Names the files beside it that are rendered ones, where a person asked for them.

@@ -3,7 +3,6 @@
 from typing import Any
 
 from ganglion import parse
-from ganglion.budget import Budget
 from ganglion.edge import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.files import File
 from ganglion.machine import Machine
@@ -13,6 +12,7 @@ from ganglion.render import control
 from ganglion.render.templates import fill
 from ganglion.routes import Choice, Pin, Pool, table
 from ganglion.settings import Settings
+from ganglion.shares import Budget
 from ganglion.topology import Address, Topology
 
 # MAX_REQUEST_SIZE of synapse/http/site.py: what Synapse takes where uploads are smaller.

@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from ganglion.budget import Budget, Caches
 from ganglion.files import SECRET, File
 from ganglion.operator_files import OperatorFiles
 from ganglion.pools import Pool
@@ -20,6 +19,7 @@ from ganglion.render import testing
 from ganglion.render.control import agent_socket
 from ganglion.secrets import GIVEN, Secrets
 from ganglion.settings import Settings
+from ganglion.shares import Budget, Caches
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
