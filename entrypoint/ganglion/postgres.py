@@ -43,8 +43,8 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
             ),
             f"ALTER ROLE \"{role}\" PASSWORD '{quoted}'",
         ]
-        if settings.test_mode:
-            # While nobody has the other open.
+        if settings.test_mode and settings.authority is None:
+            # While nobody has the other open. Complement starts servers and resets none.
             statements.append(
                 f'CREATE DATABASE "{CLEAN}" OWNER "{role}" TEMPLATE "{database}" STRATEGY file_copy'
             )
