@@ -15,6 +15,7 @@ from scripts.benchmarks.output import deliver
 from scripts.benchmarks.results import Session, Table
 from scripts.benchmarks.servers import Server
 from scripts.benchmarks.traffic import ENDPOINTS, MIXED, lines
+from scripts.benchmarks.usage import programs, pss
 from scripts.benchmarks.wrk import Load, wrk
 
 # In seconds, before anything is counted: caches fill, and connections to PostgreSQL open.
@@ -26,7 +27,7 @@ NOTE = (
     "s that do not count. {users} users in {rooms} rooms, rate limits lifted. One server runs at a "
     "time; every second round goes through them the other way about. A sync is incremental, from "
     "where that client's last one ended, and does not wait; a login checks a password by bcrypt. "
-    "Mixed: {mixed} of {sum} requests. No request failed."
+    "Mixed: {mixed} of {sum} requests. No request failed. Memory is that of all Python processes."
 )
 
 
@@ -81,6 +82,7 @@ def measure(
         )
         for name, title in (("p50", "median"), ("p95", "95 %"), ("p99", "99 %"))
     }
+    memory = session.add(Table(title="Memory at the end", unit="MB of PSS", plotted=False))
     with contextlib.ExitStack() as stack:
         made = {
             variant.label: (
@@ -99,6 +101,8 @@ def measure(
                 rate.add(endpoint, variant.label, load.per_second)
                 for name, table in latencies.items():
                     table.add(endpoint, variant.label, getattr(load, name))
+            used = sum(pss(program.pid) for program in programs(server.supervisor))
+            memory.add("all", variant.label, used)
             server.stop()
 
 
