@@ -1,0 +1,87 @@
+"""A server as a program of this machine."""
+
+import contextlib
+import os
+import random
+import shlex
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_ganglion.configuration import Configuration, Options
+from pytest_ganglion.errors import NoServer
+from pytest_ganglion.server import Child, spawn
+
+LOOPBACK = "127.0.0.1"
+
+
+def start(
+    configuration: Configuration, options: Options, log_path: Path, environ: Mapping[str, str]
+) -> Child:
+    """Start one, over a directory of its own. Raises NoServer where there is no such program."""
+    command = _command(options, environ)
+    # Paths of unix sockets are short, and the accounts that processes run as must be able to enter,
+    # which pytest's own directories forbid.
+    root = Path(tempfile.mkdtemp(prefix="ganglion-", dir="/tmp"))
+    root.chmod(0o755)
+    data = root / "data"
+    data.mkdir()
+    for name, text in configuration.files:
+        path = data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    http_port, federation_port, control_port = free_ports(3)
+    variables = {
+        # Not all of ours: what is meant for another server would be taken for this one's.
+        "PATH": f"{environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
+        "LANG": "C.UTF-8",
+        "GANGLION_DATA": str(data),
+        "GANGLION_RUN": str(root / "run"),
+        "HTTP_PORT": str(http_port),
+        "FEDERATION_PORT": str(federation_port),
+        "CONTROL_PORT": str(control_port),
+        "BIND_ADDRESS": LOOPBACK,
+        **configuration.variables,
+    }
+    if configuration.registers_services:
+        variables["SYNAPSE_AS_REGISTRATION_DIR"] = str(data / "appservices")
+    return Child(
+        process=spawn([*command, "run"], variables, log_path, directories=[root]),
+        log_path=log_path,
+        url=f"http://{LOOPBACK}:{http_port}",
+        control_url=f"http://{LOOPBACK}:{control_port}",
+        host=LOOPBACK,
+    )
+
+
+def _command(options: Options, environ: Mapping[str, str]) -> list[str]:
+    program, *words = shlex.split(options.command)
+    if "/" in program:
+        program = str(options.root / Path(program).expanduser())
+    if shutil.which(program, path=environ.get("PATH")) is None:
+        raise NoServer(
+            f"there is no program {program}",
+            fix="in a clone of Ganglion run scripts/setup, and name its program:"
+            ' --ganglion-command="CLONE/.venv/bin/python -P -m ganglion"; or have Docker run the'
+            " server: --ganglion=docker",
+        )
+    return [program, *words]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens on 127.0.0.1.
+
+    From below 32768: the kernel itself gives out those above, to outgoing connections.
+    """
+    found: list[int] = []
+    with contextlib.ExitStack() as taken:
+        while len(found) < count:
+            port = random.randrange(20000, 32768)  # noqa: S311 - no secret
+            sock = taken.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                sock.bind((LOOPBACK, port))
+                found.append(port)
+    return found

@@ -1,0 +1,109 @@
+"""pytest's side: the options, the marker, the fixture, and the log of a test that fails."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from pytest_ganglion.api import Ganglion
+from pytest_ganglion.configuration import OPTIONS, Option, Options, read_options, wanted
+from pytest_ganglion.errors import NoServer
+from pytest_ganglion.server import tail
+from pytest_ganglion.servers import Servers, starter
+
+MARKER = (
+    "ganglion(workers=None, environment={}, files={}, reset=True): the server that the test wants:"
+    " WORKERS, other variables of Ganglion's, files in its data directory, and whether it must be"
+    " clean"
+)
+SESSION = pytest.StashKey[Servers]()
+GIVEN = pytest.StashKey[Ganglion]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the table of options to the command line and to the ini file."""
+    group = parser.getgroup("ganglion", "a Matrix homeserver for tests")
+    for option in OPTIONS:
+        default = f" ({option.default})" if option.default else ""
+        group.addoption(option.flag, dest=option.name, help=f"{option.doc}{default}")
+        parser.addini(option.name, option.doc, default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known, and refuse options that cannot be used before any test runs."""
+    config.addinivalue_line("markers", MARKER)
+    options = _options(config)
+    # The option of pytest-xdist's, where that is there.
+    if options.remote and config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            "with -n each process needs servers of its own: leave one of the two, -n or"
+            " --ganglion=URL, out"
+        )
+
+
+def _options(config: pytest.Config) -> Options:
+    def look_up(option: Option) -> str:
+        given = config.getoption(option.name)
+        return str(
+            given or os.environ.get(option.variable) or config.getini(option.name) or option.default
+        )
+
+    return read_options(look_up, config.rootpath, config.invocation_params.dir)
+
+
+@pytest.fixture(scope="session")
+def ganglion_servers(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    """The servers of the session, which end with it."""
+    options = _options(pytestconfig)
+    directory = options.logs or tmp_path_factory.mktemp("ganglion")
+    directory.mkdir(parents=True, exist_ok=True)
+    process = os.environ.get("PYTEST_XDIST_WORKER", "")
+    name = f"ganglion-{process}" if process else "ganglion"
+    servers = Servers(starter(options, directory, name, os.environ), options.start_within)
+    pytestconfig.stash[SESSION] = servers
+    try:
+        yield servers
+    finally:
+        servers.stop()
+
+
+@pytest.fixture
+def ganglion(request: pytest.FixtureRequest, ganglion_servers: Servers) -> Ganglion:
+    """A running Matrix homeserver, clean. `pytest.mark.ganglion` says which."""
+    want = wanted(request.node.iter_markers("ganglion"), _options(request.config))
+    try:
+        server = ganglion_servers.give(want)
+    except NoServer as error:
+        # It says all that there is to say; no line of this plugin's would add to that.
+        pytest.fail(str(error), pytrace=False)
+    given = Ganglion.of(server)
+    request.node.stash[GIVEN] = given
+    return given
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],  # noqa: ARG001 - pytest's
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add what the server logged during the test to the report of its failure."""
+    report = yield
+    given = item.stash.get(GIVEN, None)
+    if report.failed and given is not None:
+        text = tail(given.settled_logs(), _options(item.config).log_lines)
+        if how := given.ended():
+            text = f"{text}\n{how}"
+        if text:
+            report.sections.append(("log of ganglion during the test", text))
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many servers there were, and how long they took."""
+    servers = config.stash.get(SESSION, None)
+    if servers is not None and (line := servers.summary()):
+        terminalreporter.write_line(f"ganglion: {line}")
