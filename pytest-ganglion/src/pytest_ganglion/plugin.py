@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from pytest_ganglion.api import Ganglion
-from pytest_ganglion.configuration import OPTIONS, Option, Options, read_options, wanted
+from pytest_ganglion.configuration import OPTIONS, Option, Options, Wanted, read_options, wanted
 from pytest_ganglion.errors import NoServer
-from pytest_ganglion.server import tail
+from pytest_ganglion.server import Server, tail
 from pytest_ganglion.servers import Servers, starter
 
 MARKER = (
@@ -73,14 +73,20 @@ def ganglion_servers(
 def ganglion(request: pytest.FixtureRequest, ganglion_servers: Servers) -> Ganglion:
     """A running Matrix homeserver, clean. `pytest.mark.ganglion` says which."""
     want = wanted(request.node.iter_markers("ganglion"), _options(request.config))
-    try:
-        server = ganglion_servers.give(want)
-    except NoServer as error:
+    server = _given(ganglion_servers, want)
+    if isinstance(server, NoServer):
         # It says all that there is to say; no line of this plugin's would add to that.
-        pytest.fail(str(error), pytrace=False)
+        pytest.fail(str(server), pytrace=False)
     given = Ganglion.of(server)
     request.node.stash[GIVEN] = given
     return given
+
+
+def _given(servers: Servers, want: Wanted) -> Server | NoServer:
+    try:
+        return servers.give(want)
+    except NoServer as error:
+        return error
 
 
 @pytest.hookimpl(wrapper=True)
