@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from nio import RoomCreateResponse
 
 from tests import flows
 from tests.harness import SHARED_SECRET
@@ -18,9 +19,14 @@ from tests.image.engine import (
     run,
     watched,
 )
+from tests.matrix import Clients, Json, event, ok, timeline
+from tests.room_flows import ROOM_VERSION, say
 
 # What a stack's own file leaves out, and the flows need.
 ADDED = json.dumps({"services": {"ganglion": {"environment": CLIENT_ENVIRONMENT}}})
+
+# What a stack builds beside our image.
+BUILT = {"external": ("postgres", "redis"), "bot": ("registration", "bot")}
 
 
 @contextlib.contextmanager
@@ -47,9 +53,9 @@ def stack(image: str, name: str) -> Iterator[Container]:
         ).stdout.strip()
 
     try:
-        if name == "external":
-            # Not our own as well, which would get Compose's labels in place of scripts/build's.
-            compose("build", "postgres", "redis")
+        # Not our own as well, which would get Compose's labels in place of scripts/build's.
+        if beside := BUILT.get(name):
+            compose("build", *beside)
         compose("create", "--no-build")
         made = Container(compose("ps", "--all", "--quiet", "ganglion"))
         made.put("/data/homeserver.d", OPERATOR_FILES)
@@ -76,3 +82,30 @@ def test_shows_no_password(name: str) -> None:
     file = str(ROOT / "compose" / f"{name}.yaml")
     shown = run("docker", "compose", "--file", file, "config", environment=environment).stdout
     assert password not in shown
+
+
+def test_a_bot_is_invited_and_answers(image: str) -> None:
+    with stack(image, "bot") as server:
+        asyncio.run(ping(server.base_url))
+
+
+async def ping(base_url: str) -> None:
+    async with Clients(base_url) as clients:
+        alice = await clients.register("alice")
+        bot = "@ping:localhost"
+        created = await alice.nio.room_create(room_version=ROOM_VERSION, invite=[bot])
+        room_id = str(ok(created, RoomCreateResponse).room_id)
+        path = timeline(room_id)
+        await alice.until("bot", event(path, lambda e: came(e, bot)))
+        await say(alice, room_id, "!ping")
+        answer = await alice.until("answer", event(path, lambda e: e["sender"] == bot))
+        assert answer["content"] == {"msgtype": "m.notice", "body": "pong"}
+
+
+def came(found: Json, user_id: str) -> bool:
+    """Whether an event says that somebody is in the room."""
+    return bool(
+        found["type"] == "m.room.member"
+        and found["state_key"] == user_id
+        and found["content"]["membership"] == "join"
+    )
