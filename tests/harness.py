@@ -352,16 +352,25 @@ def require_account(name: str) -> None:
         raise AssertionError(f"there is no account {name}: scripts/setup makes it") from None
 
 
+# The ports that were found free: a server may not listen yet when the next one looks for some.
+FOUND: set[int] = set()
+
+
 def free_port(span: int = 1) -> int:
-    """The first of `span` ports in a row on which nobody listens on 127.0.0.1.
+    """The first of `span` ports in a row on which nobody listens on 127.0.0.1, and which nobody was
+    told of yet.
 
     From below 32768: the kernel itself gives out those above, to outgoing connections.
     """
     for _ in range(100):
         base = random.randrange(20000, 32768 - span)
+        ports = range(base, base + span)
+        if FOUND.intersection(ports):
+            continue
         with contextlib.suppress(OSError), contextlib.ExitStack() as taken:
-            for port in range(base, base + span):
+            for port in ports:
                 taken.enter_context(listener(port))
+            FOUND.update(ports)
             return base
     raise AssertionError(f"no {span} free ports in a row")
 

@@ -7,31 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.certificates import Authority
+from tests.federation import federating
 from tests.federation_flows import converse
 from tests.harness import Server, wait_until
 
 WORKERS = "federation_reader, federation_inbound:2, federation_sender, event_persister"
-OPERATOR_FILE = """\
-federation_custom_ca_list: [{authority}]
-ip_range_blacklist: []
-federation_ip_range_blacklist: []
-"""
 
 
 def homeserver(host: str, authority: Authority) -> Server:
-    """A server that others find at its name, which has a port: no delegation is needed."""
-    server = Server(WORKERS)
-    certificate, key = authority.issue(server.root)
-    trusted = server.root / "authority.pem"
-    trusted.write_bytes(authority.path.read_bytes())
-    operator_file = server.data / "homeserver.d" / "50-federation.yaml"
-    operator_file.write_text(OPERATOR_FILE.format(authority=trusted))
-    server.environment |= {
-        "SYNAPSE_SERVER_NAME": f"{host}:{server.federation_port}",
-        "SYNAPSE_TLS_CERT": str(certificate),
-        "SYNAPSE_TLS_KEY": str(key),
-    }
-    return server
+    return federating(Server(WORKERS), host, authority)
 
 
 @pytest.fixture(scope="module")
