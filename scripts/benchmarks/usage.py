@@ -32,6 +32,20 @@ def programs(supervisor: int) -> tuple[Program, ...]:
     return tuple(found)
 
 
+def family(supervisor: int) -> tuple[Program, ...]:
+    """Every process of a server, the supervisor first. What is not Python goes by its program.
+
+    Raises PermissionError as programs() does.
+    """
+    python = {program.pid: program for program in programs(supervisor)}
+    found = []
+    for pid in (supervisor, *descendants(supervisor)):
+        # Not of /proc/PID/exe, where Debian's redis-server is one with redis-check-rdb.
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        found.append(python.get(pid) or Program(pid=pid, name=name))
+    return tuple(found)
+
+
 def name_of(words: list[str]) -> str:
     """What Ganglion calls a process with this command line.
 
