@@ -1,0 +1,48 @@
+"""The example suite, as a newcomer runs it without Docker."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.harness import GANGLION
+
+ROOT = Path(__file__).resolve().parents[2]
+# In seconds, for a server and some ten tests.
+RUN_WITHIN = 200
+
+
+def test_passes(tmp_path: Path) -> None:
+    """With the plugin as pip installs it, found by its entry point."""
+    site = tmp_path / "site"
+    source = shutil.copytree(ROOT / "pytest-ganglion", tmp_path / "pytest-ganglion")
+    words = ("install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", *words)
+    subprocess.run([*pip, f"--target={site}", str(source)], check=True)
+    example = shutil.copytree(ROOT / "tests" / "example", tmp_path / "example")
+
+    command = ("--ganglion=native", f"--ganglion-command={shlex.join(GANGLION)}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *command, "-p", "no:cacheprovider"],
+        cwd=example,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=RUN_WITHIN,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(summary(done.stdout))
+
+
+def summary(printed: str) -> str:
+    """What the plugin says of the servers: one of them, and a reset before each test but one."""
+    found = re.search(r"ganglion: 1 started in [\d.]+ s; (\d+) resets of [\d.]+ s each", printed)
+    passed = re.search(r"(\d+) passed", printed)
+    assert found, printed
+    assert passed, printed
+    assert int(found[1]) == int(passed[1]) - 1 >= 5
+    return found[0]
