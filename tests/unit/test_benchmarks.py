@@ -13,7 +13,7 @@ from scripts.benchmarks.population import Person
 from scripts.benchmarks.results import Result, Table
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("start", "reset", "memory", "load", "scale")
+BENCHMARKS = ("start", "reset", "memory", "load", "scale", "bulk")
 
 
 def a_result() -> Result:
