@@ -161,16 +161,15 @@ def test_main_alone_fits_into_half_a_gigabyte() -> None:
 @pytest.mark.parametrize("workers", PRESETS)
 def test_a_server_for_tests_leaves_room_for_others(workers: str) -> None:
     """However large the machine; unless it is said how much is for it."""
-    test_mode = {"GANGLION_TEST_MODE": "yes"}
-    found = budget(workers, 64 * GB, **test_mode)
+    found = budget(workers, 64 * GB, GANGLION_TEST_MODE="yes")
     assert found is not None
     within(found, 64 * GB)
     assert found.postgres is not None
     assert found.postgres.shared_buffers <= 256
-    given = budget(workers, 64 * GB, **test_mode, GANGLION_MEMORY="32G")
-    assert given is not None
-    assert given.postgres is not None
-    assert given.postgres.shared_buffers > 1024
+    told = budget(workers, 64 * GB, GANGLION_TEST_MODE="yes", GANGLION_MEMORY="32G")
+    assert told is not None
+    assert told.postgres is not None
+    assert told.postgres.shared_buffers > 1024
 
 
 def test_pools_follow_what_roles_have_work_for() -> None:
