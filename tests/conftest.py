@@ -4,6 +4,7 @@ import hypothesis
 import pytest
 
 from tests.harness import Server
+
 # Somebody else's tests, which tests/live and tests/image run as he would.
 collect_ignore = ["example"]
 
