@@ -93,7 +93,7 @@ def test_it_says_what_it_is(first: Container) -> None:
     log = first.log()
     assert "TEST MODE, as Complement's authority is in /complement/ca: NOT FOR REAL USERS" in log
     assert "made a certificate for hs1, signed by /complement/ca/ca.crt" in log
-    assert set(first.pids()) == {"postgres", "redis", "main", "nginx"}
+    assert set(first.pids()) == {"postgres", "redis", "main", "nginx", "control"}
 
 
 def test_application_services_and_extra_configuration_are_picked_up(first: Container) -> None:
@@ -104,7 +104,7 @@ def test_application_services_and_extra_configuration_are_picked_up(first: Conta
 @pytest.mark.parametrize(
     ("name", "environment", "processes"),
     [
-        ("hs2", {"SYNAPSE_COMPLEMENT_DATABASE": "sqlite"}, {"redis", "main", "nginx"}),
+        ("hs2", {"SYNAPSE_COMPLEMENT_DATABASE": "sqlite"}, {"redis", "main", "nginx", "control"}),
         (
             "hs3",
             {
@@ -112,7 +112,7 @@ def test_application_services_and_extra_configuration_are_picked_up(first: Conta
                 "SYNAPSE_COMPLEMENT_USE_ASYNCIO_REACTOR": "true",
             },
             {
-                *("postgres", "redis", "main", "nginx"),
+                *("postgres", "redis", "main", "nginx", "control"),
                 *("federation_sender1", "federation_reader1", "event_persister1"),
             },
         ),

@@ -80,7 +80,8 @@ def test_it_says_loudly_what_it_is(server: Server) -> None:
 
 
 def test_it_runs_main_alone(server: Server) -> None:
-    assert {row["name"] for row in server.status()} == {"postgres", "redis", "main", "nginx"}
+    expected = {"postgres", "redis", "main", "nginx", "control"}
+    assert {row["name"] for row in server.status()} == expected
 
 
 def test_anybody_registers_and_nobody_meets_a_rate_limit(server: Server) -> None:
