@@ -118,7 +118,7 @@ def _contained(variant: Variant, authority: Authority, image: str, stack: ExitSt
         **variant.variables,
     }
     settings = [f"--env={name}={value}" for name, value in variables.items()]
-    # Its health is looked at by us; of twenty, Docker's own looks would take both processors.
+    # We look ourselves; Docker would start a process in each of them twice a second to do so.
     made = Container(docker("create", "--network=host", "--no-healthcheck", *settings, image))
     stack.callback(docker, "rm", "--force", "--volumes", made.id)
     with tempfile.TemporaryDirectory() as directory:

@@ -35,6 +35,8 @@ def start(
     settings = [word for pair in variables.items() for word in ("--env", "=".join(pair))]
     _docker(
         *("create", "--name", name, "--label", LABEL),
+        # We look ourselves, and Docker would start a process in it twice a second to do so.
+        "--no-healthcheck",
         # To nobody else: it is open to whoever reaches it. The engine chooses the ports.
         *("--publish", "127.0.0.1::8008", "--publish", "127.0.0.1::9469"),
         # So that it reaches an application service that runs here.
