@@ -378,6 +378,19 @@ def test_a_reset_that_is_cut_off_leaves_a_server_that_starts() -> None:
         server.stop()
 
 
+def test_a_reset_of_a_server_without_postgresql() -> None:
+    with Controlled("none", {"SYNAPSE_COMPLEMENT_DATABASE": "sqlite"}) as server:
+        server.start()
+        (alice,) = server.users(1)
+        room = alice.create_room()
+        server.control("/test/reset")
+        alice.call("GET", f"{CLIENT}/account/whoami", expect=401)
+        (again,) = server.users(1)
+        assert again.user_id == alice.user_id
+        again.call("GET", f"{CLIENT}/rooms/{room}/state", expect=403)
+        server.stop()
+
+
 def ignoring_its_end(server: Controlled) -> None:
     with contextlib.suppress(OSError, http.client.HTTPException):
         server.ask("/test/reset")

@@ -1,6 +1,7 @@
 """The database: how a clean one takes the place of the one that is in use.
 
-An embedded server has a clean copy ready, which is renamed into place. An external one may be
+An embedded server has a clean copy ready, which is renamed into place. SQLite's file is removed. An
+external server may be
 somebody else's: databases are neither made nor renamed there, as settings, grants and poolers know
 them by their name; its tables are dropped, and main makes them anew, which takes seconds longer.
 """
@@ -9,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg2
@@ -50,6 +52,8 @@ class Database(Protocol):
 
 def database_at(place: DatabasePlace) -> Database:
     """The database of a server, as it is to be treated."""
+    if place.sqlite is not None:
+        return Sqlite(Path(place.sqlite))
     return Embedded(place) if place.embedded else External(place)
 
 
@@ -88,6 +92,25 @@ def _end_connections(cursor: psycopg2.extensions.cursor, database: str) -> None:
         if time.monotonic() > deadline:
             raise Refusal(409, f"somebody keeps connections to the database {database} open")
         time.sleep(0.002)
+
+
+class Sqlite:
+    """A file, which main makes anew where it finds none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def prepare(self) -> None:
+        """Nothing can be done ahead."""
+
+    def exchange(self) -> bool:
+        """Remove the file with what SQLite keeps beside it, which without it means nothing."""
+        for ending in ("", "-journal", "-wal", "-shm"):
+            self._path.with_name(f"{self._path.name}{ending}").unlink(missing_ok=True)
+        return False
+
+    def keep(self) -> None:
+        """There is no place to keep another."""
 
 
 class Embedded:

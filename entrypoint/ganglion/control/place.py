@@ -9,9 +9,11 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabasePlace:
-    """Where the database is. `administrator` is the role of an embedded server that we may take;
-    without one we are Synapse's own role.
+    """Where the database is. `sqlite` is its file, where it is one. `administrator` is the role of an
+    embedded server that we may take; without one we are Synapse's own role.
     """
+
+    sqlite: str | None
 
     embedded: bool
     administrator: str | None

@@ -57,6 +57,7 @@ def _database(settings: Settings, machine: Machine) -> dict[str, Any]:
     passfile = f"{settings.run}/conf/secrets/pgpass"
     if not settings.embedded_postgres:
         return {
+            "sqlite": settings.sqlite,
             "embedded": False,
             "administrator": None,
             "name": settings.postgres_db,
@@ -68,6 +69,7 @@ def _database(settings: Settings, machine: Machine) -> dict[str, Any]:
         }
     owner = machine.account("postgres") or machine.ourselves
     return {
+        "sqlite": None,
         "embedded": True,
         # Let in by its account: render/servers.py. Where Synapse's own role is the owner of the
         # cluster, that has a password.
