@@ -9,7 +9,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabasePlace:
-    """Where the database is. `sqlite` is its file, where it is one. `administrator` is the role of an
+    """Where the database is. `sqlite` is its file, if it is one. `administrator` is the role of an
     embedded server that we may take; without one we are Synapse's own role.
     """
 
