@@ -12,28 +12,27 @@ from ganglion.settings import Settings
 
 # The clean database that a server in test mode is reset to: control/databases.py.
 CLEAN = "ganglion_clean"
+# Beside a prepared cluster that is used where it is: nobody else may have it, nor a copy of it.
+CLAIM = ".claimed"
 
 
 def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: str) -> None:
     """Make the embedded server's cluster with Synapse's role and database, if there is none.
 
     It is made beside its place and renamed when whole, so a start that was cut off leaves nothing.
-    An image brings one that is prepared, with Synapse's tables: it is copied.
+    An image brings one that is prepared, with Synapse's tables: it is copied or, in test mode, used
+    where it is.
     """
     if (cluster / "PG_VERSION").exists():
         return
     account = machine.account("postgres")
     staged = cluster.with_name(".postgres.new")
-    shutil.rmtree(staged, ignore_errors=True)
-    make_directory(staged, 0o700, account)
+    _remove(staged)
     # The names are plain, the password printable ASCII: settings.py.
     role, database = settings.postgres_user, settings.postgres_db
     quoted = password.replace("'", "''")
     administrator = account or machine.ourselves
-    if machine.prepared is not None and role != administrator:
-        copied = subprocess.run(["cp", "-a", f"{machine.prepared}/.", str(staged)], check=False)
-        if copied.returncode:
-            raise ConfigError([_no_room(cluster)])
+    if role != administrator and _take(machine.prepared, staged, in_place=settings.test_mode):
         renames = (("ROLE", role), ("DATABASE", database))
         statements = [
             *(
@@ -49,6 +48,7 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
                 f'CREATE DATABASE "{CLEAN}" OWNER "{role}" TEMPLATE "{database}" STRATEGY file_copy'
             )
     else:
+        make_directory(staged, 0o700, account)
         _initialise(staged, machine)
         # initdb made a role for the account that it ran as, whose name may be the one we want.
         verb = "ALTER" if role == administrator else "CREATE"
@@ -65,10 +65,40 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
     os.posix_spawnp("sync", ["sync", "-f", str(cluster)], {})
 
 
-def _no_room(cluster: Path) -> Problem:
+def _remove(staged: Path) -> None:
+    """Remove what an earlier start that was cut off left, whatever it is."""
+    if staged.is_symlink():
+        staged.unlink()
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _take(prepared: str | None, staged: Path, *, in_place: bool) -> bool:
+    """Have the prepared cluster at `staged`. Returns whether there is one, that nobody has.
+
+    To copy its 2000 files takes most of the time of a first start. Where they are in the same file
+    system as the data, which then are in the container's own layer, they can stay where they are,
+    and only what is written to is copied, by that file system. Whoever copies the data directory
+    out of a container would miss them; so this is for tests.
+    """
+    if prepared is None:
+        return False
+    claim = Path(f"{prepared}{CLAIM}")
+    if claim.exists():
+        return False
+    if in_place and Path(prepared).stat().st_dev == staged.parent.stat().st_dev:
+        claim.touch()
+        staged.symlink_to(prepared)
+        return True
+    copied = subprocess.run(["cp", "-a", prepared, str(staged)], check=False)
+    if copied.returncode:
+        raise ConfigError([_no_room(staged.parent)])
+    return True
+
+
+def _no_room(data: Path) -> Problem:
     return Problem(
         variable="GANGLION_DATA",
-        value=str(cluster.parent),
+        value=str(data),
         message="cannot take the prepared database; the line above says why",
         hint="see that the disk has room",
     )

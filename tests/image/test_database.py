@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests import flows
-from tests.harness import SHARED_SECRET
-from tests.image.engine import CLIENT_ENVIRONMENT, Container, container
+from tests.harness import SHARED_SECRET, wait_until
+from tests.image.engine import CLIENT_ENVIRONMENT, Container, container, volume
 
 # Other names than those it was prepared with.
 NAMES = {"POSTGRES_DB": "matrix", "POSTGRES_USER": "matrix-user"}
@@ -29,3 +29,44 @@ def test_it_has_synapses_tables_already(server: Container) -> None:
 
 def test_it_serves_under_names_of_its_own(server: Container) -> None:
     asyncio.run(flows.whole_flow(server.base_url, SHARED_SECRET))
+
+
+TESTING = {**CLIENT_ENVIRONMENT, "WORKERS": "none", "GANGLION_TEST_MODE": "yes"}
+IMAGES_OWN = "/opt/ganglion/database"
+
+
+def place(server: Container) -> str:
+    """Where the cluster really is."""
+    return server.inside("readlink", "--canonicalize", "/data/postgres").stdout.strip()
+
+
+def test_in_test_mode_it_stays_where_it_is(image: str) -> None:
+    with container(image, TESTING) as server:
+        server.wait_healthy()
+        assert place(server) == IMAGES_OWN
+        kept = asyncio.run(flows.whole_flow(server.base_url, SHARED_SECRET))
+        server.stop()
+        server.start()
+        server.wait_healthy()
+        asyncio.run(flows.still_there(server.base_url, kept))
+
+
+def test_a_volume_gets_a_copy_in_test_mode_too(image: str) -> None:
+    with volume() as data, container(image, TESTING, "--volume", f"{data}:/data") as server:
+        server.wait_healthy()
+        assert place(server) == "/data/postgres"
+
+
+def test_what_is_in_use_is_no_other_data_directorys(image: str) -> None:
+    """Two data directories one after the other in one container, as when its variable is changed."""
+    with container(image, TESTING) as server:
+        server.wait_healthy()
+        again = "GANGLION_DATA=/second GANGLION_RUN=/run/second HTTP_PORT=8009 CONTROL_PORT=9470"
+        server.inside("sh", "-c", f"{again} ganglion run > /second.log 2>&1 & echo $!")
+        answer = f"{again} ganglion ready"
+        wait_until(
+            "second", lambda: not server.inside("sh", "-c", answer, check=False).returncode, 60
+        )
+        assert server.inside("readlink", "--canonicalize", "/second/postgres").stdout.strip() == (
+            "/second/postgres"
+        )
