@@ -35,9 +35,9 @@ TESTING = {**CLIENT_ENVIRONMENT, "WORKERS": "none", "GANGLION_TEST_MODE": "yes"}
 IMAGES_OWN = "/opt/ganglion/database"
 
 
-def place(server: Container) -> str:
+def place(server: Container, data: str = "/data") -> str:
     """Where the cluster really is."""
-    return server.inside("readlink", "--canonicalize", "/data/postgres").stdout.strip()
+    return server.inside("readlink", "--canonicalize", f"{data}/postgres").stdout.strip()
 
 
 def test_in_test_mode_it_stays_where_it_is(image: str) -> None:
@@ -58,15 +58,15 @@ def test_a_volume_gets_a_copy_in_test_mode_too(image: str) -> None:
 
 
 def test_what_is_in_use_is_no_other_data_directorys(image: str) -> None:
-    """Two data directories one after the other in one container, as when its variable is changed."""
+    """Two data directories in one container, as when its variable is changed."""
     with container(image, TESTING) as server:
         server.wait_healthy()
         again = "GANGLION_DATA=/second GANGLION_RUN=/run/second HTTP_PORT=8009 CONTROL_PORT=9470"
-        server.inside("sh", "-c", f"{again} ganglion run > /second.log 2>&1 & echo $!")
+        server.inside("sh", "-c", f"{again} ganglion run > /log 2>&1 & echo $!")
         answer = f"{again} ganglion ready"
-        wait_until(
-            "second", lambda: not server.inside("sh", "-c", answer, check=False).returncode, 60
-        )
-        assert server.inside("readlink", "--canonicalize", "/second/postgres").stdout.strip() == (
-            "/second/postgres"
-        )
+
+        def ready() -> bool:
+            return server.inside("sh", "-c", answer, check=False).returncode == 0
+
+        wait_until("second server", ready, 60)
+        assert place(server, "/second") == "/second/postgres"
