@@ -10,7 +10,9 @@ from pathlib import Path
 
 LIBRARIES = Path("/usr/lib")
 LOADED = "libjemalloc"
-SETTINGS = "narenas:1,background_thread:false"
+# Of one arena threads wait for each other: four made 1.14 times the cheap requests, in the same
+# memory. docs/performance.md, "Arenas of the allocator".
+SETTINGS = "narenas:4,background_thread:false"
 
 
 def library() -> str | None:
