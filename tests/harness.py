@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
+from ganglion.logs import DELAY
 from tests.processes import descendants, identity
 from tests.raw_http import Answer, raw_request
 
@@ -108,6 +109,13 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def settle(self) -> int:
+        """Wait until it has all that has happened, of which processes keep lines for a while; then
+        a mark.
+        """
+        time.sleep(3 * DELAY)
+        return self.mark()
 
     def mark(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0

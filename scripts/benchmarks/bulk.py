@@ -131,7 +131,7 @@ def main(words: Sequence[str]) -> int:
         )
         for variant in variants.chosen(options)
     ]
-    session = Session("bulk", options, words, servers.image(options))
+    session = Session("bulk", options, words, servers.images(options))
     measure(chosen, options, session)
     deliver(session.result("Many servers at once", NOTE.format(**vars(options))), options)
     return 0

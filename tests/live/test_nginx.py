@@ -72,14 +72,14 @@ def test_replication_is_there_between_processes(small: Server) -> None:
 
 @pytest.mark.parametrize("path", REPLICATION_SPELLINGS)
 def test_replication_is_closed_to_clients(small: Server, path: str) -> None:
-    mark = small.log.mark()
+    mark = small.log.settle()
     for method in ("GET", "POST"):
         answer = raw_request(small.http_port, method, path)
         assert answer.status in (400, 404), answer.body
-    # The log is complete up to a request that is made now.
     token = secrets.token_hex(8)
     assert small.get(f"/_matrix/key/v2/server/{token}").status == 200
     small.log.wait_for(token, mark, within=5)
+    small.log.settle()
     reached = [r for r in small.log.requests(mark) if token not in r.uri]
     assert all(r.status in (400, 404) for r in reached), reached
 
