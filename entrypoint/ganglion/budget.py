@@ -90,7 +90,7 @@ def share_out(
     least = synapse + postgres + control + sum(part.least for part in parts.values())
     left = within.memory - reserve - least
     if left < 0:
-        raise ConfigError([_too_little(settings, topology, within, parts, idle)])
+        raise ConfigError([_too_little(settings, topology, within, parts, idle, least)])
     if settings.test_mode and settings.memory is None:
         left = min(left, ENOUGH_FOR_TESTS)
     given = {
@@ -290,19 +290,18 @@ def _too_little(
     within: Limits,
     parts: Mapping[str, Part],
     idle: Idle,
+    least: int,
 ) -> Problem:
     """The numbers of a plan that does not fit."""
     count = len(topology.processes)
-    synapse, postgres = _synapse(idle, topology), POSTGRES if settings.embedded_postgres else 0
-    least = synapse + postgres + sum(part.least for part in parts.values())
     needed = max(least + RESERVE_LEAST, -(-least * RESERVE_PART // (RESERVE_PART - 1)))
     server = sum(
         part.least for name, part in parts.items() if name not in ("caches", "redis", "nginx")
     )
     takes = {
-        f"Synapse's {count} process{'es' if count > 1 else ''}": synapse,
+        f"Synapse's {count} process{'es' if count > 1 else ''}": _synapse(idle, topology),
         "their caches": parts["caches"].least,
-        "PostgreSQL": server + postgres,
+        "PostgreSQL": server + (POSTGRES if settings.embedded_postgres else 0),
         "Redis": parts["redis"].least,
         "nginx": parts["nginx"].least,
         "the control application": CONTROL if settings.test_mode else 0,

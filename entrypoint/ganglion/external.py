@@ -10,6 +10,7 @@ import redis
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.pools import Room
+from ganglion.postgres import create_database
 from ganglion.settings import Settings
 
 Say = Callable[[str], None]
@@ -136,7 +137,7 @@ def _unreachable(settings: Settings, reason: str) -> Problem:
     role, database = settings.postgres_user, settings.postgres_db
     hint = "see that the server runs and can be reached from here, or raise GANGLION_WAIT"
     if f'database "{database}" does not exist' in reason:
-        hint = f"as the server's administrator: {_create_database(settings)}"
+        hint = f"as the server's administrator: {create_database(settings)};"
     elif f'role "{role}" does not exist' in reason:
         hint = f"as the server's administrator: CREATE ROLE \"{role}\" LOGIN PASSWORD '…'"
     elif "authentication failed" in reason:
@@ -148,13 +149,6 @@ def _unreachable(settings: Settings, reason: str) -> Problem:
         value=f"{settings.postgres_host}",
         message=f"PostgreSQL cannot be used: {reason}",
         hint=hint,
-    )
-
-
-def _create_database(settings: Settings) -> str:
-    return (
-        f'CREATE DATABASE "{settings.postgres_db}" OWNER "{settings.postgres_user}"'
-        " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';"
     )
 
 
@@ -184,7 +178,7 @@ def _unfit(
             message=f"the database has {', '.join(wrong)}; Synapse needs encoding UTF8 and locale"
             " C, or its indexes break when the operating system is upgraded",
             hint="make another, as the server's administrator, and move what is in this one with"
-            f" pg_dump and pg_restore: {_create_database(settings)}",
+            f" pg_dump and pg_restore: {create_database(settings)};",
         )
     if not may_create:
         yield Problem(

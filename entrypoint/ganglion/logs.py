@@ -15,7 +15,7 @@ class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to stderr after DELAY, or at once where a line is a warning or worse.
 
     Each write wakes the supervisor, which puts the process's name in front of the lines. One for
-    every line takes a quarter of the processor time of cheap requests, its and ours together. What
+    every line took a fifth of the processor time of cheap requests, its and ours together. What
     is lost when the process is killed are at most the lines of the last DELAY.
     """
 

@@ -54,15 +54,20 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
         verb = "ALTER" if role == administrator else "CREATE"
         statements = [
             f"{verb} ROLE \"{role}\" LOGIN PASSWORD '{quoted}'",
-            (
-                f'CREATE DATABASE "{database}" OWNER "{role}"'
-                " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
-            ),
+            create_database(settings),
         ]
     _single_user(machine, staged, *statements)
     staged.rename(cluster)
     # Onto the disk while everything else starts; PostgreSQL sees to what it writes itself.
     os.posix_spawnp("sync", ["sync", "-f", str(cluster)], {})
+
+
+def create_database(settings: Settings) -> str:
+    """The statement that makes a database such as Synapse requires, empty."""
+    return (
+        f'CREATE DATABASE "{settings.postgres_db}" OWNER "{settings.postgres_user}"'
+        " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
 
 
 def _remove(staged: Path) -> None:

@@ -106,13 +106,7 @@ def _busy() -> float:
 def main(words: Sequence[str]) -> int:
     """Run it as the command line says."""
     parser = argparse.ArgumentParser(prog="scripts/bench bulk", description=__doc__)
-    parser.add_argument(
-        "--counts",
-        type=lambda given: tuple(int(count) for count in given.split(",")),
-        default=COUNTS,
-        metavar="N,N,…",
-        help=f"how many servers at once ({','.join(map(str, COUNTS))})",
-    )
+    variants.add_counts(parser, COUNTS, "how many servers at once")
     parser.add_argument(
         "--federating",
         type=int,

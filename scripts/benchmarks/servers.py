@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ class Native:
         return self._server.process.pid
 
 
-class InDocker:
+class InDocker(ABC):
     """A container, created out of these words for `docker create`, with these files by directory.
 
     Clients ask at `port` of this machine, or, where `own_address`, of the container itself. One
@@ -230,9 +231,9 @@ class InDocker:
         seconds = time.monotonic() - began
         return Boot(seconds=seconds, stages=timeline(self._container.log()))
 
+    @abstractmethod
     def _wait(self, root: str) -> None:
         """Wait until all answer; `root` is where its root directory is to be found from here."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         assert self._container is not None

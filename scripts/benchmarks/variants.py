@@ -88,15 +88,19 @@ def assignments(text: str) -> dict[str, str]:
     return found
 
 
-def add_counts(parser: argparse.ArgumentParser, default: tuple[int, ...]) -> None:
-    """The option that says with how many workers a server is looked at."""
+def add_counts(
+    parser: argparse.ArgumentParser,
+    default: tuple[int, ...],
+    what: str = "with how many client_readers",
+) -> None:
+    """The option that lists the numbers of something that is looked at: of workers, as a rule."""
     text = ",".join(map(str, default))
     parser.add_argument(
         "--counts",
         type=lambda given: tuple(int(count) for count in given.split(",")),
         default=default,
         metavar="N,N,…",
-        help=f"with how many client_readers ({text})",
+        help=f"{what} ({text})",
     )
 
 

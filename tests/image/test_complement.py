@@ -16,7 +16,7 @@ import pytest
 
 from tests import flows
 from tests.certificates import Authority
-from tests.federation_flows import converse
+from tests.federation import converse
 from tests.image.engine import Container, container, docker, network
 from tests.matrix import Clients
 

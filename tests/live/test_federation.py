@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.certificates import Authority
-from tests.federation import federating
-from tests.federation_flows import converse
+from tests.federation import converse, federating
 from tests.harness import Server, wait_until
 
 WORKERS = "federation_reader, federation_inbound:2, federation_sender, event_persister"

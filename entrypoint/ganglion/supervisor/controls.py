@@ -16,6 +16,7 @@ from typing import Any
 from supervisor.states import ProcessStates
 
 from ganglion.supervisor.program import GatedProcess
+from ganglion.supervisor.reader import Reader
 
 Answer = dict[str, str]
 # What answers a request once it has come about, and None until then.
@@ -25,12 +26,10 @@ LONGEST_REQUEST = 64 * 1024
 DONE: Answer = {}
 
 
-class ControlSocket:
+class ControlSocket(Reader):
     """Takes connections, shaped as one of supervisord's dispatchers. Of `programs` those that are
     Synapse's may be named; the owner calls `look` when the state of one has changed.
     """
-
-    closed = False
 
     def __init__(self, path: str, programs: Mapping[str, GatedProcess]) -> None:
         Path(path).unlink(missing_ok=True)
@@ -56,22 +55,12 @@ class ControlSocket:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
-
     def handle_read_event(self) -> None:
         """Take every connection that is there."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 connection, _ = self._socket.accept()
                 self._conversations.append(Conversation(connection, self._programs))
-
-    def handle_error(self) -> None:
-        """supervisord calls this in an except block: let the error be seen."""
-        raise  # noqa: PLE0704 - the exception being handled
 
     def close(self) -> None:
         for dispatcher in self.dispatchers:

@@ -9,18 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganglion.supervisor.program import GatedProcess
+from ganglion.supervisor.reader import Reader
 
 # struct ucred: process, user and group ID, of the sender, put there by the kernel. unix(7).
 CREDENTIALS = struct.Struct("3i")
 
 
-class ReadinessSocket:
-    """A datagram socket, shaped as one of supervisord's dispatchers.
-
-    Anybody may write to it; only who the kernel says is one of our programs is believed.
+class ReadinessSocket(Reader):
+    """A datagram socket, to which anybody may write; only who the kernel says is one of our
+    programs is believed.
     """
-
-    closed = False
 
     def __init__(self, path: str, program_of: Callable[[int], GatedProcess | None]) -> None:
         Path(path).unlink(missing_ok=True)
@@ -32,12 +30,6 @@ class ReadinessSocket:
 
     def fileno(self) -> int:
         return self._socket.fileno()
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
 
     def handle_read_event(self) -> None:
         """Take every message that is there."""
@@ -59,10 +51,6 @@ class ReadinessSocket:
             program = self._program_of(pid)
             if program is not None and b"READY=1" in message.split(b"\n"):
                 program.mark_ready()
-
-    def handle_error(self) -> None:
-        """supervisord calls this in an except block: let the error be seen."""
-        raise  # noqa: PLE0704 - the exception being handled
 
     def close(self) -> None:
         self._socket.close()

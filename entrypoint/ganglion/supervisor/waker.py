@@ -4,15 +4,15 @@ import contextlib
 import signal
 import socket
 
+from ganglion.supervisor.reader import Reader
 
-class Waker:
-    """A socket that the interpreter writes to when a signal comes, shaped as a dispatcher.
+
+class Waker(Reader):
+    """A socket that the interpreter writes to when a signal comes.
 
     Since PEP 475 a signal no longer interrupts poll(2), so without this the end of a program is
     noticed up to a second late.
     """
-
-    closed = False
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
@@ -23,21 +23,11 @@ class Waker:
     def fileno(self) -> int:
         return self._reader.fileno()
 
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return False
-
     def handle_read_event(self) -> None:
         """Take what was written: that it was is all that counts."""
         with contextlib.suppress(BlockingIOError):
             while self._reader.recv(4096):
                 pass
-
-    def handle_error(self) -> None:
-        """supervisord calls this in an except block: let the error be seen."""
-        raise  # noqa: PLE0704 - the exception being handled
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
