@@ -178,6 +178,36 @@ def test_no_thread_runs_before_forking() -> None:
     assert counted.stdout.split() == ["1"]
 
 
+def test_threads_of_a_child_take_their_work_from_a_queue_in_c() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ERRANDS], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["SimpleQueue", "500", "done"]
+
+
+# A pool of threads as Synapse's for its database, in a child: all is done once, and it ends.
+ERRANDS = """
+import os, queue, threading, time
+from ganglion.supervisor.prefork import preload
+preload()
+if os.fork() == 0:
+    from twisted.python.threadpool import ThreadPool
+    results = queue.Queue()
+    pool = ThreadPool(3, 5)
+    pool.start()
+    for number in range(500):
+        pool.callInThreadWithCallback(lambda _, result: results.put(result), lambda n: n, number)
+    found = {results.get(timeout=30) for _ in range(500)}
+    while not pool._team._idle:
+        time.sleep(0.01)
+    kinds = {type(worker._q).__name__ for worker in pool._team._idle}
+    pool.stop()
+    print(*kinds, len(found), "done" if threading.active_count() == 1 else "threads", flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
 def test_every_line_is_logged_once(server: Server) -> None:
     lines = [line for line in server.log.text().splitlines() if "Processed request" in line]
     assert len(lines) > 20

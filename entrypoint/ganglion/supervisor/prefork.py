@@ -61,6 +61,7 @@ def preload() -> None:
         for module in (*APPS, *ALSO):
             importlib.import_module(module)
         _read_yaml_in_c()
+        _queue_in_c()
     finally:
         logging.disable(logging.NOTSET)
     if threading.active_count() != 1:
@@ -73,6 +74,20 @@ def _read_yaml_in_c() -> None:
 
     fast: Any = yaml
     fast.SafeLoader = yaml.CSafeLoader
+
+
+def _queue_in_c() -> None:
+    """Have the threads that ask the database take their work from a queue that is written in C.
+
+    A message takes 30 such errands. For each, the queue that Twisted would use takes and leaves
+    several locks in Python, one of them made anew. docs/decisions/0014-threads-queue.md
+    """
+    from queue import SimpleQueue
+
+    from twisted._threads import _pool
+
+    pool: Any = _pool
+    pool.Queue = SimpleQueue
 
 
 def app_of(command: Sequence[str]) -> str | None:
