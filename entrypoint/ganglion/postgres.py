@@ -80,10 +80,10 @@ def _remove(staged: Path) -> None:
 def _take(prepared: str | None, staged: Path, *, in_place: bool) -> bool:
     """Have the prepared cluster at `staged`. Returns whether there is one, that nobody has.
 
-    To copy its 2000 files takes most of the time of a first start. Where they are in the same file
-    system as the data, which then are in the container's own layer, they can stay where they are,
-    and only what is written to is copied, by that file system. Whoever copies the data directory
-    out of a container would miss them; so this is for tests.
+    To copy its 2000 files takes up to 2 s where others were just removed. Where they are in the
+    same file system as the data, which then are in the container's own layer, they can stay where
+    they are, and only what is written to is copied, by that file system. Whoever copies the data
+    directory out of a container would miss them; so this is for tests.
     """
     if prepared is None:
         return False
