@@ -36,6 +36,19 @@ def proc(server: Server, name: str, what: str) -> Path:
     return Path(f"/proc/{server.pid(name)}/{what}")
 
 
+def preloaded(code: str) -> list[str]:
+    """The words that a Python of its own prints, which runs this where Synapse is preloaded."""
+    first = "from ganglion.supervisor.prefork import preload; preload()\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", first + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout.split()
+
+
 def inodes(server: Server, name: str) -> dict[str, str]:
     """What each descriptor of a process is."""
     found = {}
@@ -123,9 +136,7 @@ def test_none_takes_a_processor_from_another_when_woken(server: Server) -> None:
 
 def test_no_two_draw_the_same_random_numbers() -> None:
     """Each child draws from every source that Synapse uses, at once after it was forked."""
-    drawn = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", DRAW], capture_output=True, text=True, check=True
-    ).stdout.split()
+    drawn = preloaded(DRAW)
     assert len(drawn) == 6 * CHILDREN
     assert len(set(drawn)) == len(drawn)
 
@@ -133,8 +144,6 @@ def test_no_two_draw_the_same_random_numbers() -> None:
 CHILDREN = 4
 DRAW = f"""
 import os, random, secrets, sys, uuid
-from ganglion.supervisor.prefork import preload
-preload()
 import nacl.utils
 from OpenSSL import SSL
 from synapse.util.stringutils import random_string
@@ -162,34 +171,16 @@ for _ in range({CHILDREN}):
 
 
 def test_no_thread_runs_before_forking() -> None:
-    counted = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            (
-                "from ganglion.supervisor.prefork import preload; preload();"
-                "import os; print(len(os.listdir('/proc/self/task')))"
-            ),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert counted.stdout.split() == ["1"]
+    assert preloaded("import os; print(len(os.listdir('/proc/self/task')))") == ["1"]
 
 
 def test_threads_of_a_child_take_their_work_from_a_queue_in_c() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ERRANDS], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.split() == ["SimpleQueue", "500", "done"]
+    assert preloaded(ERRANDS) == ["SimpleQueue", "500", "done"]
 
 
 # A pool of threads as Synapse's for its database, in a child: all is done once, and it ends.
 ERRANDS = """
 import os, queue, threading, time
-from ganglion.supervisor.prefork import preload
-preload()
 if os.fork() == 0:
     from twisted.python.threadpool import ThreadPool
     results = queue.Queue()
