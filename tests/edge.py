@@ -16,14 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ganglion import environment, topology
+from ganglion import topology
 from ganglion.budget import share_out
 from ganglion.files import write_directory
 from ganglion.machine import ACCOUNTS, TYPICAL
-from ganglion.operator_files import OperatorFiles
 from ganglion.operator_routes import interpret
 from ganglion.render import Plan, render
 from ganglion.secrets import placeholders
+from ganglion.settings import environment
+from ganglion.settings.operator_files import OperatorFiles
 from tests.harness import free_port, wait_until
 
 

@@ -9,15 +9,15 @@ import yaml
 
 from ganglion import layouts, topology
 from ganglion.budget import share_out
-from ganglion.environment import from_environ
 from ganglion.errors import ConfigError
 from ganglion.files import File
 from ganglion.machine import TYPICAL, Machine
-from ganglion.operator_files import OperatorFiles
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import Plan, render
 from ganglion.secrets import GENERATED, GIVEN, Secrets, placeholders
-from ganglion.settings import Settings
+from ganglion.settings.environment import from_environ
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 
 
 def no_file(path: str) -> str:

@@ -17,26 +17,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from ganglion import (
-    __version__,
-    adoption,
-    environment,
-    layouts,
-    machine,
-    operator_files,
-    operator_routes,
-    parse,
-    report,
-    routes,
-    testmode,
-    topology,
-)
+from ganglion import __version__, layouts, machine, operator_routes, report, routes, topology
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import TYPICAL, Machine, discover
 from ganglion.render import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.secrets import placeholders
-from ganglion.settings import Settings, variables
+from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
+from ganglion.settings.variables import Settings, variables
 from ganglion.testing import verbs as controls
 from ganglion.topology import Topology
 
@@ -128,7 +116,7 @@ def _text_of(path: str) -> str:
 
 def _settings() -> Settings:
     chosen = environment.from_environ(os.environ, _text_of, os.path.exists)
-    return adoption.adopt(chosen, operator_files.load(chosen))
+    return existing_database.adopt(chosen, operator_files.load(chosen))
 
 
 def _like_here() -> Machine:
@@ -156,7 +144,7 @@ def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -
 
     operator = attempt(operator_files.load)
     if operator is not None:
-        chosen = attempt(lambda settings: adoption.adopt(settings, operator)) or chosen
+        chosen = attempt(lambda settings: existing_database.adopt(settings, operator)) or chosen
     layout = attempt(lambda settings: layouts.plan(settings, place))
     budget = attempt(lambda _: None if layout is None else share_out(chosen, layout, place))
     own_routes = attempt(lambda settings: operator_routes.load(settings, layout))
@@ -177,7 +165,7 @@ def _check(options: argparse.Namespace) -> int:
     plan = _plan()
     render(plan)
     print(report.as_json(plan.topology) if options.json else report.table(plan.topology))
-    _notes([*testmode.says(plan.settings), *_all_notes(plan)])
+    _notes([*test_mode.says(plan.settings), *_all_notes(plan)])
     return 0
 
 
@@ -186,7 +174,7 @@ def _all_notes(plan: Plan) -> list[str]:
     return [
         *plan.topology.notes,
         *environment.notes(os.environ, plan.settings),
-        *adoption.notes(plan.settings, plan.operator),
+        *existing_database.notes(plan.settings, plan.operator),
     ]
 
 
@@ -217,8 +205,8 @@ def _budget(options: argparse.Namespace) -> int:
     from ganglion import ledger
 
     def as_if(settings: Settings) -> Settings:
-        memory = _option("--memory", options.memory, parse.size, settings.memory)
-        cpus = _option("--cpus", options.cpus, parse.processors, settings.cpus)
+        memory = _option("--memory", options.memory, parsers.size, settings.memory)
+        cpus = _option("--cpus", options.cpus, parsers.processors, settings.cpus)
         return replace(settings, memory=memory, cpus=cpus)
 
     plan = _plan(as_if)
@@ -241,7 +229,7 @@ def _option(name: str, text: str | None, parser: Callable[[str], T], default: T)
         return default
     try:
         return parser(text)
-    except parse.Invalid as invalid:
+    except parsers.Invalid as invalid:
         problem = Problem(variable=name, value=text, message=invalid.message, hint=invalid.hint)
         raise ConfigError([problem]) from invalid
 
@@ -314,7 +302,7 @@ def _run(_options: argparse.Namespace) -> int:
     _notes(_all_notes(plan))
     _clean_environment(plan.settings)
     plan = replace(plan, machine=found, budget=share_out(plan.settings, plan.topology, found))
-    for line in testmode.says(plan.settings):
+    for line in test_mode.says(plan.settings):
         _say(line)
     timeline.mark("plan")
     return boot.start(plan, _say, timeline)

@@ -10,18 +10,19 @@ from typing import TextIO
 
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 
-from ganglion import postgres, testmode
+from ganglion import postgres
 from ganglion.beside import beside
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import SECRET, hand_over, make_directory, write_directory, write_file
 from ganglion.machine import Machine
-from ganglion.operator_files import OperatorFiles
 from ganglion.pools import Room
 from ganglion.render import Plan, control, render
 from ganglion.render.supervisord import notify_socket
 from ganglion.secrets import GENERATED, GIVEN, Secrets, generate
-from ganglion.settings import Settings
+from ganglion.settings import test_mode
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 from ganglion.supervisor import supervise
 from ganglion.supervisor.prefork import preload
 from ganglion.timeline import Timeline
@@ -38,7 +39,7 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
     # Whatever cannot be rendered fails here, before anything is written.
     render(plan)
     settings, machine = plan.settings, plan.machine
-    if not testmode.own_certificate(settings):
+    if not test_mode.own_certificate(settings):
         _check_certificate(settings)
     lock = _lock(Path(settings.data), machine)
     try:
@@ -46,7 +47,7 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
         secrets = keep_secrets(settings, plan.operator)
         _make_directories(settings, machine)
         _take_over(settings, plan.operator, machine, say)
-        if testmode.own_certificate(settings):
+        if test_mode.own_certificate(settings):
             _certify(settings, plan.operator, say)
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
@@ -112,7 +113,7 @@ def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
         given: str | None = getattr(settings, name)
         given = _operators(operator, name) or given
         if name == "registration_shared_secret" and settings.test_mode:
-            given = given or testmode.SHARED_SECRET
+            given = given or test_mode.SHARED_SECRET
         if name in GIVEN:
             values[name] = given or ""
         else:
@@ -273,7 +274,7 @@ def _certify(settings: Settings, operator: OperatorFiles, say: Say) -> None:
     from ganglion import certificates  # noqa: PLC0415 - only a server for tests pays for it
 
     name = _server_name(settings, operator)
-    directory = Path(settings.data, testmode.CERTIFICATES)
+    directory = Path(settings.data, test_mode.CERTIFICATES)
     if certificates.ensure(directory, Path(settings.authority or ""), name):
         say(f"made a certificate for {name}, signed by {settings.authority}/ca.crt")
 

@@ -14,7 +14,7 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.limits import Limits
 from ganglion.machine import Machine
 from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL, Pool, Room
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 from ganglion.shares import Budget, Caches, Idle, Nginx, Part, Postgres, Redis
 from ganglion.topology import Topology
 

@@ -11,7 +11,7 @@ import redis
 from ganglion.errors import ConfigError, Problem
 from ganglion.pools import Room
 from ganglion.postgres import create_database
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 
 Say = Callable[[str], None]
 T = TypeVar("T")

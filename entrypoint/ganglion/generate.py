@@ -14,9 +14,9 @@ from ganglion import topology
 from ganglion.boot import SIGNING_KEY, new_secret, new_signing_key
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import SECRET, make_directory, write_file
-from ganglion.operator_files import homeserver_yaml
 from ganglion.render import synapse
-from ganglion.settings import Settings
+from ganglion.settings.operator_files import homeserver_yaml
+from ganglion.settings.variables import Settings
 
 # What Synapse's image asks for before it writes such a file.
 NEEDED = ("SYNAPSE_SERVER_NAME", "SYNAPSE_REPORT_STATS")

@@ -18,7 +18,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from ganglion.errors import ConfigError, Problem
 from ganglion.render import control
 from ganglion.secrets import PLACEHOLDER
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 from ganglion.topology import Address, Topology
 
 # How long one process may take to answer, seconds. /health itself takes milliseconds.

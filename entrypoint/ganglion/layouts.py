@@ -9,7 +9,7 @@ from ganglion.grammar import parse_workers
 from ganglion.limits import Limits
 from ganglion.machine import Machine
 from ganglion.roles import AUTO
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 from ganglion.topology import Topology
 
 GB = 1024**3

@@ -15,7 +15,7 @@ from ganglion.budget import (
 from ganglion.layouts import LAYOUTS, Layout, large_enough
 from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL
 from ganglion.report import columns
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 from ganglion.shares import Budget
 from ganglion.topology import Process, Topology
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import PurePosixPath
 
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 
 # Reads a file that the kernel shows. Raises OSError.
 Reader = Callable[[str], str]

@@ -28,7 +28,7 @@ from unpaddedbase64 import encode_base64
 from ganglion.errors import ConfigError, Problem
 from ganglion.roles import BY_NAME
 from ganglion.routes import ROUTES, Key, Pin, Route
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 from ganglion.topology import MAIN, Topology
 
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")

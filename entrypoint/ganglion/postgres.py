@@ -8,7 +8,7 @@ from pathlib import Path
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import make_directory
 from ganglion.machine import Machine
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 
 # The clean database that a server in test mode is reset to: control/databases.py.
 CLEAN = "ganglion_clean"

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ganglion.errors import ConfigError, Problem
 from ganglion.grammar import Entry, parse_workers
 from ganglion.roles import AUTO, BY_NAME, ROLES, Kind
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 
 MAIN = "main"
 # What Synapse's stream_writers call the main process.

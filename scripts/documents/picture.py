@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from html import escape
 
-from ganglion import environment, topology
+from ganglion import topology
 from ganglion.routes import Choice, Key, table
+from ganglion.settings import environment
 from ganglion.topology import MAIN
 
 # Colours that can be told apart without seeing red and green.

@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 
 from ganglion.budget import amount
-from ganglion.dropin import OTHERS, THEIRS
 from ganglion.layouts import LAYOUTS
 from ganglion.roles import AUTO, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
-from ganglion.rows import Variable
-from ganglion.settings import variables
+from ganglion.settings.synapse_image import OTHERS, THEIRS
+from ganglion.settings.variable import Variable
+from ganglion.settings.variables import variables
 
 VARIABLES_PAGE = """\
 <!-- Made by scripts/docs out of entrypoint/ganglion/settings.py; changes here are lost. -->

@@ -18,13 +18,14 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganglion import adoption, layouts, operator_files, operator_routes, topology
+from ganglion import layouts, operator_routes, topology
 from ganglion.budget import share_out
-from ganglion.environment import from_environ
 from ganglion.files import File, write_directory
 from ganglion.machine import TYPICAL, Machine
 from ganglion.render import Plan, render
-from ganglion.settings import Settings
+from ganglion.settings import existing_database, operator_files
+from ganglion.settings.environment import from_environ
+from ganglion.settings.variables import Settings
 from tests.certificates import Authority
 from tests.plans import secrets_of
 
@@ -95,7 +96,7 @@ class Case:
         chosen = from_environ(
             self.environ, lambda path: Path(path).read_text(encoding="utf-8"), os.path.exists
         )
-        return adoption.adopt(chosen, operator_files.load(chosen))
+        return existing_database.adopt(chosen, operator_files.load(chosen))
 
     def plan(self, settings: Settings | None = None) -> Plan:
         """What the program makes of it, or would of other settings."""

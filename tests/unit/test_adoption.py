@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ganglion import operator_files
-from ganglion.adoption import adopt, notes
-from ganglion.environment import from_environ
-from ganglion.settings import Settings
+from ganglion.settings import operator_files
+from ganglion.settings.environment import from_environ
+from ganglion.settings.existing_database import adopt, notes
+from ganglion.settings.variables import Settings
 from tests.plans import no_file, problems, said
 
 SERVER = {"host": "db", "port": 5433, "user": "matrix", "password": "theirs", "database": "m"}

@@ -3,9 +3,9 @@
 from dataclasses import fields
 from pathlib import Path
 
-from ganglion.dropin import OTHERS, THEIRS, DropIn
 from ganglion.roles import LEGACY_APPS, PRESETS, ROLES
-from ganglion.settings import variables as rows
+from ganglion.settings.synapse_image import OTHERS, THEIRS, DropIn
+from ganglion.settings.variables import variables as rows
 from scripts.documents import tables
 from scripts.documents.generate import documents, outdated
 

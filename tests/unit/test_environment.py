@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from ganglion.environment import from_environ
-from ganglion.settings import Settings, variables
+from ganglion.settings.environment import from_environ
+from ganglion.settings.variables import Settings, variables
 from tests.plans import problems, said, settings
 
 SECRETS = [variable.name for _, variable in variables() if variable.secret]

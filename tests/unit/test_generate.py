@@ -4,11 +4,11 @@ from pathlib import Path
 
 import yaml
 
-from ganglion import operator_files
-from ganglion.adoption import adopt
 from ganglion.boot import keep_secrets
-from ganglion.environment import from_environ
 from ganglion.generate import generate
+from ganglion.settings import operator_files
+from ganglion.settings.environment import from_environ
+from ganglion.settings.existing_database import adopt
 from tests.plans import no_file, problems, said
 
 NEEDED = {"SYNAPSE_SERVER_NAME": "example.org", "SYNAPSE_REPORT_STATS": "no"}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ganglion.errors import ConfigError
 from ganglion.operator_routes import interpret
 from ganglion.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
-from ganglion.settings import variables
+from ganglion.settings.variables import variables
 from tests.plans import plan, rendered, topology_of
 from tests.syntax import Directive, read_all
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ganglion.environment import from_environ
-from ganglion.operator_files import OperatorFiles, load
 from ganglion.operator_routes import load as load_routes
+from ganglion.settings.environment import from_environ
+from ganglion.settings.operator_files import OperatorFiles, load
 from tests.plans import no_file, options, problems, rendered, said
 
 

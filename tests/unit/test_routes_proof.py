@@ -2,10 +2,11 @@
 
 import pytest
 
-from ganglion import environment, topology
+from ganglion import topology
 from ganglion.edge import match
 from ganglion.roles import PRESETS, ROLES
 from ganglion.routes import table
+from ganglion.settings import environment
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Process, Topology
 from tests.oracle.samples import Registration, load
 

@@ -8,10 +8,10 @@ from signedjson.key import read_signing_keys
 
 from ganglion.boot import keep_secrets
 from ganglion.files import SECRET
-from ganglion.operator_files import OperatorFiles
-from ganglion.parse import secret, signing_key
 from ganglion.secrets import GENERATED, GIVEN, PLACEHOLDER, Secrets, generate, placeholders
-from ganglion.settings import Settings
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.parsers import secret, signing_key
+from ganglion.settings.variables import Settings
 from tests.plans import rendered, settings
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganglion.operator_files import OperatorFiles
+from ganglion.settings.operator_files import OperatorFiles
 from tests.plans import options, plan, rendered
 
 WORKERS = {"WORKERS": "synchrotron, typing"}

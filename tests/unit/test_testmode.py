@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion import environment, testmode
-from ganglion.parse import ALL_NETWORKS
 from ganglion.render import testing
-from ganglion.settings import Settings
+from ganglion.settings import environment, test_mode
+from ganglion.settings.parsers import ALL_NETWORKS
+from ganglion.settings.variables import Settings
 from tests.plans import no_file, options, problems, rendered, said, settings
 
 AUTHORITY = ("/complement/ca/ca.crt", "/complement/ca/ca.key")
@@ -40,7 +40,7 @@ def test_complements_authority_switches_it_on_and_gives_a_certificate() -> None:
         "/data/complement/server.crt",
         "/data/complement/server.key",
     )
-    assert testmode.own_certificate(found)
+    assert test_mode.own_certificate(found)
 
 
 @pytest.mark.parametrize("there", [(), AUTHORITY[:1], AUTHORITY[1:], ("/complement/ca",)])
@@ -149,7 +149,7 @@ def test_whatever_a_variable_says_is_kept() -> None:
     found = read(given, *AUTHORITY)
     assert found.admin_networks == ("10.0.0.0/8",)
     assert (found.tls_cert, found.tls_key) == ("/cert", "/key")
-    assert not testmode.own_certificate(found)
+    assert not test_mode.own_certificate(found)
     assert read({}, *AUTHORITY).admin_networks == ALL_NETWORKS
     closed = {"GANGLION_TEST_MODE": "yes", "SYNAPSE_ENABLE_REGISTRATION": "no"}
     assert "enable_registration" not in testing.options(settings(**closed))
@@ -158,16 +158,16 @@ def test_whatever_a_variable_says_is_kept() -> None:
 
 
 def test_it_is_said_aloud() -> None:
-    assert testmode.says(settings()) == ()
-    first, *rest = testmode.says(settings(GANGLION_TEST_MODE="yes"))
+    assert test_mode.says(settings()) == ()
+    first, *rest = test_mode.says(settings(GANGLION_TEST_MODE="yes"))
     assert first == "TEST MODE, as GANGLION_TEST_MODE=yes: NOT FOR REAL USERS"
     assert rest[0].endswith("make administrators with the registration secret 'complement'")
     assert all(line.startswith("TEST MODE: ") for line in rest)
-    assert testmode.says(read({}, *AUTHORITY))[0] == (
+    assert test_mode.says(read({}, *AUTHORITY))[0] == (
         "TEST MODE, as Complement's authority is in /complement/ca: NOT FOR REAL USERS"
     )
     own = {"GANGLION_TEST_MODE": "yes", "SYNAPSE_REGISTRATION_SHARED_SECRET": "hush"}
-    assert "hush" not in "".join(testmode.says(settings(**own)))
+    assert "hush" not in "".join(test_mode.says(settings(**own)))
 
 
 def test_nothing_of_it_is_rendered_without_it() -> None:

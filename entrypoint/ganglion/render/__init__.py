@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ganglion.files import File
 from ganglion.machine import Machine
-from ganglion.operator_files import OperatorFiles
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import control, nginx, servers, supervisord, synapse
 from ganglion.secrets import Secrets
-from ganglion.settings import Settings
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 from ganglion.shares import Budget
 from ganglion.topology import Topology
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from ganglion.files import File
 from ganglion.machine import Machine
-from ganglion.operator_files import OperatorFiles
-from ganglion.settings import Settings
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 from ganglion.topology import Topology
 
 PATH = "control.json"

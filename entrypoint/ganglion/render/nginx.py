@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from ganglion import parse
 from ganglion.edge import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.files import File
 from ganglion.machine import Machine
-from ganglion.operator_files import OperatorFiles
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import control
 from ganglion.render.templates import fill
 from ganglion.routes import Choice, Pin, Pool, table
-from ganglion.settings import Settings
+from ganglion.settings import parsers
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 from ganglion.shares import Budget
 from ganglion.topology import Address, Topology
 
@@ -98,8 +98,8 @@ def _pinned(topology: Topology, pins: tuple[Pin, ...]) -> list[dict[str, Any]]:
 
 def _max_upload(settings: Settings, operator: OperatorFiles) -> int:
     try:
-        return parse.size(str(operator.options.get("max_upload_size", settings.max_upload_size)))
-    except parse.Invalid:
+        return parsers.size(str(operator.options.get("max_upload_size", settings.max_upload_size)))
+    except parsers.Invalid:
         # Synapse says better what is wrong with its own option.
         return settings.max_upload_size
 

@@ -4,7 +4,7 @@ from ganglion.files import SECRET, File
 from ganglion.machine import Machine
 from ganglion.render.templates import fill
 from ganglion.secrets import Secrets
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 from ganglion.shares import Budget
 
 # A machine that crashes takes a test's data with it, which nobody misses; so nothing waits for the

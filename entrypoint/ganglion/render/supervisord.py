@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from ganglion.accounts import is_numeric
 from ganglion.files import File
 from ganglion.machine import Machine
-from ganglion.operator_files import OperatorFiles
 from ganglion.render import control
 from ganglion.render.synapse import config_paths
 from ganglion.render.templates import fill
-from ganglion.settings import Settings
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 from ganglion.topology import Process, Topology
 
 # What each may take to stop before it is killed, in seconds. In the worst case they add up to 9

@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 
 from ganglion.files import SECRET, File
-from ganglion.operator_files import OperatorFiles
 from ganglion.pools import Pool
 from ganglion.render import testing
 from ganglion.render.control import agent_socket
 from ganglion.secrets import GIVEN, Secrets
-from ganglion.settings import Settings
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 from ganglion.shares import Budget, Caches
 from ganglion.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 

@@ -7,7 +7,7 @@ and more where tests would else wait: a test reads it through Synapse and compar
 
 from typing import Any
 
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 
 # More than any test asks for, and no number that a program might count up to.
 UNLIMITED = {"per_second": 10_000, "burst_count": 10_000}

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.settings import Settings
+from ganglion.settings.variables import Settings
 
 # Options that say for one process what the topology says for all of them, or that Synapse refuses
 # beside their modern form, which overrides.yaml holds: WorkerConfig in synapse/config/workers.py.

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ganglion import parse, testmode
-from ganglion.dropin import CACHE_FACTOR_OF, COMPLEMENT, OTHERS_BY_NAME
 from ganglion.errors import ConfigError, Problem
-from ganglion.rows import Variable
-from ganglion.settings import Settings, variables
-from ganglion.testmode import Look
+from ganglion.settings import parsers, test_mode
+from ganglion.settings.synapse_image import CACHE_FACTOR_OF, COMPLEMENT, OTHERS_BY_NAME
+from ganglion.settings.test_mode import Look
+from ganglion.settings.variable import Variable
+from ganglion.settings.variables import Settings, variables
 
 # Every variable that starts like this is ours, so one that is not in the table is a mistake.
 OUR_PREFIXES = ("GANGLION_", "SYNAPSE_", "POSTGRES_", "REDIS_")
@@ -46,7 +46,7 @@ def read(
     An empty variable counts as not set, as compose files pass unset ones on so. One that cannot
     be used has a problem and its default, so that later stages can tell their problems as well.
     """
-    testing = testmode.wanted(
+    testing = test_mode.wanted(
         environ.get("GANGLION_TEST_MODE", "").strip(),
         environ.get("GANGLION_COMPLEMENT", "").strip(),
         COMPLEMENT,
@@ -68,7 +68,7 @@ def read(
         except ConfigError as error:
             unusable.add(variable.name)
             problems.extend(error.problems)
-        except parse.Invalid as invalid:
+        except parsers.Invalid as invalid:
             unusable.add(variable.name)
             problems.append(
                 Problem(
@@ -83,7 +83,7 @@ def read(
         given=frozenset(given),
         repeats_add_up=bool(environ.get("SYNAPSE_WORKER_TYPES", "").strip()),
     )
-    settings = testmode.settle(settings, look)
+    settings = test_mode.settle(settings, look)
     # What follows from a mistake already told is no news.
     problems.extend(
         problem for names, problem in _contradictions(settings) if not unusable.intersection(names)
@@ -172,8 +172,8 @@ def _others(environ: Mapping[str, str]) -> Iterator[Problem]:
     for name in sorted(environ):
         if _is_cache_factor(name) and environ[name].strip():
             try:
-                parse.factor(environ[name].strip())
-            except parse.Invalid as invalid:
+                parsers.factor(environ[name].strip())
+            except parsers.Invalid as invalid:
                 yield Problem(
                     variable=name, value=environ[name], message=invalid.message, hint=invalid.hint
                 )
@@ -248,7 +248,7 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     yield from _half_a_server(settings)
     yield from _same_ports(settings)
     yield from _no_certificate(settings)
-    yield from testmode.contradictions(settings)
+    yield from test_mode.contradictions(settings)
     least, most = settings.postgres_cp_min, settings.postgres_cp_max
     if least is not None and most is not None and least > most:
         yield (

@@ -6,8 +6,8 @@ nothing here, with the reason. docs/drop-in.md is made from both.
 
 from dataclasses import dataclass
 
-from ganglion import parse
-from ganglion.rows import row
+from ganglion.settings import parsers
+from ganglion.settings.variable import row
 
 # Where Complement copies its authority and the registrations of application services to:
 # https://github.com/matrix-org/complement/blob/main/README.md#complement-pki
@@ -25,58 +25,58 @@ class DropIn:
 
     config_path: str | None = row(
         "SYNAPSE_CONFIG_PATH",
-        parse.absolute_path,
+        parsers.absolute_path,
         None,
         "Your homeserver.yaml, where it is not in the directory of your files.",
         shown_default="homeserver.yaml in SYNAPSE_CONFIG_DIR",
     )
     config_dir: str | None = row(
         "SYNAPSE_CONFIG_DIR",
-        parse.absolute_path,
+        parsers.absolute_path,
         None,
         "The directory of your files, homeserver.yaml and homeserver.d.",
         shown_default="the data directory",
     )
     log_sensitive: bool = row(
         "SYNAPSE_LOG_SENSITIVE",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether SQL is logged at the level DEBUG, with its values: passwords and tokens too.",
     )
     log_testing: bool = row(
         "SYNAPSE_LOG_TESTING",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether Synapse logs which events it leaves out of answers, and no steps of a new schema.",
     )
     http_proxy: str | None = row(
         "SYNAPSE_HTTP_PROXY",
-        parse.line,
+        parsers.line,
         None,
         "The proxy for Synapse's own requests over HTTP; the processes get it as `http_proxy`.",
     )
     https_proxy: str | None = row(
         "SYNAPSE_HTTPS_PROXY",
-        parse.line,
+        parsers.line,
         None,
         "The proxy for its requests over HTTPS, federation too; they get it as `https_proxy`.",
     )
     no_proxy: str | None = row(
         "SYNAPSE_NO_PROXY",
-        parse.line,
+        parsers.line,
         None,
         "Hosts, addresses and networks to reach without a proxy, with commas; as `no_proxy`.",
     )
     no_tls: bool | None = row(
         "SYNAPSE_NO_TLS",
-        parse.boolean,
+        parsers.boolean,
         None,
         "`no` asks for HTTPS, which needs SYNAPSE_TLS_CERT; `yes` is how it is without one.",
         shown_default="by SYNAPSE_TLS_CERT",
     )
     cache_factor: float | None = row(
         "SYNAPSE_CACHE_FACTOR",
-        parse.factor,
+        parsers.factor,
         None,
         "The factor of every process's caches, instead of what the budget gives each;"
         " `SYNAPSE_CACHE_FACTOR_NAME` that of one cache.",
@@ -84,57 +84,57 @@ class DropIn:
     )
     event_cache_size: int | None = row(
         "SYNAPSE_EVENT_CACHE_SIZE",
-        parse.size,
+        parsers.size,
         None,
         "How many events each process keeps, instead of what the budget gives each.",
         shown_default="by memory",
     )
     allow_guests: bool = row(
-        "SYNAPSE_ALLOW_GUEST", parse.boolean, False, "Whether guests may come without an account."
+        "SYNAPSE_ALLOW_GUEST", parsers.boolean, False, "Whether guests may come without an account."
     )
     turn_uris: tuple[str, ...] = row(
         "SYNAPSE_TURN_URIS",
-        parse.words,
+        parsers.words,
         tuple[str, ...](),
         "The TURN servers for calls, separated by commas.",
         shown_default="none",
     )
     recaptcha_public_key: str | None = row(
         "SYNAPSE_RECAPTCHA_PUBLIC_KEY",
-        parse.secret,
+        parsers.secret,
         None,
         "The public key of reCAPTCHA, which registration then asks for.",
     )
     uid: int | None = row(
         "UID",
-        parse.whole_number(0, ROOMIEST),
+        parsers.whole_number(0, ROOMIEST),
         None,
         "The number of the user that Synapse's processes run as, where we start as root.",
         shown_default="that of the account synapse, 991 in the image",
     )
     gid: int | None = row(
         "GID",
-        parse.whole_number(0, ROOMIEST),
+        parsers.whole_number(0, ROOMIEST),
         None,
         "The number of their group, beside UID.",
         shown_default="`991`",
     )
     complement: str = row(
         "GANGLION_COMPLEMENT",
-        parse.absolute_path,
+        parsers.absolute_path,
         COMPLEMENT,
         "The directory of ca/ca.crt and ca/ca.key, which switch test mode on, and appservice/.",
     )
     complement_workers: bool = row(
         "SYNAPSE_COMPLEMENT_USE_WORKERS",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether to run the preset `complement`, where WORKERS says nothing. In test mode only.",
         of_tests=True,
     )
     complement_database: str | None = row(
         "SYNAPSE_COMPLEMENT_DATABASE",
-        parse.one_of("postgres", "sqlite"),
+        parsers.one_of("postgres", "sqlite"),
         None,
         "`postgres`, or `sqlite` for main alone. In test mode only.",
         shown_default="`postgres`",
@@ -142,7 +142,7 @@ class DropIn:
     )
     complement_asyncio: bool = row(
         "SYNAPSE_COMPLEMENT_USE_ASYNCIO_REACTOR",
-        parse.boolean,
+        parsers.boolean,
         False,
         "The same as SYNAPSE_ASYNC_IO_REACTOR. In test mode only.",
         aliases=("SYNAPSE_COMPLEMENT_FORKING_LAUNCHER_ASYNC_IO_REACTOR",),
@@ -150,7 +150,7 @@ class DropIn:
     )
     turn_shared_secret: str | None = row(
         "SYNAPSE_TURN_SECRET",
-        parse.secret,
+        parsers.secret,
         None,
         "What the TURN servers and Synapse both know.",
         secret=True,
@@ -158,7 +158,7 @@ class DropIn:
     )
     recaptcha_private_key: str | None = row(
         "SYNAPSE_RECAPTCHA_PRIVATE_KEY",
-        parse.secret,
+        parsers.secret,
         None,
         "The private key of reCAPTCHA.",
         secret=True,

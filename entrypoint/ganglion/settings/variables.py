@@ -8,10 +8,10 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganglion import parse
-from ganglion.dropin import DropIn
-from ganglion.rows import Variable
-from ganglion.rows import row as _row
+from ganglion.settings import parsers
+from ganglion.settings.synapse_image import DropIn
+from ganglion.settings.variable import Variable
+from ganglion.settings.variable import row as _row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,72 +29,72 @@ class Settings(DropIn):
     )
     memory: int | None = _row(
         "GANGLION_MEMORY",
-        parse.size,
+        parsers.size,
         None,
         "The memory to share out among all processes; see docs/budget.md.",
         shown_default="the container's limit",
     )
     cpus: float | None = _row(
         "GANGLION_CPUS",
-        parse.processors,
+        parsers.processors,
         None,
         "The processors to share out, such as 2 or 0.5.",
         shown_default="the container's limit",
     )
     server_name: str = _row(
         "SYNAPSE_SERVER_NAME",
-        parse.server_name,
+        parsers.server_name,
         "localhost",
         "The domain behind the `:` of user IDs. It can never be changed afterwards.",
         aliases_of_tests=("SERVER_NAME",),
     )
     report_stats: bool = _row(
         "SYNAPSE_REPORT_STATS",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether to send anonymous usage figures to matrix.org.",
     )
     public_baseurl: str | None = _row(
         "SYNAPSE_PUBLIC_BASEURL",
-        parse.base_url,
+        parsers.base_url,
         None,
         "The URL at which clients reach this homeserver from outside.",
     )
     data: str = _row(
         "GANGLION_DATA",
-        parse.absolute_path,
+        parsers.absolute_path,
         "/data",
         "The directory of everything that must persist, and of your own files.",
         aliases=("SYNAPSE_DATA_DIR",),
     )
     run: str = _row(
         "GANGLION_RUN",
-        parse.absolute_path,
+        parsers.absolute_path,
         "/run/ganglion",
         "The directory of rendered files and sockets, made anew at every start.",
     )
     http_port: int = _row(
         "HTTP_PORT",
-        parse.port,
+        parsers.port,
         8008,
         "The port of the client and federation API over HTTP.",
         aliases=("SYNAPSE_HTTP_PORT",),
     )
     federation_port: int = _row(
         "FEDERATION_PORT",
-        parse.port,
+        parsers.port,
         8448,
         "The port of the client and federation API over HTTPS, open once there is a certificate.",
     )
     bind_address: str = _row(
         "BIND_ADDRESS",
-        parse.bind_address,
+        parsers.bind_address,
         "*",
         "The address that the ports above listen on; `*` for all, IPv4 and IPv6.",
     )
     trusted_proxies: tuple[str, ...] = _row(
         "TRUSTED_PROXIES",
-        parse.networks,
+        parsers.networks,
         tuple[str, ...](),
         "Networks of reverse proxies in front, whose X-Forwarded-For and -Proto are believed;"
         " `private` for every private network.",
@@ -102,7 +102,7 @@ class Settings(DropIn):
     )
     admin_networks: tuple[str, ...] = _row(
         "GANGLION_ADMIN_NETWORKS",
-        parse.networks,
+        parsers.networks,
         tuple[str, ...](),
         "Networks from which `/_synapse/admin` can be reached; `private` for every private"
         " network, `all` for everybody.",
@@ -110,201 +110,201 @@ class Settings(DropIn):
     )
     well_known_server: str | None = _row(
         "GANGLION_WELL_KNOWN_SERVER",
-        parse.server_name,
+        parsers.server_name,
         None,
         "What `/.well-known/matrix/server` answers, such as `matrix.example.org:443`.",
         shown_default="what Synapse answers",
     )
     routes_file: str | None = _row(
         "GANGLION_ROUTES",
-        parse.absolute_path,
+        parsers.absolute_path,
         None,
         "A YAML file of routes of your own; see docs/routing.md.",
         shown_default="DATA/routes.yaml",
     )
     initial_syncs: int = _row(
         "GANGLION_INITIAL_SYNCS",
-        parse.whole_number(1, 1000),
+        parsers.whole_number(1, 1000),
         8,
         "How many initial syncs each initial_synchrotron worker runs at once; more are told to"
         " come back.",
     )
     trace_headers: bool = _row(
         "GANGLION_TRACE_HEADERS",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether answers say in X-Ganglion- headers which way they came. For tests.",
     )
     test_mode: bool = _row(
         "GANGLION_TEST_MODE",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether this server is one for tests: open to everybody, without rate limits, and with"
         " controls for tests on the control port. Complement's authority switches it on too. Never"
         " for real users.",
     )
     tls_cert: str | None = _row(
-        "SYNAPSE_TLS_CERT", parse.absolute_path, None, "The TLS certificate chain, a PEM file."
+        "SYNAPSE_TLS_CERT", parsers.absolute_path, None, "The TLS certificate chain, a PEM file."
     )
     tls_key: str | None = _row(
-        "SYNAPSE_TLS_KEY", parse.absolute_path, None, "The TLS certificate's key, a PEM file."
+        "SYNAPSE_TLS_KEY", parsers.absolute_path, None, "The TLS certificate's key, a PEM file."
     )
     unix_sockets: bool = _row(
         "SYNAPSE_USE_UNIX_SOCKET",
-        parse.boolean,
+        parsers.boolean,
         True,
         "Whether processes talk over unix sockets; else over TCP on 127.0.0.1.",
     )
     internal_port_base: int = _row(
         "INTERNAL_PORT_BASE",
-        parse.whole_number(1024, 60000),
+        parsers.whole_number(1024, 60000),
         18000,
         "The first of the loopback ports, three for each process, used without unix sockets.",
     )
     as_registration_dir: str | None = _row(
         "SYNAPSE_AS_REGISTRATION_DIR",
-        parse.absolute_path,
+        parsers.absolute_path,
         None,
         "A directory whose .yaml and .yml files register application services.",
         shown_default="DATA/appservices, where your files name none",
     )
     max_upload_size: int = _row(
         "SYNAPSE_MAX_UPLOAD_SIZE",
-        parse.size,
+        parsers.size,
         50 * 1024**2,
         "The largest file that users may upload.",
         shown_default="50M",
     )
     enable_registration: bool = _row(
         "SYNAPSE_ENABLE_REGISTRATION",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether anybody may register an account, without any verification.",
     )
     log_level: str = _row(
-        "SYNAPSE_LOG_LEVEL", parse.log_level, "INFO", "How much Synapse's processes log."
+        "SYNAPSE_LOG_LEVEL", parsers.log_level, "INFO", "How much Synapse's processes log."
     )
     logs_to_disk: bool = _row(
         "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether each of Synapse's processes also logs to a file of its own in DATA/logs.",
     )
     enable_metrics: bool = _row(
         "SYNAPSE_ENABLE_METRICS",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether each process's Prometheus metrics are served on the control port.",
     )
     control_port: int = _row(
         "CONTROL_PORT",
-        parse.port,
+        parsers.port,
         9469,
         "The port of `/metrics/NAME`, open with metrics on, and of the controls for tests, open in"
         " test mode; keep it from the public.",
     )
     prefork: bool = _row(
         "GANGLION_PREFORK",
-        parse.boolean,
+        parsers.boolean,
         True,
         "Whether Synapse is imported once and its processes are forked from there; else each"
         " starts afresh.",
     )
     asyncio_reactor: bool = _row(
         "SYNAPSE_ASYNC_IO_REACTOR",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether Synapse runs on asyncio's event loop instead of Twisted's own.",
     )
     restrict_federation: bool = _row(
         "GANGLION_RESTRICT_FEDERATION",
-        parse.boolean,
+        parsers.boolean,
         False,
         "Whether only federation_sender workers talk to other homeservers, for all the others.",
     )
     postgres_host: str | None = _row(
         "POSTGRES_HOST",
-        parse.host_or_directory,
+        parsers.host_or_directory,
         None,
         "An external PostgreSQL server: host, address or socket directory.",
         shown_default="embedded",
     )
-    postgres_port: int = _row("POSTGRES_PORT", parse.port, 5432, "Its port.")
-    postgres_db: str = _row("POSTGRES_DB", parse.identifier, "synapse", "The database's name.")
-    postgres_user: str = _row("POSTGRES_USER", parse.identifier, "synapse", "The user's name.")
+    postgres_port: int = _row("POSTGRES_PORT", parsers.port, 5432, "Its port.")
+    postgres_db: str = _row("POSTGRES_DB", parsers.identifier, "synapse", "The database's name.")
+    postgres_user: str = _row("POSTGRES_USER", parsers.identifier, "synapse", "The user's name.")
     postgres_sslmode: str | None = _row(
         "POSTGRES_SSLMODE",
-        parse.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+        parsers.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
         None,
         "libpq's sslmode for an external server.",
         shown_default="prefer",
     )
     external_wait: float = _row(
         "GANGLION_WAIT",
-        parse.duration,
+        parsers.duration,
         120.0,
         "How long to wait at start for an external PostgreSQL or Redis server.",
         shown_default="120s",
     )
     postgres_cp_min: int | None = _row(
         "POSTGRES_CP_MIN",
-        parse.whole_number(1, 100),
+        parsers.whole_number(1, 100),
         None,
         "The connections that each of Synapse's processes keeps open at least.",
         shown_default="`1`",
     )
     postgres_cp_max: int | None = _row(
         "POSTGRES_CP_MAX",
-        parse.whole_number(1, 100),
+        parsers.whole_number(1, 100),
         None,
         "The connections that each of Synapse's processes opens at most.",
         shown_default="by role",
     )
     redis_host: str | None = _row(
         "REDIS_HOST",
-        parse.host,
+        parsers.host,
         None,
         "An external Redis server: host or address.",
         shown_default="embedded",
     )
-    redis_port: int = _row("REDIS_PORT", parse.port, 6379, "Its port.")
+    redis_port: int = _row("REDIS_PORT", parsers.port, 6379, "Its port.")
     redis_dbid: int = _row(
-        "REDIS_DBID", parse.whole_number(0, 1023), 0, "The number of the database in it."
+        "REDIS_DBID", parsers.whole_number(0, 1023), 0, "The number of the database in it."
     )
-    redis_tls: bool = _row("REDIS_TLS", parse.boolean, False, "Whether it is spoken to over TLS.")
+    redis_tls: bool = _row("REDIS_TLS", parsers.boolean, False, "Whether it is spoken to over TLS.")
     postgres_password: str | None = _row(
-        "POSTGRES_PASSWORD", parse.secret, None, "The database user's password.", secret=True
+        "POSTGRES_PASSWORD", parsers.secret, None, "The database user's password.", secret=True
     )
     redis_password: str | None = _row(
-        "REDIS_PASSWORD", parse.secret, None, "The Redis server's password.", secret=True
+        "REDIS_PASSWORD", parsers.secret, None, "The Redis server's password.", secret=True
     )
     signing_key: str | None = _row(
         "SYNAPSE_SIGNING_KEY",
-        parse.signing_key,
+        parsers.signing_key,
         None,
         "The homeserver's signing key, the line of a .signing.key file.",
         secret=True,
     )
     macaroon_secret_key: str | None = _row(
         "SYNAPSE_MACAROON_SECRET_KEY",
-        parse.secret,
+        parsers.secret,
         None,
         "Signs short-lived tokens, such as those of logins by SSO.",
         secret=True,
     )
     form_secret: str | None = _row(
-        "SYNAPSE_FORM_SECRET", parse.secret, None, "Signs the forms of web pages.", secret=True
+        "SYNAPSE_FORM_SECRET", parsers.secret, None, "Signs the forms of web pages.", secret=True
     )
     registration_shared_secret: str | None = _row(
         "SYNAPSE_REGISTRATION_SHARED_SECRET",
-        parse.secret,
+        parsers.secret,
         None,
         "Whoever knows it may register users, administrators too.",
         secret=True,
     )
     worker_replication_secret: str | None = _row(
         "SYNAPSE_WORKER_REPLICATION_SECRET",
-        parse.secret,
+        parsers.secret,
         None,
         "Authenticates the processes to each other.",
         secret=True,

@@ -7,11 +7,11 @@ What it changes in Synapse's configuration is in render/testing.py.
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from ganglion import parse
-from ganglion.dropin import EXTRA_CONFIGURATION
 from ganglion.errors import Problem
-from ganglion.parse import ALL_NETWORKS
-from ganglion.settings import Settings
+from ganglion.settings import parsers
+from ganglion.settings.parsers import ALL_NETWORKS
+from ganglion.settings.synapse_image import EXTRA_CONFIGURATION
+from ganglion.settings.variables import Settings
 
 # Whether there is something at a path.
 Look = Callable[[str], bool]
@@ -72,8 +72,8 @@ def wanted(text: str | None, place: str | None, default_place: str, look: Look) 
     """
     try:
         if text:
-            return parse.boolean(text)
-    except parse.Invalid:
+            return parsers.boolean(text)
+    except parsers.Invalid:
         pass
     return authority((place or default_place).rstrip("/"), look) is not None
 

@@ -10,20 +10,20 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganglion import parse
 from ganglion.errors import ConfigError, Problem
-from ganglion.operator_files import OperatorFiles
-from ganglion.settings import Settings
+from ganglion.settings import parsers
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.variables import Settings
 
 # Where Synapse has it when it is not told: DEFAULT_CONFIG in synapse/config/database.py.
 SQLITE_FILE = "homeserver.db"
 # What psycopg2 and Synapse take in `args`, as our settings have it.
 SETTINGS_OF = (
-    ("host", "postgres_host", parse.host_or_directory),
-    ("port", "postgres_port", parse.port),
-    ("user", "postgres_user", parse.identifier),
-    ("password", "postgres_password", parse.secret),
-    ("dbname", "postgres_db", parse.identifier),
+    ("host", "postgres_host", parsers.host_or_directory),
+    ("port", "postgres_port", parsers.port),
+    ("user", "postgres_user", parsers.identifier),
+    ("password", "postgres_password", parsers.secret),
+    ("dbname", "postgres_db", parsers.identifier),
     ("sslmode", "postgres_sslmode", str),
 )
 # Given by the budget, or always as good.
@@ -84,7 +84,7 @@ def _postgres(settings: Settings, arguments: Mapping[str, Any]) -> Settings:
         if name in found:
             try:
                 values[field] = _parsed(parser, str(found.pop(name)))
-            except parse.Invalid as invalid:
+            except parsers.Invalid as invalid:
                 problems.append(_problem(f"has {name}, which {invalid.message}", invalid.hint))
     rest = sorted(name for name in found if not name.startswith("keepalives"))
     if rest:
