@@ -19,7 +19,7 @@ from pathlib import Path
 from ganglion import topology
 from ganglion.budget import share_out
 from ganglion.files import write_directory
-from ganglion.machine import ACCOUNTS, TYPICAL
+from ganglion.machine.installed import ACCOUNTS, TYPICAL
 from ganglion.operator_routes import interpret
 from ganglion.render import Plan, render
 from ganglion.secrets import placeholders

@@ -11,7 +11,7 @@ from ganglion import layouts, topology
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError
 from ganglion.files import File
-from ganglion.machine import TYPICAL, Machine
+from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import Plan, render
 from ganglion.secrets import GENERATED, GIVEN, Secrets, placeholders

@@ -3,11 +3,11 @@
 import os
 import sys
 
-from ganglion import allocator
+from ganglion.machine import jemalloc
 
 if __name__ == "__main__" and sys.argv[1:2] == ["run"]:
     # First of all: what is imported before it would be imported twice.
-    allocator.ensure(os.environ)
+    jemalloc.ensure(os.environ)
 
 import argparse
 import json
@@ -17,10 +17,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from ganglion import __version__, layouts, machine, operator_routes, report, routes, topology
+from ganglion import __version__, layouts, operator_routes, report, routes, topology
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import TYPICAL, Machine, discover
+from ganglion.machine import installed
+from ganglion.machine.installed import TYPICAL, Machine, discover
 from ganglion.render import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.secrets import placeholders
 from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
@@ -121,7 +122,7 @@ def _settings() -> Settings:
 
 def _like_here() -> Machine:
     """A machine like any other, with the limits of this one."""
-    return replace(TYPICAL, limits=machine.here())
+    return replace(TYPICAL, limits=installed.here())
 
 
 def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -> Plan:
@@ -273,7 +274,7 @@ def _generate(_options: argparse.Namespace) -> int:
     from ganglion.generate import generate
 
     chosen = environment.from_environ(os.environ, _text_of, os.path.exists)
-    found = machine.accounts(chosen.uid, chosen.gid) if os.geteuid() == 0 else ()
+    found = installed.accounts(chosen.uid, chosen.gid) if os.geteuid() == 0 else ()
     generate(chosen, dict(found).get("synapse"), print)
     print("Edit it as you like, and start with `run`: docs/drop-in.md tells what counts.")
     return 0

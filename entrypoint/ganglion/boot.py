@@ -15,7 +15,7 @@ from ganglion.beside import beside
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import SECRET, hand_over, make_directory, write_directory, write_file
-from ganglion.machine import Machine
+from ganglion.machine.installed import Machine
 from ganglion.pools import Room
 from ganglion.render import Plan, control, render
 from ganglion.render.supervisord import notify_socket

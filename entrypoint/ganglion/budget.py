@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ganglion import limits, pools
+from ganglion import pools
 from ganglion.errors import ConfigError, Problem
-from ganglion.limits import Limits
-from ganglion.machine import Machine
+from ganglion.machine import limits
+from ganglion.machine.installed import Machine
+from ganglion.machine.limits import Limits
 from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL, Pool, Room
 from ganglion.settings.variables import Settings
 from ganglion.shares import Budget, Caches, Idle, Nginx, Part, Postgres, Redis

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ganglion.accounts import numbers
+from ganglion.machine.unix_accounts import numbers
 
 PUBLIC = 0o644
 SECRET = 0o600

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from ganglion import limits, topology
+from ganglion import topology
 from ganglion.budget import amount, share_out
 from ganglion.errors import ConfigError
 from ganglion.grammar import parse_workers
-from ganglion.limits import Limits
-from ganglion.machine import Machine
+from ganglion.machine import limits
+from ganglion.machine.installed import Machine
+from ganglion.machine.limits import Limits
 from ganglion.roles import AUTO
 from ganglion.settings.variables import Settings
 from ganglion.topology import Topology

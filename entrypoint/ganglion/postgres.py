@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import make_directory
-from ganglion.machine import Machine
+from ganglion.machine.installed import Machine
 from ganglion.settings.variables import Settings
 
 # The clean database that a server in test mode is reset to: control/databases.py.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganglion.limits import Limits
+from ganglion.machine.limits import Limits
 from ganglion.pools import Pool
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from ganglion import layouts, operator_routes, topology
 from ganglion.budget import share_out
 from ganglion.files import File, write_directory
-from ganglion.machine import TYPICAL, Machine
+from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.render import Plan, render
 from ganglion.settings import existing_database, operator_files
 from ganglion.settings.environment import from_environ

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ganglion.accounts import is_numeric, numbers
 from ganglion.files import hand_over
-from ganglion.machine import ACCOUNTS, accounts
+from ganglion.machine.installed import ACCOUNTS, accounts
+from ganglion.machine.unix_accounts import is_numeric, numbers
 from ganglion.render import render
 from tests.plans import plan
 from tests.syntax import read_all

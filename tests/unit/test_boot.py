@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ganglion.boot import _check_entry, _lock, start
-from ganglion.machine import TYPICAL
+from ganglion.machine.installed import TYPICAL
 from ganglion.timeline import Timeline
 from tests.plans import plan, problems, said
 

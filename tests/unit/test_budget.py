@@ -12,8 +12,8 @@ from ganglion import topology
 from ganglion.budget import EACH_COUNTING, EACH_FORKED, share_out
 from ganglion.errors import ConfigError
 from ganglion.layouts import LAYOUTS
-from ganglion.limits import Limits
-from ganglion.machine import TYPICAL, Machine
+from ganglion.machine.installed import TYPICAL, Machine
+from ganglion.machine.limits import Limits
 from ganglion.pools import MOST_CONNECTIONS, SPARE_CONNECTIONS, SPARE_EXTERNAL, Room
 from ganglion.roles import PRESETS
 from ganglion.shares import Budget

@@ -7,7 +7,7 @@ import pytest
 
 from ganglion import layouts
 from ganglion.layouts import LAYOUTS, Layout
-from ganglion.machine import TYPICAL
+from ganglion.machine.installed import TYPICAL
 from ganglion.topology import Topology
 from tests.plans import problems, said, settings, topology_of
 

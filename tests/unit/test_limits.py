@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from ganglion.limits import Limits, chosen, discover
+from ganglion.machine.limits import Limits, chosen, discover
 from tests.plans import settings
 
 GB = 1024**3

@@ -7,7 +7,7 @@ from os import strerror
 from pathlib import Path
 
 from ganglion.files import File
-from ganglion.machine import Machine
+from ganglion.machine.installed import Machine
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import control, nginx, servers, supervisord, synapse
 from ganglion.secrets import Secrets

@@ -4,7 +4,7 @@ from typing import Any
 
 from ganglion.edge import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.files import File
-from ganglion.machine import Machine
+from ganglion.machine.installed import Machine
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import control
 from ganglion.render.templates import fill

@@ -1,7 +1,7 @@
 """The configuration of the embedded Redis and PostgreSQL servers."""
 
 from ganglion.files import SECRET, File
-from ganglion.machine import Machine
+from ganglion.machine.installed import Machine
 from ganglion.render.templates import fill
 from ganglion.secrets import Secrets
 from ganglion.settings.variables import Settings

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from ganglion.accounts import is_numeric
 from ganglion.files import File
-from ganglion.machine import Machine
+from ganglion.machine.installed import Machine
+from ganglion.machine.unix_accounts import is_numeric
 from ganglion.render import control
 from ganglion.render.synapse import config_paths
 from ganglion.render.templates import fill

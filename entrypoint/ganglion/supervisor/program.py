@@ -13,7 +13,7 @@ from supervisor.options import ProcessConfig
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
-from ganglion.accounts import numbers
+from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.logs import PrefixedOutput
 from ganglion.supervisor.prefork import app_of
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganglion import allocator, limits, sharing
-from ganglion.accounts import numbers
+from ganglion import sharing
 from ganglion.errors import ConfigError, Problem
-from ganglion.limits import Limits
+from ganglion.machine import jemalloc, limits
+from ganglion.machine.limits import Limits
+from ganglion.machine.unix_accounts import numbers
 
 # Beside the program in the image; nowhere else.
 IMAGE = Path(__file__).resolve().parents[2]
@@ -142,7 +143,7 @@ def discover(
         redis_server=redis_server or "",
         postgres_bin=binaries or "",
         postgres_version=version,
-        jemalloc=allocator.library(),
+        jemalloc=jemalloc.library(),
         ipv6=Path("/proc/net/if_inet6").exists(),
         open_files=open_files(),
         limits=here(),
