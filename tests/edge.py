@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ganglion import topology
 from ganglion.budget import share_out
 from ganglion.files import write_directory
 from ganglion.machine.installed import ACCOUNTS, TYPICAL
@@ -25,6 +24,7 @@ from ganglion.render import Plan, render
 from ganglion.secrets import placeholders
 from ganglion.settings import environment
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.topology import topology
 from tests.harness import free_port, wait_until
 
 

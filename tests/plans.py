@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from ganglion import layouts, topology
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError
 from ganglion.files import File
@@ -18,6 +17,7 @@ from ganglion.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.settings.environment import from_environ
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
+from ganglion.topology import auto, topology
 
 
 def no_file(path: str) -> str:
@@ -64,7 +64,7 @@ def plan(
 ) -> Plan:
     """The whole plan. Raises ConfigError."""
     chosen = from_environ(environ, no_file)
-    layout = layouts.plan(chosen, machine)
+    layout = auto.plan(chosen, machine)
     return Plan(
         settings=chosen,
         topology=layout,

@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from ganglion import __version__, layouts, operator_routes, report, routes, topology
+from ganglion import __version__, operator_routes, report, routes
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
@@ -27,7 +27,8 @@ from ganglion.secrets import placeholders
 from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
 from ganglion.settings.variables import Settings, variables
 from ganglion.testing import verbs as controls
-from ganglion.topology import Topology
+from ganglion.topology import auto, topology
+from ganglion.topology.topology import Topology
 
 T = TypeVar("T")
 
@@ -146,7 +147,7 @@ def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -
     operator = attempt(operator_files.load)
     if operator is not None:
         chosen = attempt(lambda settings: existing_database.adopt(settings, operator)) or chosen
-    layout = attempt(lambda settings: layouts.plan(settings, place))
+    layout = attempt(lambda settings: auto.plan(settings, place))
     budget = attempt(lambda _: None if layout is None else share_out(chosen, layout, place))
     own_routes = attempt(lambda settings: operator_routes.load(settings, layout))
     if problems or layout is None or budget is None or operator is None or own_routes is None:
@@ -348,7 +349,7 @@ def _running(chosen: Settings) -> Topology:
     try:
         workers = _text_of(f"{chosen.run}/conf/{WORKERS}")
     except OSError:
-        return layouts.plan(chosen, _like_here())
+        return auto.plan(chosen, _like_here())
     return topology.plan(replace(chosen, workers=workers, repeats_add_up=False))
 
 

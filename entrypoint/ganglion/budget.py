@@ -17,7 +17,7 @@ from ganglion.machine.limits import Limits
 from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL, Pool, Room
 from ganglion.settings.variables import Settings
 from ganglion.shares import Budget, Caches, Idle, Nginx, Part, Postgres, Redis
-from ganglion.topology import Topology
+from ganglion.topology.topology import Topology
 
 KB, MB, GB = 1024, 1024**2, 1024**3
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from ganglion.routes import Choice, Key, Pin
-from ganglion.topology import MAIN
+from ganglion.topology.topology import MAIN
 
 KEY_VARIABLES = {
     Key.USER: "$ganglion_user",

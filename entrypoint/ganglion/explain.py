@@ -8,7 +8,7 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.hashing import pick
 from ganglion.operator_routes import OperatorRoutes
 from ganglion.routes import Choice, Key, Pool, table
-from ganglion.topology import Topology
+from ganglion.topology.topology import Topology
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

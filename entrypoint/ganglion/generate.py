@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ganglion import topology
 from ganglion.boot import SIGNING_KEY, new_secret, new_signing_key
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import SECRET, make_directory, write_file
 from ganglion.render import synapse
 from ganglion.settings.operator_files import homeserver_yaml
 from ganglion.settings.variables import Settings
+from ganglion.topology import topology
 
 # What Synapse's image asks for before it writes such a file.
 NEEDED = ("SYNAPSE_SERVER_NAME", "SYNAPSE_REPORT_STATS")

@@ -19,7 +19,7 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.render import control
 from ganglion.secrets import PLACEHOLDER
 from ganglion.settings.variables import Settings
-from ganglion.topology import Address, Topology
+from ganglion.topology.topology import Address, Topology
 
 # How long one process may take to answer, seconds. /health itself takes milliseconds.
 TIMEOUT = 5.0

@@ -12,12 +12,12 @@ from ganglion.budget import (
     RESERVE_PART,
     amount,
 )
-from ganglion.layouts import LAYOUTS, Layout, large_enough
 from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL
 from ganglion.report import columns
 from ganglion.settings.variables import Settings
 from ganglion.shares import Budget
-from ganglion.topology import Process, Topology
+from ganglion.topology.auto import LAYOUTS, Layout, large_enough
+from ganglion.topology.topology import Process, Topology
 
 # What says instead of the budget how much caches hold.
 CACHES_GIVEN = ("SYNAPSE_CACHE_FACTOR", "SYNAPSE_EVENT_CACHE_SIZE")

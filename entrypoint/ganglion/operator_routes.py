@@ -26,10 +26,10 @@ import yaml
 from unpaddedbase64 import encode_base64
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.roles import BY_NAME
 from ganglion.routes import ROUTES, Key, Pin, Route
 from ganglion.settings.variables import Settings
-from ganglion.topology import MAIN, Topology
+from ganglion.topology.roles import BY_NAME
+from ganglion.topology.topology import MAIN, Topology
 
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 # The part of regular expressions that Python and PCRE read alike, without flags or look-around.

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganglion.roles import BY_NAME, ROLES, Role
 from ganglion.settings.variables import Settings
-from ganglion.topology import Process, Topology
+from ganglion.topology.roles import BY_NAME, ROLES, Role
+from ganglion.topology.topology import Process, Topology
 
 # What any process needs beside its roles' work: reading streams, locks, its own bookkeeping.
 OWN_CONNECTIONS = 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ganglion.routes import Choice
-from ganglion.topology import Process, Topology
+from ganglion.topology.topology import Process, Topology
 
 
 def columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

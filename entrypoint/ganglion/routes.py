@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ganglion.topology import MAIN, Process, Topology
+from ganglion.topology.topology import MAIN, Process, Topology
 
 
 class Key(Enum):

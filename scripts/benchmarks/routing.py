@@ -10,11 +10,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-from ganglion import topology
 from ganglion.edge import maps
 from ganglion.render.templates import fill
 from ganglion.routes import ROUTES, table
 from ganglion.settings import environment
+from ganglion.topology import topology
 from scripts.benchmarks.wrk import middle, wrk
 from tests.harness import Server, free_port, wait_until
 

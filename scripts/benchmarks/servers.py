@@ -16,7 +16,7 @@ from typing import Protocol, Self
 
 from cryptography.hazmat.primitives import serialization
 
-from ganglion.roles import PRESETS
+from ganglion.topology.roles import PRESETS
 from scripts.benchmarks.variants import Variant
 from tests import harness
 from tests.certificates import Authority

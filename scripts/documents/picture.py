@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from html import escape
 
-from ganglion import topology
 from ganglion.routes import Choice, Key, table
 from ganglion.settings import environment
-from ganglion.topology import MAIN
+from ganglion.topology import topology
+from ganglion.topology.topology import MAIN
 
 # Colours that can be told apart without seeing red and green.
 COLOURS = {

@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 
 from ganglion.budget import amount
-from ganglion.layouts import LAYOUTS
-from ganglion.roles import AUTO, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
 from ganglion.settings.synapse_image import OTHERS, THEIRS
 from ganglion.settings.variable import Variable
 from ganglion.settings.variables import variables
+from ganglion.topology.auto import LAYOUTS
+from ganglion.topology.roles import AUTO, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
 
 VARIABLES_PAGE = """\
 <!-- Made by scripts/docs out of entrypoint/ganglion/settings.py; changes here are lost. -->

@@ -18,7 +18,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganglion import layouts, operator_routes, topology
+from ganglion import operator_routes
 from ganglion.budget import share_out
 from ganglion.files import File, write_directory
 from ganglion.machine.installed import TYPICAL, Machine
@@ -26,6 +26,7 @@ from ganglion.render import Plan, render
 from ganglion.settings import existing_database, operator_files
 from ganglion.settings.environment import from_environ
 from ganglion.settings.variables import Settings
+from ganglion.topology import auto, topology
 from tests.certificates import Authority
 from tests.plans import secrets_of
 
@@ -101,7 +102,7 @@ class Case:
     def plan(self, settings: Settings | None = None) -> Plan:
         """What the program makes of it, or would of other settings."""
         chosen = settings or self.settings()
-        layout = layouts.plan(chosen, self.machine)
+        layout = auto.plan(chosen, self.machine)
         return Plan(
             settings=chosen,
             topology=layout,

@@ -19,7 +19,7 @@ from ganglion.render import control
 from ganglion.render.supervisord import plan as programs_of
 from ganglion.render.synapse import AGENT, SECRET_OPTIONS, config_paths
 from ganglion.supervisor.daemon import Options
-from ganglion.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process
+from ganglion.topology.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process
 from tests.certificates import Authority
 from tests.golden.cases import HERE, Case, good
 from tests.syntax import Directive, read_all

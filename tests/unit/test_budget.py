@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganglion import topology
 from ganglion.budget import EACH_COUNTING, EACH_FORKED, share_out
 from ganglion.errors import ConfigError
-from ganglion.layouts import LAYOUTS
 from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.machine.limits import Limits
 from ganglion.pools import MOST_CONNECTIONS, SPARE_CONNECTIONS, SPARE_EXTERNAL, Room
-from ganglion.roles import PRESETS
 from ganglion.shares import Budget
+from ganglion.topology import topology
+from ganglion.topology.auto import LAYOUTS
+from ganglion.topology.roles import PRESETS
 from tests.plans import problems, said, settings, topology_of
 
 MB, GB = 1024**2, 1024**3

@@ -3,9 +3,9 @@
 from dataclasses import fields
 from pathlib import Path
 
-from ganglion.roles import LEGACY_APPS, PRESETS, ROLES
 from ganglion.settings.synapse_image import OTHERS, THEIRS, DropIn
 from ganglion.settings.variables import variables as rows
+from ganglion.topology.roles import LEGACY_APPS, PRESETS, ROLES
 from scripts.documents import tables
 from scripts.documents.generate import documents, outdated
 

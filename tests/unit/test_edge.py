@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from ganglion import topology
 from ganglion.edge import NOBODY, Request, decoded, evaluate, maps
 from ganglion.errors import ConfigError
 from ganglion.explain import as_text, explain
 from ganglion.operator_routes import OperatorRoutes, interpret
 from ganglion.routes import table
 from ganglion.settings import environment
-from ganglion.topology import Topology
+from ganglion.topology import topology
+from ganglion.topology.topology import Topology
 
 V12 = "!yXQ1v3lVSmZq3kDTFd2sZbmzDNyBjXmR6UOnrBGSxHM"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ganglion.grammar import Entry, parse_workers
-from ganglion.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
+from ganglion.topology.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
+from ganglion.topology.workers_syntax import Entry, parse_workers
 from tests.plans import said
 
 ROLES = ", ".join(BY_NAME)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ganglion.errors import ConfigError
 from ganglion.operator_routes import interpret
-from ganglion.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 from ganglion.settings.variables import variables
+from ganglion.topology.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 from tests.plans import plan, rendered, topology_of
 from tests.syntax import Directive, read_all
 

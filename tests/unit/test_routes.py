@@ -9,8 +9,8 @@ import re
 import pytest
 
 from ganglion.edge import match
-from ganglion.roles import BY_NAME
 from ganglion.routes import ROUTES, Choice, Key, choose, table
+from ganglion.topology.roles import BY_NAME
 from tests.plans import topology_of
 
 FULL = table(topology_of("full"))

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ganglion import topology
 from ganglion.edge import match
-from ganglion.roles import PRESETS, ROLES
 from ganglion.routes import table
 from ganglion.settings import environment
-from ganglion.topology import MAIN, MAIN_AS_WRITER, Process, Topology
+from ganglion.topology import topology
+from ganglion.topology.roles import PRESETS, ROLES
+from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Process, Topology
 from tests.oracle.samples import Registration, load
 
 ORACLE = load()

@@ -18,7 +18,7 @@ from ganglion.files import write_directory
 from ganglion.render import Plan, render
 from ganglion.render.synapse import config_paths
 from ganglion.supervisor.configs import read
-from ganglion.topology import Process
+from ganglion.topology.topology import Process
 from tests.plans import plan
 
 # Old ways of Twisted's own, seen when Synapse is imported.

@@ -7,7 +7,7 @@ from synapse.config._base import ConfigError
 from synapse.config.homeserver import HomeServerConfig
 from synapse.config.workers import WriterLocations
 
-from ganglion.roles import ROLES, Role
+from ganglion.topology.roles import ROLES, Role
 
 STREAMS = [role for role in ROLES if role.stream]
 SINGLETONS = [role for role in ROLES if role.singleton_key]

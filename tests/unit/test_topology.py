@@ -2,9 +2,9 @@
 
 import pytest
 
-from ganglion.grammar import parse_workers
-from ganglion.roles import BY_NAME, PRESETS, ROLES, Kind, Role
-from ganglion.topology import Topology, plan
+from ganglion.topology.roles import BY_NAME, PRESETS, ROLES, Kind, Role
+from ganglion.topology.topology import Topology, plan
+from ganglion.topology.workers_syntax import parse_workers
 from tests.plans import problems, said, settings, topology_of
 
 TCP = {"SYNAPSE_USE_UNIX_SOCKET": "no"}

@@ -12,7 +12,7 @@ from ganglion.control.databases import database_at
 from ganglion.control.lines import ask
 from ganglion.control.place import Place
 from ganglion.control.processes import Processes
-from ganglion.topology import MAIN
+from ganglion.topology.topology import MAIN
 
 # How long Synapse may take with what it does to a new database in the background, in seconds.
 SETTLED_WITHIN = 120.0

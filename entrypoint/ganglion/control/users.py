@@ -3,7 +3,7 @@
 from ganglion.control.lines import GRACE, ask
 from ganglion.control.place import Place
 from ganglion.control.refusal import Json, only, text, truth, whole
-from ganglion.topology import MAIN
+from ganglion.topology.topology import MAIN
 
 MOST = 10_000
 # A user takes some 10 ms; this many seconds are for all of them and for a busy machine.

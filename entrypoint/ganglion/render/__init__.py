@@ -14,7 +14,7 @@ from ganglion.secrets import Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.shares import Budget
-from ganglion.topology import Topology
+from ganglion.topology.topology import Topology
 
 # Names the files beside it that are rendered ones, where a person asked for them.
 LISTING = ".rendered"

@@ -7,7 +7,7 @@ from ganglion.files import File
 from ganglion.machine.installed import Machine
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.topology import Topology
+from ganglion.topology.topology import Topology
 
 PATH = "control.json"
 

@@ -13,7 +13,7 @@ from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.shares import Budget
-from ganglion.topology import Address, Topology
+from ganglion.topology.topology import Address, Topology
 
 # MAX_REQUEST_SIZE of synapse/http/site.py: what Synapse takes where uploads are smaller.
 SYNAPSE_MAX_REQUEST = 200 * 65536

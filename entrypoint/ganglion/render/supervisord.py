@@ -10,7 +10,7 @@ from ganglion.render.synapse import config_paths
 from ganglion.render.templates import fill
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.topology import Process, Topology
+from ganglion.topology.topology import Process, Topology
 
 # What each may take to stop before it is killed, in seconds. In the worst case they add up to 9
 # before PostgreSQL, whose limit is long because it must not be killed while it writes; docker

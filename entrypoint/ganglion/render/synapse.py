@@ -20,7 +20,7 @@ from ganglion.secrets import GIVEN, Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.shares import Budget, Caches
-from ganglion.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
+from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
 LOG_FORMAT = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"

@@ -21,7 +21,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from ganglion.testing.delays import DelayedMessages, DelayedRequests
 from ganglion.testing.positions import Positions
-from ganglion.topology import MAIN, MAIN_AS_WRITER
+from ganglion.topology.topology import MAIN, MAIN_AS_WRITER
 
 LOG = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from ganglion.inspection import not_running, request
 from ganglion.render import WORKERS, control
 from ganglion.settings.variables import Settings
 from ganglion.testing.verbs import Call
-from ganglion.topology import Address
+from ganglion.topology.topology import Address
 
 # Longer than the application gives itself for anything, in seconds.
 WITHIN = 660.0

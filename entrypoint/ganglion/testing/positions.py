@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from ganglion.topology import MAIN, MAIN_AS_WRITER
+from ganglion.topology.topology import MAIN, MAIN_AS_WRITER
 
 # Positions by stream and writer, who goes by our name of the process.
 Named = Mapping[str, Mapping[str, int]]

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, replace
 
-from ganglion import topology
 from ganglion.budget import amount, share_out
 from ganglion.errors import ConfigError
-from ganglion.grammar import parse_workers
 from ganglion.machine import limits
 from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
-from ganglion.roles import AUTO
 from ganglion.settings.variables import Settings
-from ganglion.topology import Topology
+from ganglion.topology import topology
+from ganglion.topology.roles import AUTO
+from ganglion.topology.topology import Topology
+from ganglion.topology.workers_syntax import parse_workers
 
 GB = 1024**3
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.grammar import Entry, parse_workers
-from ganglion.roles import AUTO, BY_NAME, ROLES, Kind
 from ganglion.settings.variables import Settings
+from ganglion.topology.roles import AUTO, BY_NAME, ROLES, Kind
+from ganglion.topology.workers_syntax import Entry, parse_workers
 
 MAIN = "main"
 # What Synapse's stream_writers call the main process.

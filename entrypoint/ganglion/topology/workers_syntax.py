@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ganglion.errors import Problem
-from ganglion.roles import AUTO, BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
+from ganglion.topology.roles import AUTO, BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 
 # What a file path, nginx, supervisord and Synapse's own image all take; a number is put behind
 # it, so it cannot end in one. supervisord's own limit is none, a unix socket's path is 107 bytes.
