@@ -19,8 +19,8 @@ from pathlib import Path
 from ganglion.budget import share_out
 from ganglion.files import write_directory
 from ganglion.machine.installed import ACCOUNTS, TYPICAL
-from ganglion.operator_routes import interpret
 from ganglion.render import Plan, render
+from ganglion.routing.operator_routes import interpret
 from ganglion.secrets import placeholders
 from ganglion.settings import environment
 from ganglion.settings.operator_files import OperatorFiles

@@ -11,8 +11,8 @@ from ganglion.budget import share_out
 from ganglion.errors import ConfigError
 from ganglion.files import File
 from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import Plan, render
+from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.settings.environment import from_environ
 from ganglion.settings.operator_files import OperatorFiles

@@ -17,12 +17,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from ganglion import __version__, operator_routes, report, routes
+from ganglion import __version__, report
 from ganglion.budget import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
 from ganglion.machine.installed import TYPICAL, Machine, discover
 from ganglion.render import WORKERS, Plan, holds_nothing_else, listing, render
+from ganglion.routing import operator_routes, table
 from ganglion.secrets import placeholders
 from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
 from ganglion.settings.variables import Settings, variables
@@ -186,7 +187,7 @@ def _notes(notes: Sequence[str]) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from ganglion.explain import as_text, explain, header
+    from ganglion.routing.explain import as_text, explain, header
 
     plan = _plan()
     headers = dict(header(text) for text in options.header)
@@ -238,7 +239,7 @@ def _option(name: str, text: str | None, parser: Callable[[str], T], default: T)
 
 def _routes(options: argparse.Namespace) -> int:
     plan = _plan()
-    choices = routes.table(plan.topology, plan.routes.routes)
+    choices = table.table(plan.topology, plan.routes.routes)
     print(report.routes_as_json(choices) if options.json else report.routes(choices))
     return 0
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ganglion.routes import Choice
+from ganglion.routing.table import Choice
 from ganglion.topology.topology import Process, Topology
 
 

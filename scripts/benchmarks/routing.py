@@ -10,9 +10,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from ganglion.edge import maps
 from ganglion.render.templates import fill
-from ganglion.routes import ROUTES, table
+from ganglion.routing.nginx_maps import maps
+from ganglion.routing.table import ROUTES, table
 from ganglion.settings import environment
 from ganglion.topology import topology
 from scripts.benchmarks.wrk import middle, wrk

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from html import escape
 
-from ganglion.routes import Choice, Key, table
+from ganglion.routing.table import Choice, Key, table
 from ganglion.settings import environment
 from ganglion.topology import topology
 from ganglion.topology.topology import MAIN

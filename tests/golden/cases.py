@@ -18,11 +18,11 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganglion import operator_routes
 from ganglion.budget import share_out
 from ganglion.files import File, write_directory
 from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.render import Plan, render
+from ganglion.routing import operator_routes
 from ganglion.settings import existing_database, operator_files
 from ganglion.settings.environment import from_environ
 from ganglion.settings.variables import Settings

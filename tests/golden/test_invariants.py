@@ -14,10 +14,10 @@ import pytest
 from supervisor.options import ServerOptions
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.edge import NOBODY, named_upstream
 from ganglion.render import control
 from ganglion.render.supervisord import plan as programs_of
 from ganglion.render.synapse import AGENT, SECRET_OPTIONS, config_paths
+from ganglion.routing.nginx_maps import NOBODY, named_upstream
 from ganglion.supervisor.daemon import Options
 from ganglion.topology.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process
 from tests.certificates import Authority

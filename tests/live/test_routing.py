@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ganglion.explain import explain
+from ganglion.routing.explain import explain
 from tests.edge import Edge, running
 from tests.harness import free_port, wait_until
 from tests.oracle.samples import V12_ROOM, load

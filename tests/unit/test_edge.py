@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from ganglion.edge import NOBODY, Request, decoded, evaluate, maps
 from ganglion.errors import ConfigError
-from ganglion.explain import as_text, explain
-from ganglion.operator_routes import OperatorRoutes, interpret
-from ganglion.routes import table
+from ganglion.routing.explain import as_text, explain
+from ganglion.routing.nginx_maps import NOBODY, Request, decoded, evaluate, maps
+from ganglion.routing.operator_routes import OperatorRoutes, interpret
+from ganglion.routing.table import table
 from ganglion.settings import environment
 from ganglion.topology import topology
 from ganglion.topology.topology import Topology

@@ -1,6 +1,6 @@
 """How keys are shared out between the members of a pool."""
 
-from ganglion.hashing import pick
+from ganglion.routing.consistent_hash import pick
 
 KEYS = [f"!room{number}:example.org" for number in range(10_000)]
 

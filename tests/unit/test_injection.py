@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ganglion.errors import ConfigError
-from ganglion.operator_routes import interpret
+from ganglion.routing.operator_routes import interpret
 from ganglion.settings.variables import variables
 from ganglion.topology.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 from tests.plans import plan, rendered, topology_of

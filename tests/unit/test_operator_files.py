@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ganglion.operator_routes import load as load_routes
+from ganglion.routing.operator_routes import load as load_routes
 from ganglion.settings.environment import from_environ
 from ganglion.settings.operator_files import OperatorFiles, load
 from tests.plans import no_file, options, problems, rendered, said

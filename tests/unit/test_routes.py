@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from ganglion.edge import match
-from ganglion.routes import ROUTES, Choice, Key, choose, table
+from ganglion.routing.nginx_maps import match
+from ganglion.routing.table import ROUTES, Choice, Key, choose, table
 from ganglion.topology.roles import BY_NAME
 from tests.plans import topology_of
 

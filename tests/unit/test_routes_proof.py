@@ -2,8 +2,8 @@
 
 import pytest
 
-from ganglion.edge import match
-from ganglion.routes import table
+from ganglion.routing.nginx_maps import match
+from ganglion.routing.table import table
 from ganglion.settings import environment
 from ganglion.topology import topology
 from ganglion.topology.roles import PRESETS, ROLES

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ganglion.files import File
 from ganglion.machine.installed import Machine
-from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import control, nginx, servers, supervisord, synapse
+from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.secrets import Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings

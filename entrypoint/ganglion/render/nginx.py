@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ganglion.edge import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.files import File
 from ganglion.machine.installed import Machine
-from ganglion.operator_routes import OperatorRoutes
 from ganglion.render import control
 from ganglion.render.templates import fill
-from ganglion.routes import Choice, Pin, Pool, table
+from ganglion.routing.nginx_maps import KEY_VARIABLES, NOBODY, maps, named_upstream
+from ganglion.routing.operator_routes import OperatorRoutes
+from ganglion.routing.table import Choice, Pin, Pool, table
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings

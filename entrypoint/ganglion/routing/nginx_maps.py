@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
-from ganglion.routes import Choice, Key, Pin
+from ganglion.routing.table import Choice, Key, Pin
 from ganglion.topology.topology import MAIN
 
 KEY_VARIABLES = {

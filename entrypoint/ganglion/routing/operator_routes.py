@@ -26,7 +26,7 @@ import yaml
 from unpaddedbase64 import encode_base64
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.routes import ROUTES, Key, Pin, Route
+from ganglion.routing.table import ROUTES, Key, Pin, Route
 from ganglion.settings.variables import Settings
 from ganglion.topology.roles import BY_NAME
 from ganglion.topology.topology import MAIN, Topology

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ganglion.edge import NOBODY, Request, evaluate, maps, named_upstream
 from ganglion.errors import ConfigError, Problem
-from ganglion.hashing import pick
-from ganglion.operator_routes import OperatorRoutes
-from ganglion.routes import Choice, Key, Pool, table
+from ganglion.routing.consistent_hash import pick
+from ganglion.routing.nginx_maps import NOBODY, Request, evaluate, maps, named_upstream
+from ganglion.routing.operator_routes import OperatorRoutes
+from ganglion.routing.table import Choice, Key, Pool, table
 from ganglion.topology.topology import Topology
 
 
