@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ganglion.budget import share_out
+from ganglion.budget.share_out import share_out
 from ganglion.files import write_directory
 from ganglion.machine.installed import ACCOUNTS, TYPICAL
 from ganglion.render import Plan, render

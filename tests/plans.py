@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ganglion.budget import share_out
+from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError
 from ganglion.files import File
 from ganglion.machine.installed import TYPICAL, Machine

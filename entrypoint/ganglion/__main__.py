@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from ganglion import __version__, report
-from ganglion.budget import share_out
+from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
 from ganglion.machine.installed import TYPICAL, Machine, discover
@@ -205,7 +205,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _budget(options: argparse.Namespace) -> int:
-    from ganglion import ledger
+    from ganglion.budget import report
 
     def as_if(settings: Settings) -> Settings:
         memory = _option("--memory", options.memory, parsers.size, settings.memory)
@@ -213,11 +213,11 @@ def _budget(options: argparse.Namespace) -> int:
         return replace(settings, memory=memory, cpus=cpus)
 
     plan = _plan(as_if)
-    rows = ledger.ledger(plan.settings, plan.topology, plan.budget)
+    rows = report.ledger(plan.settings, plan.topology, plan.budget)
     if options.json:
-        print(ledger.as_json(plan.budget, rows, plan.topology, explain=options.explain))
+        print(report.as_json(plan.budget, rows, plan.topology, explain=options.explain))
     else:
-        print(ledger.table(plan.budget, rows))
+        print(report.table(plan.budget, rows))
     if options.explain and not options.json:
         print(f"\n{ledger.layouts(plan.budget)}")
     _notes(plan.topology.notes)

@@ -12,11 +12,11 @@ from signedjson.key import encode_signing_key_base64, generate_signing_key
 
 from ganglion import postgres
 from ganglion.beside import beside
-from ganglion.budget import share_out
+from ganglion.budget.connections import Room
+from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.files import SECRET, hand_over, make_directory, write_directory, write_file
 from ganglion.machine.installed import Machine
-from ganglion.pools import Room
 from ganglion.render import Plan, control, render
 from ganglion.render.supervisord import notify_socket
 from ganglion.secrets import GENERATED, GIVEN, Secrets, generate

@@ -8,8 +8,8 @@ import psycopg2
 import psycopg2.extensions
 import redis
 
+from ganglion.budget.connections import Room
 from ganglion.errors import ConfigError, Problem
-from ganglion.pools import Room
 from ganglion.postgres import create_database
 from ganglion.settings.variables import Settings
 

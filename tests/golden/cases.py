@@ -18,7 +18,7 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganglion.budget import share_out
+from ganglion.budget.share_out import share_out
 from ganglion.files import File, write_directory
 from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.render import Plan, render

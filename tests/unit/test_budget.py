@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganglion.budget import EACH_COUNTING, EACH_FORKED, share_out
+from ganglion.budget.amounts import Budget
+from ganglion.budget.connections import MOST_CONNECTIONS, SPARE_CONNECTIONS, SPARE_EXTERNAL, Room
+from ganglion.budget.share_out import EACH_COUNTING, EACH_FORKED, share_out
 from ganglion.errors import ConfigError
 from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.machine.limits import Limits
-from ganglion.pools import MOST_CONNECTIONS, SPARE_CONNECTIONS, SPARE_EXTERNAL, Room
-from ganglion.shares import Budget
 from ganglion.topology import topology
 from ganglion.topology.auto import LAYOUTS
 from ganglion.topology.roles import PRESETS

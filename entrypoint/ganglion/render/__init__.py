@@ -6,6 +6,7 @@ from errno import ENOTDIR
 from os import strerror
 from pathlib import Path
 
+from ganglion.budget.amounts import Budget
 from ganglion.files import File
 from ganglion.machine.installed import Machine
 from ganglion.render import control, nginx, servers, supervisord, synapse
@@ -13,7 +14,6 @@ from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.secrets import Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.shares import Budget
 from ganglion.topology.topology import Topology
 
 # Names the files beside it that are rendered ones, where a person asked for them.

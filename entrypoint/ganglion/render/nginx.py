@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ganglion.budget.amounts import Budget
 from ganglion.files import File
 from ganglion.machine.installed import Machine
 from ganglion.render import control
@@ -12,7 +13,6 @@ from ganglion.routing.table import Choice, Pin, Pool, table
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.shares import Budget
 from ganglion.topology.topology import Address, Topology
 
 # MAX_REQUEST_SIZE of synapse/http/site.py: what Synapse takes where uploads are smaller.

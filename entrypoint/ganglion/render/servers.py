@@ -1,11 +1,11 @@
 """The configuration of the embedded Redis and PostgreSQL servers."""
 
+from ganglion.budget.amounts import Budget
 from ganglion.files import SECRET, File
 from ganglion.machine.installed import Machine
 from ganglion.render.templates import fill
 from ganglion.secrets import Secrets
 from ganglion.settings.variables import Settings
-from ganglion.shares import Budget
 
 # A machine that crashes takes a test's data with it, which nobody misses; so nothing waits for the
 # disk. Whoever kills PostgreSQL, or commits its container, still finds every commit: it is in the

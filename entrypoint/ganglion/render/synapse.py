@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
+from ganglion.budget.amounts import Budget, Caches
+from ganglion.budget.connections import Pool
 from ganglion.files import SECRET, File
-from ganglion.pools import Pool
 from ganglion.render import testing
 from ganglion.render.control import agent_socket
 from ganglion.secrets import GIVEN, Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.shares import Budget, Caches
 from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from ganglion.budget import amount, share_out
+from ganglion.budget.share_out import amount, share_out
 from ganglion.errors import ConfigError
 from ganglion.machine import limits
 from ganglion.machine.installed import Machine

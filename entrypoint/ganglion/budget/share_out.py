@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ganglion import pools
+from ganglion.budget import connections
+from ganglion.budget.amounts import Budget, Caches, Idle, Nginx, Part, Postgres, Redis
+from ganglion.budget.connections import SPARE_CONNECTIONS, SPARE_EXTERNAL, Pool, Room
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import limits
 from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
-from ganglion.pools import SPARE_CONNECTIONS, SPARE_EXTERNAL, Pool, Room
 from ganglion.settings.variables import Settings
-from ganglion.shares import Budget, Caches, Idle, Nginx, Part, Postgres, Redis
 from ganglion.topology.topology import Topology
 
 KB, MB, GB = 1024, 1024**2, 1024**3
@@ -79,7 +79,7 @@ def share_out(
     """
     within = limits.chosen(settings, machine.limits)
     reserve = max(RESERVE_LEAST, within.memory // RESERVE_PART)
-    needs = pools.bounds(settings, topology)
+    needs = connections.bounds(settings, topology)
     if room is not None:
         _check_connections(settings, needs, room)
     sorts = HASH * min(within.cores, len(topology.processes))
@@ -97,7 +97,7 @@ def share_out(
     given = {
         name: min(part.most, part.least + left * part.part // 1000) for name, part in parts.items()
     }
-    filled = pools.fill(settings, needs, _further(parts["connections"], given, needs, room))
+    filled = connections.fill(settings, needs, _further(parts["connections"], given, needs, room))
     caches = _caches(settings, topology, machine, given["caches"])
     given["caches"] = sum(item.memory for item in caches.values())
     if settings.embedded_postgres:
@@ -137,7 +137,7 @@ def _parts(
     """What can do with more or less. The parts leave a tenth to the kernel's cache of files, which
     PostgreSQL reads through. `sorts` run at once: one that waits for a processor does not grow.
     """
-    processes, needs = len(topology.processes), pools.bounds(settings, topology)
+    processes, needs = len(topology.processes), connections.bounds(settings, topology)
     own, redis = settings.embedded_postgres, settings.embedded_redis
     workers = _nginx_workers(within)
     nothing = Part(least=0, part=0, most=0)
@@ -185,7 +185,7 @@ def _caches(
     """Each process's caches. What is more than the least goes by the weight of its work."""
     weights = {
         process.name: (MAIN_WEIGHT if process.is_main else 1)
-        + sum(role.caches for role in pools.work_of(process, topology))
+        + sum(role.caches for role in connections.work_of(process, topology))
         for process in topology.processes
     }
     further, all_weights = memory - len(weights) * CACHES_LEAST, sum(weights.values())
@@ -278,7 +278,9 @@ def _check_connections(
 
 def _fitting(settings: Settings, idle: Idle, processes: int, missing: int) -> int:
     """About how many workers fit where so many bytes are missing; negative if not main alone."""
-    pool = settings.postgres_cp_max or max(pools.LEAST_CONNECTIONS, settings.postgres_cp_min or 1)
+    pool = settings.postgres_cp_max or max(
+        connections.LEAST_CONNECTIONS, settings.postgres_cp_min or 1
+    )
     own = idle.each + AT_WORK + CACHES_LEAST
     cost = own + (pool * CONNECTION if settings.embedded_postgres else 0)
     # With each goes its part of the reserve.

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ganglion.budget.connections import Pool
 from ganglion.machine.limits import Limits
-from ganglion.pools import Pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
