@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ganglion.budget.share_out import share_out
-from ganglion.files import write_directory
+from ganglion.files.file import write_directory
 from ganglion.machine.installed import ACCOUNTS, TYPICAL
 from ganglion.render import Plan, render
 from ganglion.routing.operator_routes import interpret

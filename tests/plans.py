@@ -9,7 +9,7 @@ import yaml
 
 from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError
-from ganglion.files import File
+from ganglion.files.file import File
 from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.render import Plan, render
 from ganglion.routing.operator_routes import OperatorRoutes

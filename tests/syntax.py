@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from supervisor.options import UnhosedConfigParser
 
-from ganglion.files import File
+from ganglion.files.file import File
 
 
 class Unreadable(ValueError):

@@ -245,7 +245,7 @@ def _routes(options: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    from ganglion.files import write_directory
+    from ganglion.files.file import write_directory
 
     directory: Path = options.output.resolve()
     files = render(_plan())

@@ -15,7 +15,7 @@ from ganglion.beside import beside
 from ganglion.budget.connections import Room
 from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError, Problem
-from ganglion.files import SECRET, hand_over, make_directory, write_directory, write_file
+from ganglion.files.file import SECRET, hand_over, make_directory, write_directory, write_file
 from ganglion.machine.installed import Machine
 from ganglion.render import Plan, control, render
 from ganglion.render.supervisord import notify_socket

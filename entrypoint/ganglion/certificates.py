@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.files import SECRET, File, write_directory
+from ganglion.files.file import SECRET, File, write_directory
 
 # Longer than any image is kept that a container with it was committed to.
 LIFETIME = dt.timedelta(days=3650)

@@ -10,7 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from ganglion.render.templates import fill
+from ganglion.files.templates import fill
 from ganglion.routing.nginx_maps import maps
 from ganglion.routing.table import ROUTES, table
 from ganglion.settings import environment

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ganglion.budget.share_out import share_out
-from ganglion.files import File, write_directory
+from ganglion.files.file import File, write_directory
 from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.render import Plan, render
 from ganglion.routing import operator_routes

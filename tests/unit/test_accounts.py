@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ganglion.files import hand_over
+from ganglion.files.file import hand_over
 from ganglion.machine.installed import ACCOUNTS, accounts
 from ganglion.machine.unix_accounts import is_numeric, numbers
 from ganglion.render import render

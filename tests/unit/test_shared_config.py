@@ -14,7 +14,7 @@ import yaml
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.files import write_directory
+from ganglion.files.file import write_directory
 from ganglion.render import Plan, render
 from ganglion.render.synapse import config_paths
 from ganglion.supervisor.configs import read

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from ganglion.render.templates import (
+from ganglion.files.templates import (
     command_line,
     fill,
     ini_value,

@@ -7,7 +7,7 @@ from os import strerror
 from pathlib import Path
 
 from ganglion.budget.amounts import Budget
-from ganglion.files import File
+from ganglion.files.file import File
 from ganglion.machine.installed import Machine
 from ganglion.render import control, nginx, servers, supervisord, synapse
 from ganglion.routing.operator_routes import OperatorRoutes

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from ganglion.files import File
+from ganglion.files.file import File
 from ganglion.machine.installed import Machine
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings

@@ -3,10 +3,10 @@
 from typing import Any
 
 from ganglion.budget.amounts import Budget
-from ganglion.files import File
+from ganglion.files.file import File
+from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
 from ganglion.render import control
-from ganglion.render.templates import fill
 from ganglion.routing.nginx_maps import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.routing.table import Choice, Pin, Pool, table

@@ -1,9 +1,9 @@
 """The configuration of the embedded Redis and PostgreSQL servers."""
 
 from ganglion.budget.amounts import Budget
-from ganglion.files import SECRET, File
+from ganglion.files.file import SECRET, File
+from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
-from ganglion.render.templates import fill
 from ganglion.secrets import Secrets
 from ganglion.settings.variables import Settings
 

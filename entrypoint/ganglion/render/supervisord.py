@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from ganglion.files import File
+from ganglion.files.file import File
+from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
 from ganglion.machine.unix_accounts import is_numeric
 from ganglion.render import control
 from ganglion.render.synapse import config_paths
-from ganglion.render.templates import fill
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Process, Topology

@@ -14,7 +14,7 @@ import yaml
 
 from ganglion.budget.amounts import Budget, Caches
 from ganglion.budget.connections import Pool
-from ganglion.files import SECRET, File
+from ganglion.files.file import SECRET, File
 from ganglion.render import testing
 from ganglion.render.control import agent_socket
 from ganglion.secrets import GIVEN, Secrets
