@@ -19,7 +19,7 @@ from pathlib import Path
 from ganglion.budget.share_out import share_out
 from ganglion.files.file import write_directory
 from ganglion.machine.installed import ACCOUNTS, TYPICAL
-from ganglion.render import Plan, render
+from ganglion.plan import Plan, render
 from ganglion.routing.operator_routes import interpret
 from ganglion.secrets import placeholders
 from ganglion.settings import environment

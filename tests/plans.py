@@ -11,7 +11,7 @@ from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError
 from ganglion.files.file import File
 from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.render import Plan, render
+from ganglion.plan import Plan, render
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.settings.environment import from_environ

@@ -22,7 +22,7 @@ from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
 from ganglion.machine.installed import TYPICAL, Machine, discover
-from ganglion.render import WORKERS, Plan, holds_nothing_else, listing, render
+from ganglion.plan import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.routing import operator_routes, table
 from ganglion.secrets import placeholders
 from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
@@ -273,7 +273,7 @@ def _render(options: argparse.Namespace) -> int:
 
 
 def _generate(_options: argparse.Namespace) -> int:
-    from ganglion.generate import generate
+    from ganglion.programs.synapse.homeserver_yaml import generate
 
     chosen = environment.from_environ(os.environ, _text_of, os.path.exists)
     found = installed.accounts(chosen.uid, chosen.gid) if os.geteuid() == 0 else ()

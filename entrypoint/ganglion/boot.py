@@ -10,15 +10,14 @@ from typing import TextIO
 
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 
-from ganglion import postgres
 from ganglion.beside import beside
 from ganglion.budget.connections import Room
 from ganglion.budget.share_out import share_out
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.file import SECRET, hand_over, make_directory, write_directory, write_file
 from ganglion.machine.installed import Machine
-from ganglion.render import Plan, control, render
-from ganglion.render.supervisord import notify_socket
+from ganglion.plan import Plan, control, render
+from ganglion.programs.supervisord_conf import notify_socket
 from ganglion.secrets import GENERATED, GIVEN, Secrets, generate
 from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
@@ -77,7 +76,7 @@ def _await_external(plan: Plan, say: Say) -> Plan:
     if own and settings.embedded_redis:
         return plan
     # Redis's client takes 0.1 s to import, which a start without external servers is spared.
-    from ganglion import external  # noqa: PLC0415
+    from ganglion.programs.postgres import external  # noqa: PLC0415
 
     if not own:
         any_locale = plan.operator.any_locale
@@ -310,11 +309,11 @@ def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say
     in_force = Path(settings.data, "secrets", "postgres_password_in_force")
     if not (cluster / "PG_VERSION").exists():
         say("making the database")
-        work = postgres.make_cluster
+        work = cluster.make_cluster
     elif in_force.exists() and in_force.read_text().strip() == secrets.postgres_password:
         return
     else:
-        work = postgres.set_password
+        work = cluster.set_password
     with beside(lambda: work(cluster, settings, machine, secrets.postgres_password)):
         if settings.prefork:
             preload()

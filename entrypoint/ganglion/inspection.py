@@ -16,7 +16,7 @@ import redis
 from supervisor.xmlrpc import SupervisorTransport
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.render import control
+from ganglion.plan import control
 from ganglion.secrets import PLACEHOLDER
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address, Topology

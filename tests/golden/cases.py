@@ -21,7 +21,7 @@ from pathlib import Path
 from ganglion.budget.share_out import share_out
 from ganglion.files.file import File, write_directory
 from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.render import Plan, render
+from ganglion.plan import Plan, render
 from ganglion.routing import operator_routes
 from ganglion.settings import existing_database, operator_files
 from ganglion.settings.environment import from_environ

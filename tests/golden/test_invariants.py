@@ -14,9 +14,9 @@ import pytest
 from supervisor.options import ServerOptions
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.render import control
-from ganglion.render.supervisord import plan as programs_of
-from ganglion.render.synapse import AGENT, SECRET_OPTIONS, config_paths
+from ganglion.plan import control
+from ganglion.programs.supervisord_conf import plan as programs_of
+from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS, config_paths
 from ganglion.routing.nginx_maps import NOBODY, named_upstream
 from ganglion.supervisor.daemon import Options
 from ganglion.topology.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process

@@ -10,7 +10,7 @@ import pytest
 from ganglion.files.file import hand_over
 from ganglion.machine.installed import ACCOUNTS, accounts
 from ganglion.machine.unix_accounts import is_numeric, numbers
-from ganglion.render import render
+from ganglion.plan import render
 from tests.plans import plan
 from tests.syntax import read_all
 

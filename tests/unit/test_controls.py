@@ -19,7 +19,7 @@ from ganglion.control.barrier import barrier
 from ganglion.control.place import Place
 from ganglion.control.processes import Processes
 from ganglion.control.refusal import Refusal
-from ganglion.render import render
+from ganglion.plan import render
 from ganglion.testing.positions import Positions
 from tests.plans import plan
 

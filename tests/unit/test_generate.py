@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from ganglion.boot import keep_secrets
-from ganglion.generate import generate
+from ganglion.programs.synapse.homeserver_yaml import generate
 from ganglion.settings import operator_files
 from ganglion.settings.environment import from_environ
 from ganglion.settings.existing_database import adopt

@@ -15,8 +15,8 @@ from signedjson.key import encode_signing_key_base64, generate_signing_key
 from synapse.config.homeserver import HomeServerConfig
 
 from ganglion.files.file import write_directory
-from ganglion.render import Plan, render
-from ganglion.render.synapse import config_paths
+from ganglion.plan import Plan, render
+from ganglion.programs.synapse.options import config_paths
 from ganglion.supervisor.configs import read
 from ganglion.topology.topology import Process
 from tests.plans import plan

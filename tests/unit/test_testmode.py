@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.render import testing
+from ganglion.plan import testing
 from ganglion.settings import environment, test_mode
 from ganglion.settings.parsers import ALL_NETWORKS
 from ganglion.settings.variables import Settings

@@ -19,7 +19,7 @@ from psycopg2 import sql
 
 from ganglion.control.place import DatabasePlace
 from ganglion.control.refusal import Refusal
-from ganglion.postgres import CLEAN
+from ganglion.programs.postgres.cluster import CLEAN
 
 # Beside the clean database: the copy of it that the next reset takes, and the one that the last
 # reset replaced.

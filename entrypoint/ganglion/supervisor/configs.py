@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from ganglion.render.synapse import AGENT
+from ganglion.programs.synapse.options import AGENT
 
 # The sections of Synapse's configuration that differ between its processes, as rendered: from
 # worker_app, worker_name, worker_listeners, worker_log_config and enable_media_repo, and from what

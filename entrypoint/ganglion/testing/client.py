@@ -7,7 +7,7 @@ from typing import Any
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.inspection import not_running, request
-from ganglion.render import WORKERS, control
+from ganglion.plan import WORKERS, control
 from ganglion.settings.variables import Settings
 from ganglion.testing.verbs import Call
 from ganglion.topology.topology import Address

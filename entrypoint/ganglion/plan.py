@@ -9,7 +9,7 @@ from pathlib import Path
 from ganglion.budget.amounts import Budget
 from ganglion.files.file import File
 from ganglion.machine.installed import Machine
-from ganglion.render import control, nginx, servers, supervisord, synapse
+from ganglion.plan import control, nginx, servers, supervisord, synapse
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.secrets import Secrets
 from ganglion.settings.operator_files import OperatorFiles

@@ -10,7 +10,7 @@ import redis
 
 from ganglion.budget.connections import Room
 from ganglion.errors import ConfigError, Problem
-from ganglion.postgres import create_database
+from ganglion.programs.postgres.cluster import create_database
 from ganglion.settings.variables import Settings
 
 Say = Callable[[str], None]

@@ -15,8 +15,8 @@ import yaml
 from ganglion.budget.amounts import Budget, Caches
 from ganglion.budget.connections import Pool
 from ganglion.files.file import SECRET, File
-from ganglion.render import testing
-from ganglion.render.control import agent_socket
+from ganglion.plan import testing
+from ganglion.programs.control import agent_socket
 from ganglion.secrets import GIVEN, Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
