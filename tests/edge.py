@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ganglion.budget.share_out import share_out
+from ganglion.data.secrets import placeholders
 from ganglion.files.file import write_directory
 from ganglion.machine.installed import ACCOUNTS, TYPICAL
 from ganglion.plan import Plan, render
 from ganglion.routing.operator_routes import interpret
-from ganglion.secrets import placeholders
 from ganglion.settings import environment
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.topology import topology

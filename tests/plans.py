@@ -8,12 +8,12 @@ from typing import Any
 import yaml
 
 from ganglion.budget.share_out import share_out
+from ganglion.data.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.errors import ConfigError
 from ganglion.files.file import File
 from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.plan import Plan, render
 from ganglion.routing.operator_routes import OperatorRoutes
-from ganglion.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.settings.environment import from_environ
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings

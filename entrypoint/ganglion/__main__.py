@@ -19,12 +19,12 @@ from typing import NoReturn, TypeVar
 
 from ganglion import __version__, report
 from ganglion.budget.share_out import share_out
+from ganglion.data.secrets import placeholders
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
 from ganglion.machine.installed import TYPICAL, Machine, discover
 from ganglion.plan import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.routing import operator_routes, table
-from ganglion.secrets import placeholders
 from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
 from ganglion.settings.variables import Settings, variables
 from ganglion.testing import verbs as controls

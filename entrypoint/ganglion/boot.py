@@ -13,12 +13,12 @@ from signedjson.key import encode_signing_key_base64, generate_signing_key
 from ganglion.beside import beside
 from ganglion.budget.connections import Room
 from ganglion.budget.share_out import share_out
+from ganglion.data.secrets import GENERATED, GIVEN, Secrets, generate
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.file import SECRET, hand_over, make_directory, write_directory, write_file
 from ganglion.machine.installed import Machine
 from ganglion.plan import Plan, control, render
 from ganglion.programs.supervisord_conf import notify_socket
-from ganglion.secrets import GENERATED, GIVEN, Secrets, generate
 from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
@@ -270,11 +270,11 @@ def _take_over(settings: Settings, operator: OperatorFiles, machine: Machine, sa
 
 def _certify(settings: Settings, operator: OperatorFiles, say: Say) -> None:
     """See that there is a certificate by Complement's authority."""
-    from ganglion import certificates  # noqa: PLC0415 - only a server for tests pays for it
+    from ganglion.data import certificate  # noqa: PLC0415 - only a server for tests pays for it
 
     name = _server_name(settings, operator)
     directory = Path(settings.data, test_mode.CERTIFICATES)
-    if certificates.ensure(directory, Path(settings.authority or ""), name):
+    if certificate.ensure(directory, Path(settings.authority or ""), name):
         say(f"made a certificate for {name}, signed by {settings.authority}/ca.crt")
 
 

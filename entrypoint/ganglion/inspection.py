@@ -15,9 +15,9 @@ import psycopg2
 import redis
 from supervisor.xmlrpc import SupervisorTransport
 
+from ganglion.data.secrets import PLACEHOLDER
 from ganglion.errors import ConfigError, Problem
 from ganglion.plan import control
-from ganglion.secrets import PLACEHOLDER
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address, Topology
 

@@ -7,11 +7,11 @@ from os import strerror
 from pathlib import Path
 
 from ganglion.budget.amounts import Budget
+from ganglion.data.secrets import Secrets
 from ganglion.files.file import File
 from ganglion.machine.installed import Machine
 from ganglion.plan import control, nginx, servers, supervisord, synapse
 from ganglion.routing.operator_routes import OperatorRoutes
-from ganglion.secrets import Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology

@@ -7,8 +7,8 @@ from pathlib import Path
 from signedjson.key import read_signing_keys
 
 from ganglion.boot import keep_secrets
+from ganglion.data.secrets import GENERATED, GIVEN, PLACEHOLDER, Secrets, generate, placeholders
 from ganglion.files.file import SECRET
-from ganglion.secrets import GENERATED, GIVEN, PLACEHOLDER, Secrets, generate, placeholders
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.parsers import secret, signing_key
 from ganglion.settings.variables import Settings

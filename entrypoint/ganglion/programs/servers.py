@@ -1,10 +1,10 @@
 """The configuration of the embedded Redis and PostgreSQL servers."""
 
 from ganglion.budget.amounts import Budget
+from ganglion.data.secrets import Secrets
 from ganglion.files.file import SECRET, File
 from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
-from ganglion.secrets import Secrets
 from ganglion.settings.variables import Settings
 
 # A machine that crashes takes a test's data with it, which nobody misses; so nothing waits for the

@@ -14,10 +14,10 @@ import yaml
 
 from ganglion.budget.amounts import Budget, Caches
 from ganglion.budget.connections import Pool
+from ganglion.data.secrets import GIVEN, Secrets
 from ganglion.files.file import SECRET, File
 from ganglion.plan import testing
 from ganglion.programs.control import agent_socket
-from ganglion.secrets import GIVEN, Secrets
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
