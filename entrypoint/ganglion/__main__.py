@@ -290,7 +290,7 @@ def _run(_options: argparse.Namespace) -> int:
     # First, because it needs the environment where the kernel put it; children have their own.
     setproctitle("ganglion: supervisor")
     from ganglion import boot
-    from ganglion.timeline import Timeline
+    from ganglion.supervisor.start_times import Timeline
 
     timeline = Timeline()
     timeline.mark("python")

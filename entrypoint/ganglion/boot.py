@@ -10,7 +10,6 @@ from typing import TextIO
 
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 
-from ganglion.beside import beside
 from ganglion.budget.connections import Room
 from ganglion.budget.share_out import share_out
 from ganglion.data.secrets import GENERATED, GIVEN, Secrets, generate
@@ -23,8 +22,9 @@ from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.supervisor import supervise
-from ganglion.supervisor.prefork import preload
-from ganglion.timeline import Timeline
+from ganglion.supervisor.background import beside
+from ganglion.supervisor.fork.preload import preload
+from ganglion.supervisor.start_times import Timeline
 
 Say = Callable[[str], None]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ganglion.boot import _check_entry, _lock, start
 from ganglion.machine.installed import TYPICAL
-from ganglion.timeline import Timeline
+from ganglion.supervisor.start_times import Timeline
 from tests.plans import plan, problems, said
 
 ALONE = replace(TYPICAL, accounts=())

@@ -17,7 +17,7 @@ from synapse.config.homeserver import HomeServerConfig
 from ganglion.files.file import write_directory
 from ganglion.plan import Plan, render
 from ganglion.programs.synapse.options import config_paths
-from ganglion.supervisor.configs import read
+from ganglion.supervisor.fork.shared_config import read
 from ganglion.topology.topology import Process
 from tests.plans import plan
 

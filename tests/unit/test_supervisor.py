@@ -19,13 +19,13 @@ from supervisor import events
 from supervisor.options import UnhosedConfigParser
 from supervisor.states import ProcessStates, SupervisorStates, getProcessStateDescription
 
-from ganglion.supervisor.controls import ControlSocket
+from ganglion.supervisor.command_socket import ControlSocket
 from ganglion.supervisor.daemon import Daemon, Options
-from ganglion.supervisor.logs import LONGEST_LINE
+from ganglion.supervisor.notify_socket import ReadinessSocket
+from ganglion.supervisor.output import LONGEST_LINE
 from ganglion.supervisor.program import MOST_FAILURES, STABLE, GatedProcess
-from ganglion.supervisor.readiness import ReadinessSocket
-from ganglion.supervisor.waker import Waker
-from ganglion.timeline import Timeline
+from ganglion.supervisor.start_times import Timeline
+from ganglion.supervisor.wakeup import Waker
 
 FAILED = 1 << 8  # the wait status of a process that ended with 1
 RETRIES = 4

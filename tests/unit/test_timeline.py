@@ -2,7 +2,7 @@
 
 import re
 
-from ganglion.timeline import Timeline
+from ganglion.supervisor.start_times import Timeline
 
 
 def test_stages_are_told_in_the_order_of_their_ends_and_come_to_the_total() -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganglion import sharing
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import jemalloc, limits
 from ganglion.machine.limits import Limits
 from ganglion.machine.unix_accounts import numbers
+from ganglion.supervisor.fork import immortal
 
 # Beside the program in the image; nowhere else.
 IMAGE = Path(__file__).resolve().parents[2]
@@ -149,7 +149,7 @@ def discover(
         limits=here(),
         accounts=own,
         ourselves=ourselves,
-        immortal=sharing.possible(),
+        immortal=immortal.possible(),
         prepared=_prepared(version) if own else None,
         authorities=_authorities(),
     )

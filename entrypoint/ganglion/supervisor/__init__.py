@@ -5,7 +5,7 @@ import contextlib
 from supervisor.medusa import asyncore_25 as asyncore
 
 from ganglion.supervisor.daemon import Daemon, Options
-from ganglion.timeline import Timeline
+from ganglion.supervisor.start_times import Timeline
 
 
 def supervise(

@@ -12,13 +12,12 @@ from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from ganglion import sharing
-from ganglion.supervisor import configs, prefork
-from ganglion.supervisor.controls import ControlSocket
+from ganglion.supervisor.command_socket import ControlSocket
+from ganglion.supervisor.fork import immortal, preload, shared_config
+from ganglion.supervisor.notify_socket import ReadinessSocket
 from ganglion.supervisor.program import GatedConfig, GatedProcess
-from ganglion.supervisor.readiness import ReadinessSocket
-from ganglion.supervisor.waker import Waker
-from ganglion.timeline import Timeline
+from ganglion.supervisor.start_times import Timeline
+from ganglion.supervisor.wakeup import Waker
 
 LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s\n"
 ABOVE_CRITICAL = 60
@@ -40,7 +39,7 @@ class Options(ServerOptions):
         # Whether Synapse's processes are forked from here, and whether they can be already.
         self.prefork = prefork
         self.preloaded = False
-        self.shared_config: configs.SharedConfig | None = None
+        self.shared_config: shared_config.SharedConfig | None = None
         self.exit_status = 0
         # The programs by name, filled as they are made.
         self.programs: dict[str, GatedProcess] = {}
@@ -53,11 +52,11 @@ class Options(ServerOptions):
 
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Go on as a program, in a child: the last that supervisord does there."""
-        app = prefork.app_of(argv)
+        app = preload.app_of(argv)
         if app is not None:
             _work_in_batches()
         if app is not None and self.prefork:
-            prefork.become(app, argv, env, self.shared_config)
+            preload.become(app, argv, env, self.shared_config)
         super().execve(filename, argv, env)
 
     def make_logger(self) -> None:
@@ -119,10 +118,10 @@ class Daemon(Supervisor):
         if self.options.prefork:
             # While the servers that were just started get ready.
             started = time.monotonic()
-            prefork.preload()
+            preload.preload()
             command = shlex.split(self.options.programs[MAIN].config.command)
-            self.options.shared_config = configs.read(configs.config_files(command))
-            sharing.share()
+            self.options.shared_config = shared_config.read(shared_config.config_files(command))
+            immortal.share()
             self.options.preloaded = True
             self.timeline.mark("preload")
             self.options.logger.info(f"preloaded Synapse in {time.monotonic() - started:.1f} s")

@@ -14,8 +14,8 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
 from ganglion.machine.unix_accounts import numbers
-from ganglion.supervisor.logs import PrefixedOutput
-from ganglion.supervisor.prefork import app_of
+from ganglion.supervisor.fork.preload import app_of
+from ganglion.supervisor.output import PrefixedOutput
 
 # A program that ends sooner than this many seconds after it was ready has failed; when it has
 # failed oftener than this many times in a row, it cannot be kept up. One that does not even get

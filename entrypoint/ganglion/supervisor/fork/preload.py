@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from ganglion.supervisor.configs import SharedConfig, config_files
+from ganglion.supervisor.fork.shared_config import SharedConfig, config_files
 
 APPS = ("synapse.app.homeserver", "synapse.app.generic_worker")
 # What Synapse imports only when it comes to need it, and some process always comes to need: the

@@ -15,8 +15,8 @@ from typing import Any
 
 from supervisor.states import ProcessStates
 
+from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.program import GatedProcess
-from ganglion.supervisor.reader import Reader
 
 Answer = dict[str, str]
 # What answers a request once it has come about, and None until then.

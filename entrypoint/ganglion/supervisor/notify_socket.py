@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.program import GatedProcess
-from ganglion.supervisor.reader import Reader
 
 # struct ucred: process, user and group ID, of the sender, put there by the kernel. unix(7).
 CREDENTIALS = struct.Struct("3i")

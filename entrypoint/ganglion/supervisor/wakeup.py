@@ -4,7 +4,7 @@ import contextlib
 import signal
 import socket
 
-from ganglion.supervisor.reader import Reader
+from ganglion.supervisor.dispatcher import Reader
 
 
 class Waker(Reader):
