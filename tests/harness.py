@@ -29,7 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
-from ganglion.logs import DELAY
+from ganglion.in_synapse.log_handler import DELAY
 from tests.processes import descendants, identity
 from tests.raw_http import Answer, raw_request
 

@@ -19,8 +19,8 @@ from ganglion.control.barrier import barrier
 from ganglion.control.place import Place
 from ganglion.control.processes import Processes
 from ganglion.control.refusal import Refusal
+from ganglion.in_synapse.test_agent.positions import Positions
 from ganglion.plan import render
-from ganglion.testing.positions import Positions
 from tests.plans import plan
 
 # Old ways of Twisted's own, seen when Synapse is imported.

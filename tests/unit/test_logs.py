@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ganglion.logs import DELAY, FULL, GatheringHandler
+from ganglion.in_synapse.log_handler import DELAY, FULL, GatheringHandler
 
 
 class Writes(io.StringIO):

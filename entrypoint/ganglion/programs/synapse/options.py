@@ -25,7 +25,7 @@ from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, T
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
 LOG_FORMAT = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"
 # The module in each process that controls for tests speak to.
-AGENT = "ganglion.testing.agent.Agent"
+AGENT = "ganglion.in_synapse.test_agent.agent.Agent"
 # What was used this lately is not evicted for memory's sake: the value of Synapse's own example.
 MIN_CACHE_TTL = "5m"
 # Options of Synapse whose value can be in the file itself or, with _path, in a file of its own.
@@ -338,7 +338,10 @@ def _loggers(settings: Settings) -> dict[str, Any]:
 def logging(settings: Settings, process: Process) -> dict[str, Any]:
     """The logging configuration of a process, as Python's logging.config takes it."""
     handlers: dict[str, Any] = {
-        "console": {"class": "ganglion.logs.GatheringHandler", "formatter": "precise"}
+        "console": {
+            "class": "ganglion.in_synapse.log_handler.GatheringHandler",
+            "formatter": "precise",
+        }
     }
     if settings.logs_to_disk:
         handlers["file"] = {

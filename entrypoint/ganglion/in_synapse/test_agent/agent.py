@@ -19,8 +19,8 @@ from synapse.util.duration import Duration
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineOnlyReceiver
 
-from ganglion.testing.delays import DelayedMessages, DelayedRequests
-from ganglion.testing.positions import Positions
+from ganglion.in_synapse.test_agent.delays import DelayedMessages, DelayedRequests
+from ganglion.in_synapse.test_agent.positions import Positions
 from ganglion.topology.topology import MAIN, MAIN_AS_WRITER
 
 LOG = logging.getLogger(__name__)
