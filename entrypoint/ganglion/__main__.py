@@ -355,7 +355,7 @@ def _running(chosen: Settings) -> Topology:
 
 
 def _ready(options: argparse.Namespace) -> int:
-    from ganglion.inspection import readiness
+    from ganglion.control.inspection import readiness
 
     chosen = _settings()
     found = readiness(chosen, _running(chosen))
@@ -371,7 +371,7 @@ def _ready(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from ganglion.inspection import status
+    from ganglion.control.inspection import status
 
     found = status(_settings())
     if options.json:
@@ -386,7 +386,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _register_user(options: argparse.Namespace) -> int:
-    from ganglion.inspection import register_user
+    from ganglion.control.inspection import register_user
     from ganglion.passwords import ask
 
     chosen = _settings()
@@ -398,7 +398,7 @@ def _register_user(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    from ganglion.testing.client import ask
+    from ganglion.control.client import ask
 
     call: controls.Call = options.call(options)
     answer = ask(_settings(), call)

@@ -15,10 +15,10 @@ import pytest
 from twisted.internet.task import Clock
 
 from ganglion.control.application import Application, Controls
-from ganglion.control.barrier import barrier
-from ganglion.control.place import Place
-from ganglion.control.processes import Processes
 from ganglion.control.refusal import Refusal
+from ganglion.control.test.barrier import barrier
+from ganglion.control.test.place import Place
+from ganglion.control.test.processes import Processes
 from ganglion.in_synapse.test_agent.positions import Positions
 from ganglion.plan import render
 from tests.plans import plan

@@ -7,7 +7,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from ganglion.control.application import Application, Controls
-from ganglion.control.place import Place
+from ganglion.control.test.place import Place
 
 # One process, because a reset must know of every other request. A thread for each request that
 # waits: a barrier, a reset, another reset behind it.

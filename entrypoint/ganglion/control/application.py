@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
 
-from ganglion.control.barrier import barrier
-from ganglion.control.place import Place
-from ganglion.control.processes import ACTIONS, Processes
 from ganglion.control.refusal import Json, Refusal, milliseconds, only
-from ganglion.control.reset import Resets
-from ganglion.control.users import make_users
+from ganglion.control.test.barrier import barrier
+from ganglion.control.test.place import Place
+from ganglion.control.test.processes import ACTIONS, Processes
+from ganglion.control.test.reset import Resets
+from ganglion.control.test.users import make_users
 
 LONGEST_BODY = 1024 * 1024
 

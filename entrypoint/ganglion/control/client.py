@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ganglion.control.inspection import not_running, request
 from ganglion.errors import ConfigError, Problem
-from ganglion.inspection import not_running, request
 from ganglion.plan import WORKERS, control
 from ganglion.settings.variables import Settings
 from ganglion.testing.verbs import Call

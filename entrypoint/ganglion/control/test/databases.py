@@ -17,8 +17,8 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
-from ganglion.control.place import DatabasePlace
 from ganglion.control.refusal import Refusal
+from ganglion.control.test.place import DatabasePlace
 from ganglion.programs.postgres.cluster import CLEAN
 
 # Beside the clean database: the copy of it that the next reset takes, and the one that the last

@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Mapping, Sequence
 
-from ganglion.control.lines import GRACE, ask, ask_all
-from ganglion.control.place import Place
 from ganglion.control.refusal import Refusal
+from ganglion.control.test.json_lines import GRACE, ask, ask_all
+from ganglion.control.test.place import Place
 
 ACTIONS = ("pause", "resume", "kill", "restart")
 # How long processes may take, in seconds: to be gone after SIGKILL, or after SIGTERM, which the

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Mapping
 
-from ganglion.control.lines import GRACE, ask_all
-from ganglion.control.place import Place
 from ganglion.control.refusal import Json, Refusal, only, seconds
+from ganglion.control.test.json_lines import GRACE, ask_all
+from ganglion.control.test.place import Place
 
 DEFAULT, MOST = 10.0, 600.0
 # Positions by stream and writer.

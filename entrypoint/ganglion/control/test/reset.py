@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from ganglion.control.databases import database_at
-from ganglion.control.lines import ask
-from ganglion.control.place import Place
-from ganglion.control.processes import Processes
+from ganglion.control.test.databases import database_at
+from ganglion.control.test.json_lines import ask
+from ganglion.control.test.place import Place
+from ganglion.control.test.processes import Processes
 from ganglion.topology.topology import MAIN
 
 # How long Synapse may take with what it does to a new database in the background, in seconds.

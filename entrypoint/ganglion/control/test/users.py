@@ -1,8 +1,8 @@
 """Users with tokens, as many as a test wants, in one call."""
 
-from ganglion.control.lines import GRACE, ask
-from ganglion.control.place import Place
 from ganglion.control.refusal import Json, only, text, truth, whole
+from ganglion.control.test.json_lines import GRACE, ask
+from ganglion.control.test.place import Place
 from ganglion.topology.topology import MAIN
 
 MOST = 10_000
