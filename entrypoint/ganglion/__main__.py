@@ -17,8 +17,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from ganglion import __version__, report
+from ganglion import __version__
 from ganglion.budget.share_out import share_out
+from ganglion.cli import output
+from ganglion.cli import test as controls
 from ganglion.data.secrets import placeholders
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
@@ -27,7 +29,6 @@ from ganglion.plan import WORKERS, Plan, holds_nothing_else, listing, render
 from ganglion.routing import operator_routes, table
 from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
 from ganglion.settings.variables import Settings, variables
-from ganglion.testing import verbs as controls
 from ganglion.topology import auto, topology
 from ganglion.topology.topology import Topology
 
@@ -167,7 +168,7 @@ def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -
 def _check(options: argparse.Namespace) -> int:
     plan = _plan()
     render(plan)
-    print(report.as_json(plan.topology) if options.json else report.table(plan.topology))
+    print(output.as_json(plan.topology) if options.json else output.table(plan.topology))
     _notes([*test_mode.says(plan.settings), *_all_notes(plan)])
     return 0
 
@@ -205,7 +206,6 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _budget(options: argparse.Namespace) -> int:
-    from ganglion.budget import report
 
     def as_if(settings: Settings) -> Settings:
         memory = _option("--memory", options.memory, parsers.size, settings.memory)
@@ -213,11 +213,11 @@ def _budget(options: argparse.Namespace) -> int:
         return replace(settings, memory=memory, cpus=cpus)
 
     plan = _plan(as_if)
-    rows = report.ledger(plan.settings, plan.topology, plan.budget)
+    rows = output.ledger(plan.settings, plan.topology, plan.budget)
     if options.json:
-        print(report.as_json(plan.budget, rows, plan.topology, explain=options.explain))
+        print(output.as_json(plan.budget, rows, plan.topology, explain=options.explain))
     else:
-        print(report.table(plan.budget, rows))
+        print(output.table(plan.budget, rows))
     if options.explain and not options.json:
         print(f"\n{ledger.layouts(plan.budget)}")
     _notes(plan.topology.notes)
@@ -240,7 +240,7 @@ def _option(name: str, text: str | None, parser: Callable[[str], T], default: T)
 def _routes(options: argparse.Namespace) -> int:
     plan = _plan()
     choices = table.table(plan.topology, plan.routes.routes)
-    print(report.routes_as_json(choices) if options.json else report.routes(choices))
+    print(output.routes_as_json(choices) if options.json else output.routes(choices))
     return 0
 
 
@@ -381,13 +381,13 @@ def _status(options: argparse.Namespace) -> int:
         (item.name, item.state, str(item.pid or "-"), f"{item.uptime} s", item.description)
         for item in found
     ]
-    print(report.columns(("PROCESS", "STATE", "PID", "UPTIME", "PROBLEM"), rows))
+    print(output.columns(("PROCESS", "STATE", "PID", "UPTIME", "PROBLEM"), rows))
     return 0
 
 
 def _register_user(options: argparse.Namespace) -> int:
+    from ganglion.cli.password_prompt import ask
     from ganglion.control.inspection import register_user
-    from ganglion.passwords import ask
 
     chosen = _settings()
     user_id = register_user(

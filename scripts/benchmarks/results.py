@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ganglion.report import columns
+from ganglion.cli.output import columns
 from scripts.benchmarks import machine
 
 TIMES = "\N{MULTIPLICATION SIGN}"

@@ -3,7 +3,7 @@
 import json
 import re
 
-from ganglion.report import as_json, columns, table
+from ganglion.cli.output import as_json, columns, table
 from tests.plans import topology_of
 
 WORKERS = "event_persister, media=media_repository+pusher:2, old=synapse.app.user_dir"

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ganglion.cli.test import Call
 from ganglion.control.inspection import not_running, request
 from ganglion.errors import ConfigError, Problem
 from ganglion.plan import WORKERS, control
 from ganglion.settings.variables import Settings
-from ganglion.testing.verbs import Call
 from ganglion.topology.topology import Address
 
 # Longer than the application gives itself for anything, in seconds.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ganglion.cli.output import columns
 from ganglion.errors import ConfigError, Problem
-from ganglion.report import columns
 
 ACTIONS = ("pause", "resume", "kill", "restart", "slow")
 
