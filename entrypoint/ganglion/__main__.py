@@ -206,6 +206,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _budget(options: argparse.Namespace) -> int:
+    from ganglion.budget import report as ledger
 
     def as_if(settings: Settings) -> Settings:
         memory = _option("--memory", options.memory, parsers.size, settings.memory)
@@ -213,11 +214,11 @@ def _budget(options: argparse.Namespace) -> int:
         return replace(settings, memory=memory, cpus=cpus)
 
     plan = _plan(as_if)
-    rows = output.ledger(plan.settings, plan.topology, plan.budget)
+    rows = ledger.ledger(plan.settings, plan.topology, plan.budget)
     if options.json:
-        print(output.as_json(plan.budget, rows, plan.topology, explain=options.explain))
+        print(ledger.as_json(plan.budget, rows, plan.topology, explain=options.explain))
     else:
-        print(output.table(plan.budget, rows))
+        print(ledger.table(plan.budget, rows))
     if options.explain and not options.json:
         print(f"\n{ledger.layouts(plan.budget)}")
     _notes(plan.topology.notes)

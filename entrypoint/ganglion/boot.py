@@ -16,7 +16,9 @@ from ganglion.data.secrets import GENERATED, GIVEN, Secrets, generate
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.file import SECRET, hand_over, make_directory, write_directory, write_file
 from ganglion.machine.installed import Machine
-from ganglion.plan import Plan, control, render
+from ganglion.plan import Plan, render
+from ganglion.programs import control
+from ganglion.programs.postgres import cluster as postgres_cluster
 from ganglion.programs.supervisord_conf import notify_socket
 from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
@@ -304,17 +306,17 @@ def _make_directories(settings: Settings, machine: Machine) -> None:
 
 def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say: Say) -> None:
     """Make the cluster if there is none, and see that its password is the one in force."""
-    cluster = Path(settings.data, "postgres")
+    place = Path(settings.data, "postgres")
     # What the role's password was last set to: a variable may have brought another since.
     in_force = Path(settings.data, "secrets", "postgres_password_in_force")
-    if not (cluster / "PG_VERSION").exists():
+    if not (place / "PG_VERSION").exists():
         say("making the database")
-        work = cluster.make_cluster
+        work = postgres_cluster.make_cluster
     elif in_force.exists() and in_force.read_text().strip() == secrets.postgres_password:
         return
     else:
-        work = cluster.set_password
-    with beside(lambda: work(cluster, settings, machine, secrets.postgres_password)):
+        work = postgres_cluster.set_password
+    with beside(lambda: work(place, settings, machine, secrets.postgres_password)):
         if settings.prefork:
             preload()
     write_file(in_force, f"{secrets.postgres_password}\n", SECRET, None)

@@ -10,7 +10,9 @@ from ganglion.budget.amounts import Budget
 from ganglion.data.secrets import Secrets
 from ganglion.files.file import File
 from ganglion.machine.installed import Machine
-from ganglion.plan import control, nginx, servers, supervisord, synapse
+from ganglion.programs import control, nginx, servers
+from ganglion.programs import supervisord_conf as supervisord
+from ganglion.programs.synapse import options as synapse
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings

@@ -14,7 +14,7 @@ import pytest
 from supervisor.options import ServerOptions
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.plan import control
+from ganglion.programs import control
 from ganglion.programs.supervisord_conf import plan as programs_of
 from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS, config_paths
 from ganglion.routing.nginx_maps import NOBODY, named_upstream

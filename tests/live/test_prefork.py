@@ -38,7 +38,7 @@ def proc(server: Server, name: str, what: str) -> Path:
 
 def preloaded(code: str) -> list[str]:
     """The words that a Python of its own prints, which runs this where Synapse is preloaded."""
-    first = "from ganglion.supervisor.prefork import preload; preload()\n"
+    first = "from ganglion.supervisor.fork.preload import preload; preload()\n"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", first + code],
         capture_output=True,

@@ -211,7 +211,7 @@ def test_a_barrier_ends_with_who_is_behind(short_run: Path, agents: dict[str, Fa
 
 def test_messages_are_delayed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     # Imported here, where what Twisted warns of on the way is no error.
-    delays_module = importlib.import_module("ganglion.testing.delays")
+    delays_module = importlib.import_module("ganglion.in_synapse.test_agent.delays")
     subscriber: Any = delays_module.RedisSubscriber
     handled: list[tuple[float, str]] = []
     clock = Clock()

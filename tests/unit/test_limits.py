@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import pytest
 
 from ganglion.machine.limits import Limits, chosen, discover
-from tests.plans import settings
 
 GB = 1024**3
 MACHINE = {"/proc/meminfo": "MemTotal:       16777216 kB\nMemFree:        1 kB\n"}
@@ -139,12 +138,12 @@ def test_fewer_processors_than_the_quota() -> None:
 
 
 def test_variables_count_more() -> None:
-    assert chosen(settings(), ALL) == ALL
-    assert chosen(settings(GANGLION_MEMORY="1G", GANGLION_CPUS="0.5"), ALL) == Limits(
+    assert chosen(ALL, memory=None, cpus=None) == ALL
+    assert chosen(ALL, memory=GB, cpus=0.5) == Limits(
         memory=GB, memory_from="GANGLION_MEMORY", cpus=0.5, cpus_from="GANGLION_CPUS"
     )
 
 
 @pytest.mark.parametrize(("cpus", "cores"), [(0.5, 1), (1.0, 1), (1.5, 2), (64.0, 64)])
 def test_part_of_a_processor_still_runs_a_process(cpus: float, cores: int) -> None:
-    assert chosen(settings(GANGLION_CPUS=f"{cpus}"), ALL).cores == cores
+    assert chosen(ALL, memory=None, cpus=cpus).cores == cores

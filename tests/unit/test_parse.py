@@ -126,7 +126,10 @@ NO_KEY = ("is not a signing key", "give the one line of Synapse's SERVERNAME.sig
 @pytest.mark.parametrize(
     ("parser", "text", "expected"),
     [
-        *((parsers.boolean, text, YES_OR_NO) for text in ("", "maybe", "yes no", "2", "ja", "none")),
+        *(
+            (parsers.boolean, text, YES_OR_NO)
+            for text in ("", "maybe", "yes no", "2", "ja", "none")
+        ),
         *(
             (parsers.size, text, NO_SIZE)
             for text in ("", "M", "-1", "1.5M", "50X", "50MM", "1 0", "٣M", "9" * 5000)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.plan import testing
+from ganglion.programs.synapse import test_options
 from ganglion.settings import environment, test_mode
 from ganglion.settings.parsers import ALL_NETWORKS
 from ganglion.settings.variables import Settings
@@ -152,9 +152,9 @@ def test_whatever_a_variable_says_is_kept() -> None:
     assert not test_mode.own_certificate(found)
     assert read({}, *AUTHORITY).admin_networks == ALL_NETWORKS
     closed = {"GANGLION_TEST_MODE": "yes", "SYNAPSE_ENABLE_REGISTRATION": "no"}
-    assert "enable_registration" not in testing.options(settings(**closed))
+    assert "enable_registration" not in test_options.options(settings(**closed))
     url = {"GANGLION_TEST_MODE": "yes", "SYNAPSE_PUBLIC_BASEURL": "https://example.org"}
-    assert "public_baseurl" not in testing.options(settings(**url))
+    assert "public_baseurl" not in test_options.options(settings(**url))
 
 
 def test_it_is_said_aloud() -> None:
@@ -172,7 +172,7 @@ def test_it_is_said_aloud() -> None:
 
 def test_nothing_of_it_is_rendered_without_it() -> None:
     files = rendered({"WORKERS": "small"})
-    assert "synapse/testing.yaml" not in files
+    assert "synapse/test_options.yaml" not in files
     text = "".join(file.content for file in files.values())
     assert not re.search(r"fsync|bcrypt_rounds|rc_message|blacklist|testing\.yaml", text)
     assert "GANGLION_TEST_MODE" not in text
@@ -215,7 +215,7 @@ def flat(value: Any, path: str = "") -> dict[str, str]:
 
 
 def every() -> dict[str, Any]:
-    return testing.options(settings(GANGLION_TEST_MODE="yes"))
+    return test_options.options(settings(GANGLION_TEST_MODE="yes"))
 
 
 # Old ways of Twisted's own, seen when Synapse is imported.

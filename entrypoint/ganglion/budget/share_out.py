@@ -77,7 +77,7 @@ def share_out(
 
     Raises ConfigError where the least of everything is more than there is.
     """
-    within = limits.chosen(settings, machine.limits)
+    within = limits.chosen(machine.limits, memory=settings.memory, cpus=settings.cpus)
     reserve = max(RESERVE_LEAST, within.memory // RESERVE_PART)
     needs = connections.bounds(settings, topology)
     if room is not None:

@@ -8,7 +8,8 @@ from typing import Any
 from ganglion.cli.test import Call
 from ganglion.control.inspection import not_running, request
 from ganglion.errors import ConfigError, Problem
-from ganglion.plan import WORKERS, control
+from ganglion.plan import WORKERS
+from ganglion.programs import control
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address
 

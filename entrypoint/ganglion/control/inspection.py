@@ -17,7 +17,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from ganglion.data.secrets import PLACEHOLDER
 from ganglion.errors import ConfigError, Problem
-from ganglion.plan import control
+from ganglion.programs import control
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address, Topology
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import jemalloc, limits
+from ganglion.machine import interpreter, jemalloc, limits
 from ganglion.machine.limits import Limits
 from ganglion.machine.unix_accounts import numbers
-from ganglion.supervisor.fork import immortal
 
 # Beside the program in the image; nowhere else.
-IMAGE = Path(__file__).resolve().parents[2]
+IMAGE = Path(__file__).resolve().parents[3]
 PREPARED = IMAGE / "database"
 # What sha256sum said of Debian's file of certificate authorities when the image was built.
 AUTHORITIES_DIGEST = IMAGE / "authorities.sha256"
@@ -149,7 +148,7 @@ def discover(
         limits=here(),
         accounts=own,
         ourselves=ourselves,
-        immortal=immortal.possible(),
+        immortal=interpreter.can_share_objects(),
         prepared=_prepared(version) if own else None,
         authorities=_authorities(),
     )

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import PurePosixPath
 
-from ganglion.settings.variables import Settings
-
 # Reads a file that the kernel shows. Raises OSError.
 Reader = Callable[[str], str]
 
@@ -52,13 +50,13 @@ def discover(read: Reader, processors: int) -> Limits:
     return Limits(memory=memory, memory_from=memory_from, cpus=cpus, cpus_from=cpus_from)
 
 
-def chosen(settings: Settings, found: Limits) -> Limits:
-    """The limits with what the variables say instead."""
+def chosen(found: Limits, *, memory: int | None, cpus: float | None) -> Limits:
+    """The limits, replaced by GANGLION_MEMORY (bytes) and GANGLION_CPUS where these are set."""
     limits = found
-    if settings.memory is not None:
-        limits = replace(limits, memory=settings.memory, memory_from="GANGLION_MEMORY")
-    if settings.cpus is not None:
-        limits = replace(limits, cpus=settings.cpus, cpus_from="GANGLION_CPUS")
+    if memory is not None:
+        limits = replace(limits, memory=memory, memory_from="GANGLION_MEMORY")
+    if cpus is not None:
+        limits = replace(limits, cpus=cpus, cpus_from="GANGLION_CPUS")
     return limits
 
 

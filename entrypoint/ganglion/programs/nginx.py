@@ -6,7 +6,7 @@ from ganglion.budget.amounts import Budget
 from ganglion.files.file import File
 from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
-from ganglion.plan import control
+from ganglion.programs import control
 from ganglion.routing.nginx_maps import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.routing.table import Choice, Pin, Pool, table

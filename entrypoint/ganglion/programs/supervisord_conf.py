@@ -6,7 +6,7 @@ from ganglion.files.file import File
 from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
 from ganglion.machine.unix_accounts import is_numeric
-from ganglion.plan import control
+from ganglion.programs import control
 from ganglion.programs.synapse.options import config_paths
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings

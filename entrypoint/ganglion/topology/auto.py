@@ -158,7 +158,7 @@ def plan(settings: Settings, machine: Machine) -> Topology:
     """
     if not _automatic(settings):
         return topology.plan(settings)
-    within = limits.chosen(settings, machine.limits)
+    within = limits.chosen(machine.limits, memory=settings.memory, cpus=settings.cpus)
     problem: ConfigError | None = None
     for layout in reversed([row for row in LAYOUTS if large_enough(row, within)]):
         try:

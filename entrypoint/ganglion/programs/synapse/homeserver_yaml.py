@@ -13,7 +13,7 @@ from typing import Any
 from ganglion.boot import SIGNING_KEY, new_secret, new_signing_key
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.file import SECRET, make_directory, write_file
-from ganglion.plan import synapse
+from ganglion.programs.synapse import options as synapse
 from ganglion.settings.operator_files import homeserver_yaml
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology

@@ -16,8 +16,8 @@ from ganglion.budget.amounts import Budget, Caches
 from ganglion.budget.connections import Pool
 from ganglion.data.secrets import GIVEN, Secrets
 from ganglion.files.file import SECRET, File
-from ganglion.plan import testing
 from ganglion.programs.control import agent_socket
+from ganglion.programs.synapse import test_options
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
@@ -49,7 +49,7 @@ def render(
     """Synapse's files below the conf directory."""
     files = [
         _yaml("synapse/underrides.yaml", _underrides(settings, budget, operator)),
-        *([_yaml(TESTING, testing.options(settings))] if settings.test_mode else []),
+        *([_yaml(TESTING, test_options.options(settings))] if settings.test_mode else []),
         _yaml("synapse/overrides.yaml", _overrides(settings, topology, budget, operator)),
         *_secret_files(settings, secrets),
     ]

@@ -8,31 +8,16 @@ None. Here everything that was imported is marked so.
 
 import ctypes
 import gc
-import platform
-import sys
 from collections.abc import Iterable
 from itertools import chain
 from types import CodeType, FunctionType
 
-# _Py_IMMORTAL_REFCNT of CPython 3.12 and 3.13 on 64 bits: the lower half of the count is full.
-# Include/refcount.h; 3.14 counts differently.
-IMMORTAL = 0xFFFFFFFF
-KNOWN = ((3, 12), (3, 13))
+from ganglion.machine.interpreter import IMMORTAL, can_share_objects
+
 # How many objects are asked at once for what they refer to.
 STEP = 20_000
 # All addresses that a process can have on 64 bits, as 32-bit words: 2**47 bytes.
 WORDS = 2**45
-
-
-def possible() -> bool:
-    """Whether this Python is one whose counts are known, and None's is as it should be there."""
-    return (
-        platform.python_implementation() == "CPython"
-        and sys.version_info[:2] in KNOWN
-        and ctypes.sizeof(ctypes.c_void_p) == 8
-        and sys.byteorder == "little"
-        and ctypes.c_uint32.from_address(id(None)).value == IMMORTAL
-    )
 
 
 def immortalise() -> None:
@@ -41,7 +26,7 @@ def immortalise() -> None:
     None of it is ever freed again, so this is for once, when all is imported that stays. It takes
     0.25 s, so nothing is looked at for being marked already: to mark it again costs less.
     """
-    if not possible():
+    if not can_share_objects():
         return
     memory = (ctypes.c_uint32 * WORDS).from_address(0)
 
