@@ -275,7 +275,7 @@ def _certify(settings: Settings, operator: OperatorFiles, say: Say) -> None:
     from ganglion.data import certificate  # noqa: PLC0415 - only a server for tests pays for it
 
     name = _server_name(settings, operator)
-    directory = Path(settings.data, test_mode.CERTIFICATES)
+    directory = Path(settings.paths.complement_certificates)
     if certificate.ensure(directory, Path(settings.authority or ""), name):
         say(f"made a certificate for {name}, signed by {settings.authority}/ca.crt")
 

@@ -58,7 +58,7 @@ def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
 
     Raises ConfigError with every problem in the file.
     """
-    default = Path(settings.data, "routes.yaml")
+    default = Path(settings.paths.routes_yaml)
     if settings.routes_file is None and not default.is_file():
         return OperatorRoutes()
     chosen = Path(settings.routes_file) if settings.routes_file else default

@@ -35,7 +35,7 @@ def adopt(settings: Settings, operator: OperatorFiles) -> Settings:
     that cannot be used.
     """
     decided = settings.postgres_host or settings.sqlite
-    if decided or Path(settings.data, "postgres", "PG_VERSION").exists():
+    if decided or Path(settings.paths.postgres_version).exists():
         return settings
     database = operator.options.get("database")
     named = database if isinstance(database, Mapping) else {}

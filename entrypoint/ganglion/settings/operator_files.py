@@ -145,7 +145,7 @@ def _misnamed(paths: list[Path]) -> Iterator[Problem]:
 
 
 def _registrations(settings: Settings, options: Mapping[str, Any]) -> tuple[str, ...]:
-    directory = Path(settings.as_registration_dir or f"{settings.data}/appservices")
+    directory = Path(settings.as_registration_dir or settings.paths.appservices)
     # Synapse's image takes those when it writes a homeserver.yaml, which names them from then on.
     unnamed = settings.as_registration_dir is None
     if unnamed and ("app_service_config_files" in options or not directory.is_dir()):

@@ -18,7 +18,6 @@ Look = Callable[[str], bool]
 
 # What Complement signs with: https://github.com/matrix-org/complement/blob/main/README.md
 SHARED_SECRET = "complement"  # noqa: S105 - everybody knows it, and test mode says so aloud
-CERTIFICATES = "complement"
 
 
 def authority(place: str, look: Look) -> str | None:
@@ -35,7 +34,7 @@ def settle(settings: Settings, look: Look) -> Settings:
     on = settings.test_mode or (found is not None and "GANGLION_TEST_MODE" not in settings.given)
     if not on:
         return replace(settings, test_mode=False)
-    certificates = f"{settings.data}/{CERTIFICATES}"
+    certificates = settings.paths.complement_certificates
     made = found is not None and settings.tls_cert is None and settings.tls_key is None
     registrations = f"{settings.complement}/appservice"
     workers = settings.workers
@@ -55,9 +54,7 @@ def settle(settings: Settings, look: Look) -> Settings:
         admin_networks=settings.admin_networks
         if "GANGLION_ADMIN_NETWORKS" in settings.given
         else ALL_NETWORKS,
-        sqlite=f"{settings.data}/sqlite/homeserver.db"
-        if settings.complement_database == "sqlite"
-        else None,
+        sqlite=settings.paths.sqlite if settings.complement_database == "sqlite" else None,
     )
 
 

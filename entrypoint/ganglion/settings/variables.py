@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ganglion.data.paths import Paths
 from ganglion.settings import parsers
 from ganglion.settings.synapse_image import DropIn
 from ganglion.settings.variable import Variable
@@ -319,6 +320,11 @@ class Settings(DropIn):
     extra_configuration: str | None = None
     # The file of an SQLite database, where there is one instead of PostgreSQL.
     sqlite: str | None = None
+
+    @property
+    def paths(self) -> Paths:
+        """Every path below the data and run directories."""
+        return Paths(data=self.data, run=self.run)
 
     @property
     def tls(self) -> bool:

@@ -183,7 +183,7 @@ def _worker(
 def _address(settings: Settings, index: int, name: str, use: str) -> Address:
     """Where process number `index` listens for one `use`: "" for HTTP, replication, metrics."""
     if settings.unix_sockets:
-        return Address(path=f"{settings.run}/sockets/{name}{'.' if use else ''}{use}.sock")
+        return Address(path=settings.paths.socket(f"{name}.{use}" if use else name))
     offset = ("", "replication", "metrics").index(use)
     return Address(port=settings.internal_port_base + 3 * index + offset)
 
@@ -239,7 +239,7 @@ def _impossible(entries: tuple[Entry, ...], settings: Settings, variable: str) -
 def _too_long(topology: Topology, settings: Settings) -> Iterator[Problem]:
     paths = [address.path for address in _addresses(topology) if address.path is not None]
     if settings.embedded_postgres:
-        paths.append(f"{settings.run}/sockets/postgres/.s.PGSQL.{settings.postgres_port}")
+        paths.append(f"{settings.paths.postgres_sockets}/.s.PGSQL.{settings.postgres_port}")
     longest = max(paths, key=len, default="")
     if len(longest) > LONGEST_SOCKET_PATH:
         yield Problem(

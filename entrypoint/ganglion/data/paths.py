@@ -1,0 +1,168 @@
+"""Every path below the data directory and the run directory, spelled once.
+
+This module imports nothing of Ganglion, so every package may import it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """Paths derived from GANGLION_DATA (`data`) and GANGLION_RUN (`run`), as absolute text.
+
+    Everything below `data` persists. Everything below `run` is made anew at every start.
+    """
+
+    data: str
+    run: str
+
+    # The data directory: the operator's files.
+
+    @property
+    def homeserver_yaml(self) -> str:
+        return f"{self.data}/homeserver.yaml"
+
+    @property
+    def routes_yaml(self) -> str:
+        return f"{self.data}/routes.yaml"
+
+    @property
+    def appservices(self) -> str:
+        return f"{self.data}/appservices"
+
+    # The data directory: files that Ganglion and Synapse make.
+
+    @property
+    def lock(self) -> str:
+        return f"{self.data}/.lock"
+
+    @property
+    def kept_secrets(self) -> str:
+        return f"{self.data}/secrets"
+
+    @property
+    def password_in_force(self) -> str:
+        """The password that the embedded database's role has now."""
+        return f"{self.kept_secrets}/postgres_password_in_force"
+
+    @property
+    def postgres(self) -> str:
+        """The embedded PostgreSQL cluster."""
+        return f"{self.data}/postgres"
+
+    @property
+    def postgres_version(self) -> str:
+        """The file that exists once the embedded cluster is complete."""
+        return f"{self.postgres}/PG_VERSION"
+
+    @property
+    def sqlite(self) -> str:
+        """The SQLite database of test mode."""
+        return f"{self.data}/sqlite/homeserver.db"
+
+    @property
+    def media_store(self) -> str:
+        return f"{self.data}/media_store"
+
+    @property
+    def complement_certificates(self) -> str:
+        return f"{self.data}/complement"
+
+    @property
+    def log_files(self) -> str:
+        return f"{self.data}/logs"
+
+    def log_file(self, process: str) -> str:
+        return f"{self.log_files}/{process}.log"
+
+    def signing_key(self, server_name: str) -> str:
+        return f"{self.data}/{server_name}.signing.key"
+
+    # The run directory: rendered files.
+
+    @property
+    def conf(self) -> str:
+        return f"{self.run}/conf"
+
+    def conf_file(self, name: str) -> str:
+        """A rendered file by its path below `conf`."""
+        return f"{self.conf}/{name}"
+
+    @property
+    def supervisord_conf(self) -> str:
+        return self.conf_file("supervisord.conf")
+
+    @property
+    def workers(self) -> str:
+        """The WORKERS text in force, for the verbs that ask a running server."""
+        return self.conf_file("workers")
+
+    def secret(self, name: str) -> str:
+        """The rendered file of one secret."""
+        return self.conf_file(f"secrets/{name}")
+
+    @property
+    def pgpass(self) -> str:
+        return self.secret("pgpass")
+
+    # The run directory: sockets and state.
+
+    @property
+    def sockets(self) -> str:
+        return f"{self.run}/sockets"
+
+    def socket(self, name: str) -> str:
+        """The socket of a Synapse process or of one of its listeners."""
+        return f"{self.sockets}/{name}.sock"
+
+    def agent_socket(self, process: str) -> str:
+        """The socket of the test agent in a Synapse process."""
+        return self.socket(f"{process}.test")
+
+    @property
+    def notify_socket(self) -> str:
+        """NOTIFY_SOCKET, where programs report readiness: sd_notify(3)."""
+        return self.socket("notify")
+
+    @property
+    def control_socket(self) -> str:
+        """The socket of the control application."""
+        return self.socket("control")
+
+    @property
+    def postgres_sockets(self) -> str:
+        """The directory of PostgreSQL's sockets, which libpq takes as a host."""
+        return f"{self.sockets}/postgres"
+
+    @property
+    def redis_sockets(self) -> str:
+        return f"{self.sockets}/redis"
+
+    @property
+    def redis_socket(self) -> str:
+        return f"{self.redis_sockets}/redis.sock"
+
+    @property
+    def redis_directory(self) -> str:
+        """Redis's working directory."""
+        return f"{self.run}/redis"
+
+    @property
+    def nginx_directory(self) -> str:
+        """nginx's temporary files."""
+        return f"{self.run}/nginx"
+
+    @property
+    def supervisor_socket(self) -> str:
+        """supervisord's own RPC."""
+        return f"{self.run}/supervisor.sock"
+
+    @property
+    def command_socket(self) -> str:
+        """Where the control application tells the supervisor to stop and start processes."""
+        return f"{self.run}/processes.sock"
+
+    @property
+    def resetting(self) -> str:
+        """Exists while a test server is being reset. nginx then answers 503."""
+        return f"{self.run}/resetting"
