@@ -148,7 +148,7 @@ def running(
         **(variables or {}),
     }
     settings = environment.from_environ(values, str)
-    layout = topology.plan(settings)
+    layout = topology.build(settings)
     accounts = tuple(ACCOUNTS.items()) if os.geteuid() == 0 else ()
     machine = replace(TYPICAL, accounts=accounts, ipv6=False, open_files=1024)
     plan = Plan(

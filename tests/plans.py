@@ -12,12 +12,12 @@ from ganglion.data.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.errors import ConfigError
 from ganglion.files.file import File
 from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.plan import Plan, render
+from ganglion.plan import Plan, build_topology, render
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings.environment import from_environ
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.topology import auto, topology
+from ganglion.topology import topology
 
 
 def no_file(path: str) -> str:
@@ -32,7 +32,7 @@ def settings(**environ: str) -> Settings:
 
 def topology_of(workers: str, **environ: str) -> topology.Topology:
     """What a text of WORKERS, and other variables, come to."""
-    return topology.plan(settings(WORKERS=workers, **environ))
+    return topology.build(settings(WORKERS=workers, **environ))
 
 
 def problems(attempt: Callable[[], object]) -> list[str]:
@@ -64,7 +64,7 @@ def plan(
 ) -> Plan:
     """The whole plan. Raises ConfigError."""
     chosen = from_environ(environ, no_file)
-    layout = auto.plan(chosen, machine)
+    layout = build_topology(chosen, machine)
     return Plan(
         settings=chosen,
         topology=layout,

@@ -25,11 +25,11 @@ from ganglion.data.secrets import placeholders
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
 from ganglion.machine.installed import TYPICAL, Machine, discover
-from ganglion.plan import WORKERS, Plan, holds_nothing_else, listing, render
+from ganglion.plan import WORKERS, Plan, build_topology, holds_nothing_else, listing, render
 from ganglion.routing import operator_routes, table
 from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
 from ganglion.settings.variables import Settings, variables
-from ganglion.topology import auto, topology
+from ganglion.topology import topology
 from ganglion.topology.topology import Topology
 
 T = TypeVar("T")
@@ -149,7 +149,7 @@ def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -
     operator = attempt(operator_files.load)
     if operator is not None:
         chosen = attempt(lambda settings: existing_database.adopt(settings, operator)) or chosen
-    layout = attempt(lambda settings: auto.plan(settings, place))
+    layout = attempt(lambda settings: build_topology(settings, place))
     budget = attempt(lambda _: None if layout is None else share_out(chosen, layout, place))
     own_routes = attempt(lambda settings: operator_routes.load(settings, layout))
     if problems or layout is None or budget is None or operator is None or own_routes is None:
@@ -351,8 +351,8 @@ def _running(chosen: Settings) -> Topology:
     try:
         workers = _text_of(f"{chosen.run}/conf/{WORKERS}")
     except OSError:
-        return auto.plan(chosen, _like_here())
-    return topology.plan(replace(chosen, workers=workers, repeats_add_up=False))
+        return build_topology(chosen, _like_here())
+    return topology.build(replace(chosen, workers=workers, repeats_add_up=False))
 
 
 def _ready(options: argparse.Namespace) -> int:

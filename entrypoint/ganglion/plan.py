@@ -7,6 +7,7 @@ from os import strerror
 from pathlib import Path
 
 from ganglion.budget.amounts import Budget
+from ganglion.budget.share_out import share_out
 from ganglion.data.secrets import Secrets
 from ganglion.files.file import File
 from ganglion.machine.installed import Machine
@@ -16,6 +17,7 @@ from ganglion.programs.synapse import options as synapse
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
+from ganglion.topology import auto
 from ganglion.topology.topology import Topology
 
 # Names the files beside it that are rendered ones, where a person asked for them.
@@ -36,6 +38,16 @@ class Plan:
     operator: OperatorFiles
     routes: OperatorRoutes
     secrets: Secrets
+
+
+def build_topology(settings: Settings, machine: Machine) -> Topology:
+    """Build the topology, with the largest layout that fits the budget for WORKERS=auto.
+
+    Raises ConfigError.
+    """
+    return auto.build(
+        settings, machine.limits, lambda topology: share_out(settings, topology, machine)
+    )
 
 
 def render(plan: Plan) -> tuple[File, ...]:

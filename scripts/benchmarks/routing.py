@@ -73,7 +73,7 @@ http {{
 
 def by_the_row(arguments: argparse.Namespace) -> None:
     """What the maps of `full` add to an answer that nginx gives by itself."""
-    layout = topology.plan(environment.from_environ({"WORKERS": "full"}, str))
+    layout = topology.build(environment.from_environ({"WORKERS": "full"}, str))
     rendered = fill("maps.conf.j2", maps=maps(table(layout), ()))
     baseline, cases = "nothing", {"nothing": ("$request_uri", PATHS["no row"])}
     cases |= {name: ("$ganglion_target", path) for name, path in PATHS.items()}

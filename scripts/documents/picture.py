@@ -53,7 +53,7 @@ class Group:
 
 def draw() -> str:
     """An SVG of the table of routes, as it comes out with every role on its own worker."""
-    layout = topology.plan(environment.from_environ({"WORKERS": "full"}, str))
+    layout = topology.build(environment.from_environ({"WORKERS": "full"}, str))
     choices = table(layout)
     roles = dict.fromkeys(choice.pool.name for choice in choices)
     groups = [

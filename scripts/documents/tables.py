@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from ganglion.budget.share_out import amount
+from ganglion.machine.limits import amount
 from ganglion.settings.synapse_image import OTHERS, THEIRS
 from ganglion.settings.variable import Variable
 from ganglion.settings.variables import variables

@@ -21,12 +21,12 @@ from pathlib import Path
 from ganglion.budget.share_out import share_out
 from ganglion.files.file import File, write_directory
 from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.plan import Plan, render
+from ganglion.plan import Plan, build_topology, render
 from ganglion.routing import operator_routes
 from ganglion.settings import existing_database, operator_files
 from ganglion.settings.environment import from_environ
 from ganglion.settings.variables import Settings
-from ganglion.topology import auto, topology
+from ganglion.topology import topology
 from tests.certificates import Authority
 from tests.plans import secrets_of
 
@@ -102,7 +102,7 @@ class Case:
     def plan(self, settings: Settings | None = None) -> Plan:
         """What the program makes of it, or would of other settings."""
         chosen = settings or self.settings()
-        layout = auto.plan(chosen, self.machine)
+        layout = build_topology(chosen, self.machine)
         return Plan(
             settings=chosen,
             topology=layout,
@@ -133,7 +133,7 @@ class Case:
         made = replace(
             plan,
             settings=settings,
-            topology=topology.plan(settings, plan.topology.text),
+            topology=topology.build(settings, plan.topology.text),
             machine=replace(plan.machine, accounts=accounts),
             secrets=replace(plan.secrets, signing_key=SIGNING_KEY),
         )

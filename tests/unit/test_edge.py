@@ -17,7 +17,7 @@ V12 = "!yXQ1v3lVSmZq3kDTFd2sZbmzDNyBjXmR6UOnrBGSxHM"
 
 
 def plan(workers: str) -> Topology:
-    return topology.plan(environment.from_environ({"WORKERS": workers}, str))
+    return topology.build(environment.from_environ({"WORKERS": workers}, str))
 
 
 def values(method: str, uri: str, **headers: str) -> dict[str, str]:

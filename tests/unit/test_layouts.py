@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from ganglion.machine.installed import TYPICAL
-from ganglion.topology import auto
+from ganglion.plan import build_topology
 from ganglion.topology.auto import LAYOUTS, Layout
 from ganglion.topology.topology import Topology
 from tests.plans import problems, said, settings, topology_of
@@ -15,7 +15,7 @@ MB, GB = 1024**2, 1024**3
 
 
 def picked(memory: str, cpus: str, **environ: str) -> Topology:
-    return auto.plan(settings(GANGLION_MEMORY=memory, GANGLION_CPUS=cpus, **environ), TYPICAL)
+    return build_topology(settings(GANGLION_MEMORY=memory, GANGLION_CPUS=cpus, **environ), TYPICAL)
 
 
 def names(found: Topology) -> list[str]:
@@ -60,8 +60,8 @@ def test_processors_and_memory_both_count(memory: str, cpus: str, workers: list[
 
 def test_where_the_variables_say_nothing_the_machine_does() -> None:
     tiny = replace(TYPICAL, limits=replace(TYPICAL.limits, cpus=1.0))
-    assert names(auto.plan(settings(), tiny)) == []
-    assert names(auto.plan(settings(), TYPICAL)) == ["reader1"]
+    assert names(build_topology(settings(), tiny)) == []
+    assert names(build_topology(settings(), TYPICAL)) == ["reader1"]
 
 
 def test_other_workers_are_not_touched() -> None:

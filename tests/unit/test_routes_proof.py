@@ -44,7 +44,7 @@ LEFT_TO_MAIN: dict[str, tuple[str, str]] = {
 
 def plan(workers: str) -> Topology:
     """The topology of a text of WORKERS."""
-    return topology.plan(environment.from_environ({"WORKERS": workers}, str))
+    return topology.build(environment.from_environ({"WORKERS": workers}, str))
 
 
 def kinds(process: Process) -> set[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from ganglion.topology.roles import BY_NAME, PRESETS, ROLES, Kind, Role
-from ganglion.topology.topology import Topology, plan
+from ganglion.topology.topology import Topology, build
 from ganglion.topology.workers_syntax import parse_workers
 from tests.plans import problems, said, settings, topology_of
 
@@ -109,7 +109,7 @@ def test_every_preset_keeps_the_rules(preset: str) -> None:
 
 def test_what_auto_stands_for_runs_where_nothing_is_asked_for() -> None:
     for chosen in (settings(), settings(WORKERS="auto"), settings(WORKERS="auto, sso:0")):
-        assert names(plan(chosen, "pusher:2")) == ["pusher1", "pusher2"]
+        assert names(build(chosen, "pusher:2")) == ["pusher1", "pusher2"]
 
 
 def test_its_text_comes_to_the_same_workers() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from ganglion.budget.amounts import Budget
 from ganglion.budget.connections import SPARE_CONNECTIONS, SPARE_EXTERNAL
-from ganglion.budget.share_out import AT_WORK, MB, RESERVE_PART, amount
+from ganglion.budget.share_out import AT_WORK, MB, RESERVE_PART
 from ganglion.cli.output import columns
+from ganglion.machine.limits import amount
 from ganglion.settings.variables import Settings
 from ganglion.topology.auto import LAYOUTS, Layout, large_enough
 from ganglion.topology.topology import Process, Topology

@@ -15,7 +15,7 @@ from ganglion.budget.connections import SPARE_CONNECTIONS, SPARE_EXTERNAL, Pool,
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import limits
 from ganglion.machine.installed import Machine
-from ganglion.machine.limits import Limits
+from ganglion.machine.limits import Limits, amount
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
@@ -247,11 +247,6 @@ def _nginx(memory: int, within: Limits, machine: Machine) -> Nginx:
     connections = min(room, machine.open_files // 2)
     # A body that is large is in a file of its own while it comes.
     return Nginx(workers=workers, connections=connections, open_files=2 * connections)
-
-
-def amount(size: int) -> str:
-    """A size as a person reads it, in M."""
-    return f"{-(-size // MB)}M"
 
 
 def _check_connections(

@@ -50,6 +50,11 @@ def discover(read: Reader, processors: int) -> Limits:
     return Limits(memory=memory, memory_from=memory_from, cpus=cpus, cpus_from=cpus_from)
 
 
+def amount(size: int) -> str:
+    """A number of bytes as a person reads it, in M, rounded up."""
+    return f"{-(-size // 1024**2)}M"
+
+
 def chosen(found: Limits, *, memory: int | None, cpus: float | None) -> Limits:
     """The limits, replaced by GANGLION_MEMORY (bytes) and GANGLION_CPUS where these are set."""
     limits = found

@@ -1,12 +1,11 @@
 """What WORKERS=auto comes to: a table of layouts, from main alone to sharded pools."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ganglion.budget.share_out import amount, share_out
 from ganglion.errors import ConfigError
 from ganglion.machine import limits
-from ganglion.machine.installed import Machine
-from ganglion.machine.limits import Limits
+from ganglion.machine.limits import Limits, amount
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology
 from ganglion.topology.roles import AUTO
@@ -149,26 +148,29 @@ def large_enough(layout: Layout, within: Limits) -> bool:
     return within.cpus >= layout.cpus and within.memory >= layout.memory
 
 
-def plan(settings: Settings, machine: Machine) -> Topology:
-    """The topology, with WORKERS=auto worked out: the largest layout that the machine is large
-    enough for, and that fits together with the other entries of WORKERS.
+def build(
+    settings: Settings, available: Limits, check_fit: Callable[[Topology], object]
+) -> Topology:
+    """Build the topology, with WORKERS=auto replaced by the largest layout that fits.
 
-    Raises ConfigError as topology.plan does, and as share_out does where not even the smallest
-    layout fits.
+    `available` are the machine's limits. `check_fit` raises ConfigError for a topology that needs
+    more than there is; the budget decides that, in a later stage.
+
+    Raises ConfigError as topology.build does, and as `check_fit` does if no layout fits.
     """
     if not _automatic(settings):
-        return topology.plan(settings)
-    within = limits.chosen(machine.limits, memory=settings.memory, cpus=settings.cpus)
+        return topology.build(settings)
+    within = limits.chosen(available, memory=settings.memory, cpus=settings.cpus)
     problem: ConfigError | None = None
     for layout in reversed([row for row in LAYOUTS if large_enough(row, within)]):
         try:
-            found = topology.plan(settings, layout.workers)
+            found = topology.build(settings, layout.workers)
         except ConfigError as error:
-            # What is wrong with the largest is wrong with all, or told best of it.
+            # A mistake in another entry of WORKERS is an error with every layout: report it once.
             problem = problem or error
             continue
         try:
-            share_out(settings, found, machine)
+            check_fit(found)
         except ConfigError as error:
             problem = error
             continue

@@ -84,7 +84,7 @@ class Topology:
         return tuple(worker for worker in self.workers if role in worker.roles)
 
 
-def plan(settings: Settings, auto: str = "") -> Topology:
+def build(settings: Settings, auto: str = "") -> Topology:
     """Work out the topology, in which the preset auto stands for the text `auto`: layouts.py has
     the one that suits the machine.
 

@@ -42,7 +42,7 @@ def generate(settings: Settings, account: str | None, say: Callable[[str], None]
     beside = Path(settings.config_dir or settings.data)
     key = beside / SIGNING_KEY.format(settings.server_name)
     log = beside / f"{settings.server_name}.log.config"
-    main = topology.plan(replace(settings, workers="none", sqlite=None)).main
+    main = topology.build(replace(settings, workers="none", sqlite=None)).main
     contents: tuple[tuple[Path, Callable[[], str]], ...] = (
         (path, lambda: HEADER + synapse.as_yaml(_options(settings, key, log))),
         (key, lambda: f"{settings.signing_key or new_signing_key()}\n"),
