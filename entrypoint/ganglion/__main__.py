@@ -21,16 +21,21 @@ from ganglion import __version__
 from ganglion.budget.share_out import share_out
 from ganglion.cli import output
 from ganglion.cli import test as controls
-from ganglion.data.secrets import placeholders
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
-from ganglion.machine.installed import TYPICAL, Machine, discover
-from ganglion.plan import WORKERS, Plan, build_topology, holds_nothing_else, listing, render
-from ganglion.routing import operator_routes, table
-from ganglion.settings import environment, existing_database, operator_files, parsers, test_mode
+from ganglion.machine.installed import discover
+from ganglion.plan import (
+    Plan,
+    assemble,
+    holds_nothing_else,
+    listing,
+    read_settings,
+    render,
+    running_topology,
+)
+from ganglion.routing import table
+from ganglion.settings import environment, existing_database, parsers, test_mode
 from ganglion.settings.variables import Settings, variables
-from ganglion.topology import topology
-from ganglion.topology.topology import Topology
 
 T = TypeVar("T")
 
@@ -118,55 +123,8 @@ def _text_of(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-def _settings() -> Settings:
-    chosen = environment.from_environ(os.environ, _text_of, os.path.exists)
-    return existing_database.adopt(chosen, operator_files.load(chosen))
-
-
-def _like_here() -> Machine:
-    """A machine like any other, with the limits of this one."""
-    return replace(TYPICAL, limits=installed.here())
-
-
-def _plan(changed: Callable[[Settings], Settings] = lambda settings: settings) -> Plan:
-    """What the environment and the operator's files come to, on a machine like any other with the
-    limits of this one, and with words for the secrets. `changed` are settings of a verb's own.
-
-    Raises ConfigError with the problems of all of it.
-    """
-    place = _like_here()
-    chosen, found = environment.read(os.environ, _text_of, os.path.exists)
-    chosen = changed(chosen)
-    problems = list(found)
-
-    def attempt(stage: Callable[[Settings], T]) -> T | None:
-        try:
-            return stage(chosen)
-        except ConfigError as error:
-            problems.extend(error.problems)
-            return None
-
-    operator = attempt(operator_files.load)
-    if operator is not None:
-        chosen = attempt(lambda settings: existing_database.adopt(settings, operator)) or chosen
-    layout = attempt(lambda settings: build_topology(settings, place))
-    budget = attempt(lambda _: None if layout is None else share_out(chosen, layout, place))
-    own_routes = attempt(lambda settings: operator_routes.load(settings, layout))
-    if problems or layout is None or budget is None or operator is None or own_routes is None:
-        raise ConfigError(problems)
-    return Plan(
-        settings=chosen,
-        topology=layout,
-        budget=budget,
-        machine=place,
-        operator=operator,
-        routes=own_routes,
-        secrets=placeholders(),
-    )
-
-
 def _check(options: argparse.Namespace) -> int:
-    plan = _plan()
+    plan = assemble(os.environ)
     render(plan)
     print(output.as_json(plan.topology) if options.json else output.table(plan.topology))
     _notes([*test_mode.says(plan.settings), *_all_notes(plan)])
@@ -190,7 +148,7 @@ def _notes(notes: Sequence[str]) -> None:
 def _explain(options: argparse.Namespace) -> int:
     from ganglion.routing.explain import as_text, explain, header
 
-    plan = _plan()
+    plan = assemble(os.environ)
     headers = dict(header(text) for text in options.header)
     found = explain(
         options.method.upper(),
@@ -213,7 +171,7 @@ def _budget(options: argparse.Namespace) -> int:
         cpus = _option("--cpus", options.cpus, parsers.processors, settings.cpus)
         return replace(settings, memory=memory, cpus=cpus)
 
-    plan = _plan(as_if)
+    plan = assemble(os.environ, as_if)
     rows = ledger.ledger(plan.settings, plan.topology, plan.budget)
     if options.json:
         print(ledger.as_json(plan.budget, rows, plan.topology, explain=options.explain))
@@ -239,7 +197,7 @@ def _option(name: str, text: str | None, parser: Callable[[str], T], default: T)
 
 
 def _routes(options: argparse.Namespace) -> int:
-    plan = _plan()
+    plan = assemble(os.environ)
     choices = table.table(plan.topology, plan.routes.routes)
     print(output.routes_as_json(choices) if options.json else output.routes(choices))
     return 0
@@ -249,7 +207,7 @@ def _render(options: argparse.Namespace) -> int:
     from ganglion.files.file import write_directory
 
     directory: Path = options.output.resolve()
-    files = render(_plan())
+    files = render(assemble(os.environ))
     problem = ""
     try:
         if holds_nothing_else(directory):
@@ -295,7 +253,7 @@ def _run(_options: argparse.Namespace) -> int:
 
     timeline = Timeline()
     timeline.mark("python")
-    plan = _plan()
+    plan = assemble(os.environ)
     found = discover(
         Path(plan.settings.data, "postgres"),
         postgres=plan.settings.embedded_postgres,
@@ -346,20 +304,11 @@ def _clean_environment(chosen: Settings) -> None:
             os.environ[name] = value
 
 
-def _running(chosen: Settings) -> Topology:
-    """The topology of the server that runs, or of the one that would."""
-    try:
-        workers = _text_of(f"{chosen.run}/conf/{WORKERS}")
-    except OSError:
-        return build_topology(chosen, _like_here())
-    return topology.build(replace(chosen, workers=workers, repeats_add_up=False))
-
-
 def _ready(options: argparse.Namespace) -> int:
     from ganglion.control.inspection import readiness
 
-    chosen = _settings()
-    found = readiness(chosen, _running(chosen))
+    chosen = read_settings(os.environ)
+    found = readiness(chosen, running_topology(chosen))
     waiting = [item for item in found if item.problem is not None]
     if options.json:
         print(json.dumps({item.name: item.problem for item in found}, indent=2))
@@ -374,7 +323,7 @@ def _ready(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from ganglion.control.inspection import status
 
-    found = status(_settings())
+    found = status(read_settings(os.environ))
     if options.json:
         print(json.dumps([asdict(item) for item in found], indent=2))
         return 0
@@ -390,9 +339,9 @@ def _register_user(options: argparse.Namespace) -> int:
     from ganglion.cli.password_prompt import ask
     from ganglion.control.inspection import register_user
 
-    chosen = _settings()
+    chosen = read_settings(os.environ)
     user_id = register_user(
-        chosen, _running(chosen), options.name, ask(sys.stdin), admin=options.admin
+        chosen, running_topology(chosen), options.name, ask(sys.stdin), admin=options.admin
     )
     print(f"registered {user_id}{' as an administrator' if options.admin else ''}")
     return 0
@@ -402,7 +351,7 @@ def _test(options: argparse.Namespace) -> int:
     from ganglion.control.client import ask
 
     call: controls.Call = options.call(options)
-    answer = ask(_settings(), call)
+    answer = ask(read_settings(os.environ), call)
     print(json.dumps(answer, indent=2) if options.json else call.tell(answer))
     return 0
 

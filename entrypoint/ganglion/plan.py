@@ -1,24 +1,34 @@
-"""Everything decided so far → the files to write. Pure: rendering does not touch the disk."""
+"""What a server is made of: the plan, how it is assembled, and the files that follow from it.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Rendering is pure: it does not touch the disk.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from errno import ENOTDIR
-from os import strerror
 from pathlib import Path
+from typing import TypeVar
 
 from ganglion.budget.amounts import Budget
 from ganglion.budget.share_out import share_out
-from ganglion.data.secrets import Secrets
+from ganglion.data.secrets import Secrets, placeholders
+from ganglion.errors import ConfigError
 from ganglion.files.file import File
-from ganglion.machine.installed import Machine
+from ganglion.machine import installed
+from ganglion.machine.installed import TYPICAL, Machine
 from ganglion.programs import control, nginx, servers
 from ganglion.programs import supervisord_conf as supervisord
 from ganglion.programs.synapse import options as synapse
+from ganglion.routing import operator_routes
 from ganglion.routing.operator_routes import OperatorRoutes
+from ganglion.settings import environment, existing_database, operator_files
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.topology import auto
+from ganglion.topology import auto, topology
 from ganglion.topology.topology import Topology
+
+T = TypeVar("T")
 
 # Names the files beside it that are rendered ones, where a person asked for them.
 LISTING = ".rendered"
@@ -78,7 +88,7 @@ def holds_nothing_else(directory: Path) -> bool:
     if not directory.exists():
         return True
     if not directory.is_dir():
-        raise NotADirectoryError(ENOTDIR, strerror(ENOTDIR), str(directory))
+        raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(directory))
     listed = {LISTING}
     if (directory / LISTING).is_file():
         listed.update((directory / LISTING).read_text(encoding="utf-8").splitlines())
@@ -88,3 +98,71 @@ def holds_nothing_else(directory: Path) -> bool:
         if path.is_symlink() or not path.is_dir()
     }
     return present <= listed
+
+
+def assemble(
+    environ: Mapping[str, str], changed: Callable[[Settings], Settings] = lambda settings: settings
+) -> Plan:
+    """Plan a server from its environment and the operator's files.
+
+    The plan has a typical machine's programs, the limits of this machine and placeholders for
+    secrets: `run` replaces all three. `changed` overrides settings before anything depends on them.
+
+    Raises ConfigError with the problems of all stages together.
+    """
+    machine = typical_machine()
+    settings, found = environment.read(environ, _read, os.path.exists)
+    settings = changed(settings)
+    problems = list(found)
+
+    def attempt(stage: Callable[[Settings], T]) -> T | None:
+        try:
+            return stage(settings)
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return None
+
+    operator = attempt(operator_files.load)
+    if operator is not None:
+        settings = attempt(lambda given: existing_database.adopt(given, operator)) or settings
+    layout = attempt(lambda given: build_topology(given, machine))
+    budget = attempt(lambda given: None if layout is None else share_out(given, layout, machine))
+    routes = attempt(lambda given: operator_routes.load(given, layout))
+    if problems or layout is None or budget is None or operator is None or routes is None:
+        raise ConfigError(problems)
+    return Plan(
+        settings=settings,
+        topology=layout,
+        budget=budget,
+        machine=machine,
+        operator=operator,
+        routes=routes,
+        secrets=placeholders(),
+    )
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings alone, with the database that the data directory holds.
+
+    Raises ConfigError.
+    """
+    settings = environment.from_environ(environ, _read, os.path.exists)
+    return existing_database.adopt(settings, operator_files.load(settings))
+
+
+def typical_machine() -> Machine:
+    """Describe a typical machine with the memory and processors of this one."""
+    return replace(TYPICAL, limits=installed.here())
+
+
+def running_topology(settings: Settings) -> Topology:
+    """Find the topology of the running server, or of the one that would start."""
+    try:
+        workers = _read(f"{settings.run}/conf/{WORKERS}")
+    except OSError:
+        return build_topology(settings, typical_machine())
+    return topology.build(replace(settings, workers=workers, repeats_add_up=False))
+
+
+def _read(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
