@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from scripts.benchmarks.usage import programs
+from benchmarks.usage import programs
 from tests.image.engine import CLIENT_ENVIRONMENT, container
 
 PYTHON = "/opt/ganglion/venv/bin/python"

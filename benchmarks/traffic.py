@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
-from scripts.benchmarks.population import Person
+from benchmarks.population import Person
 from tests.matrix import CLIENT
 
 # Any order will do, but every run is to have the same.

@@ -16,8 +16,8 @@ from typing import Protocol, Self
 
 from cryptography.hazmat.primitives import serialization
 
+from benchmarks.variants import Variant
 from ganglion.topology.roles import PRESETS
-from scripts.benchmarks.variants import Variant
 from tests import harness
 from tests.certificates import Authority
 from tests.image.engine import Container, docker

@@ -2,17 +2,16 @@
 
 import argparse
 import asyncio
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.benchmarks import results, servers, variants
-from scripts.benchmarks.fleet import HOST, Member, fleet, launch_all, stop_all
-from scripts.benchmarks.output import deliver
-from scripts.benchmarks.results import Session, Table
-from scripts.benchmarks.usage import add_settle, family, pss
+from benchmarks import results, servers, variants
+from benchmarks.fleet import HOST, Member, fleet, launch_all, stop_all
+from benchmarks.output import deliver
+from benchmarks.results import Session, Table
+from benchmarks.usage import add_settle, family, pss
 from tests.federation import confer
 
 COUNTS = (1, 5, 10, 20)
@@ -129,7 +128,3 @@ def main(words: Sequence[str]) -> int:
     measure(chosen, options, session)
     deliver(session.result("Many servers at once", NOTE.format(**vars(options))), options)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

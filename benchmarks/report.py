@@ -2,15 +2,14 @@
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.benchmarks.plot import draw
-from scripts.benchmarks.results import Result, cells
+from benchmarks.plot import draw
+from benchmarks.results import Result, cells
 from scripts.documents.tables import filled
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"[a-z0-9-]+")
 
 
@@ -70,7 +69,3 @@ def main(words: Sequence[str]) -> int:
     for path in write(ROOT / "docs", options.files):
         print(f"wrote {path}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

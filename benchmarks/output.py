@@ -2,8 +2,8 @@
 
 import argparse
 
-from scripts.benchmarks.plot import draw
-from scripts.benchmarks.results import Result, as_text
+from benchmarks.plot import draw
+from benchmarks.results import Result, as_text
 
 
 def deliver(result: Result, options: argparse.Namespace) -> None:

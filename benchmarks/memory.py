@@ -1,14 +1,13 @@
 """How much memory the Python processes of an idle server take, and one more worker."""
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 
-from scripts.benchmarks import results, servers, variants
-from scripts.benchmarks.output import deliver
-from scripts.benchmarks.results import Session, Table
-from scripts.benchmarks.usage import add_settle, programs, pss
+from benchmarks import results, servers, variants
+from benchmarks.output import deliver
+from benchmarks.results import Session, Table
+from benchmarks.usage import add_settle, programs, pss
 
 NOTE = (
     "PSS (each shared page divided by the number of processes that share it) of all Python "
@@ -67,7 +66,3 @@ def main(words: Sequence[str]) -> int:
     note = NOTE.format(settle=options.settle, counts=", ".join(map(str, options.counts)))
     deliver(session.result("Memory", note + servers.note(options)), options)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks import machine
 from ganglion.cli.output import columns
-from scripts.benchmarks import machine
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 # What says where results go and which image was meant, and changes no figure.

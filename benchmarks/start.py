@@ -2,12 +2,11 @@
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 
-from scripts.benchmarks import results, servers, variants
-from scripts.benchmarks.output import deliver
-from scripts.benchmarks.results import Session, Table
+from benchmarks import results, servers, variants
+from benchmarks.output import deliver
+from benchmarks.results import Session, Table
 
 NOTE = (
     "From `docker run` (without Docker: from starting the program) until each of Synapse's "
@@ -65,7 +64,3 @@ def main(words: Sequence[str]) -> int:
     measure(variants.chosen(options), options, session)
     deliver(session.result("Time to start", NOTE + servers.note(options)), options)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,19 +4,18 @@ import argparse
 import asyncio
 import contextlib
 import secrets
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.benchmarks import population, results, servers, variants
-from scripts.benchmarks.output import deliver
-from scripts.benchmarks.results import Session, Table
-from scripts.benchmarks.servers import Server
-from scripts.benchmarks.traffic import ENDPOINTS, MIXED, lines
-from scripts.benchmarks.usage import programs, pss
-from scripts.benchmarks.wrk import Load, wrk
+from benchmarks import population, results, servers, variants
+from benchmarks.output import deliver
+from benchmarks.results import Session, Table
+from benchmarks.servers import Server
+from benchmarks.traffic import ENDPOINTS, MIXED, lines
+from benchmarks.usage import programs, pss
+from benchmarks.wrk import Load, wrk
 
 # In seconds, before anything is counted: caches fill, and connections to PostgreSQL open.
 WARM_UP = 2
@@ -133,7 +132,3 @@ def main(words: Sequence[str]) -> int:
     note = NOTE.format(**vars(options), warm=WARM_UP, mixed=mixed, sum=sum(MIXED.values()))
     deliver(session.result("Load", note + servers.note(options)), options)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,16 +1,15 @@
 """What each further worker costs: time to start, memory, and processor time for each message."""
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 
-from scripts.benchmarks import results, servers, usage, variants
-from scripts.benchmarks.load import WARM_UP, add_population, crowd
-from scripts.benchmarks.output import deliver
-from scripts.benchmarks.results import Session, Table
-from scripts.benchmarks.servers import Server
-from scripts.benchmarks.usage import Program, add_settle, processor_seconds, programs, pss
+from benchmarks import results, servers, usage, variants
+from benchmarks.load import WARM_UP, add_population, crowd
+from benchmarks.output import deliver
+from benchmarks.results import Session, Table
+from benchmarks.servers import Server
+from benchmarks.usage import Program, add_settle, processor_seconds, programs, pss
 
 # 0 is main alone.
 COUNTS = (0, 1, 2, 4, 8, 12, 16, 24, 32, 40)
@@ -103,7 +102,3 @@ def main(words: Sequence[str]) -> int:
     measure(variants.chosen(options, alone=False), options, session)
     deliver(session.result("From one worker to many", NOTE.format(**vars(options))), options)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

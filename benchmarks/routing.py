@@ -4,18 +4,18 @@ import argparse
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.wrk import middle, wrk
 from ganglion.files.templates import fill
 from ganglion.routing.nginx_maps import maps
 from ganglion.routing.table import ROUTES, table
 from ganglion.settings import environment
 from ganglion.topology import topology
-from scripts.benchmarks.wrk import middle, wrk
 from tests.harness import Server, free_port, wait_until
 
 VERSIONS = "/_matrix/client/versions"
@@ -125,17 +125,13 @@ def _processor_time(master: int) -> float:
     return sum(int(field[11]) + int(field[12]) for field in fields) / 100
 
 
-def main() -> int:
+def main(words: Sequence[str]) -> int:
     """Run both."""
     parser = argparse.ArgumentParser(prog="scripts/bench routing", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured (5)")
     parser.add_argument("--seconds", type=int, default=5, help="how long each time (5)")
     parser.add_argument("--connections", type=int, default=16, help="clients at once (16)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     through_nginx(arguments)
     by_the_row(arguments)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,15 +3,14 @@
 import argparse
 import contextlib
 import json
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 
-from scripts.benchmarks import results, servers
-from scripts.benchmarks.output import deliver
-from scripts.benchmarks.results import Session, Table
-from scripts.benchmarks.variants import Variant
+from benchmarks import results, servers
+from benchmarks.output import deliver
+from benchmarks.results import Session, Table
+from benchmarks.variants import Variant
 from tests import harness
 
 LAYOUTS = ("small", "complement")
@@ -112,7 +111,3 @@ def main(words: Sequence[str]) -> int:
     measure(options, session)
     deliver(session.result("Time to reset", NOTE), options)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

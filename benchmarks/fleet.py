@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from scripts.benchmarks.variants import Variant
+from benchmarks.variants import Variant
 from tests import harness
 from tests.certificates import Authority
 from tests.federation import federating, trust
