@@ -23,8 +23,8 @@ from ganglion.programs.supervisord_conf import notify_socket
 from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.supervisor import supervise
-from ganglion.supervisor.background import beside
+from ganglion.supervisor.background import in_background
+from ganglion.supervisor.daemon import supervise
 from ganglion.supervisor.fork.preload import preload
 from ganglion.supervisor.start_times import Timeline
 
@@ -62,7 +62,7 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
             notify_socket(settings),
             timeline,
             prefork=settings.prefork,
-            control_socket=control.supervisor_socket(settings) if settings.test_mode else None,
+            command_socket=control.supervisor_socket(settings) if settings.test_mode else None,
         )
     finally:
         lock.close()
@@ -316,7 +316,7 @@ def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say
         return
     else:
         work = postgres_cluster.set_password
-    with beside(lambda: work(place, settings, machine, secrets.postgres_password)):
+    with in_background(lambda: work(place, settings, machine, secrets.postgres_password)):
         if settings.prefork:
             preload()
     write_file(in_force, f"{secrets.postgres_password}\n", SECRET, None)

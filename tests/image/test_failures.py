@@ -39,4 +39,4 @@ def test_a_worker_that_cannot_start_ends_it(image: str) -> None:
         assert server.wait_end() == 1
         log = server.log()
     assert "not in a worker" in log
-    assert "client_reader1 cannot be kept up" in log
+    assert "client_reader1 keeps failing" in log

@@ -13,11 +13,10 @@ MOST_OF_ITS_OWN = 25_000
 # Is a thing that every process has, seen as the collector does not see it: the text, the constant.
 IMMORTAL = """
 import sys
-from ganglion import sharing
-from ganglion.supervisor import prefork
-prefork.preload()
-before = sys.getrefcount(prefork.preload.__code__)
-sharing.share()
+from ganglion.supervisor.fork import immortal, preload
+preload.preload()
+before = sys.getrefcount(preload.preload.__code__)
+immortal.prepare_shared_memory()
 import synapse.util.stringutils as example
 items = (example, example.__dict__, example.random_string, example.random_string.__code__,
          example.random_string.__code__.co_consts, example.__file__)

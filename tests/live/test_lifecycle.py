@@ -182,7 +182,7 @@ def test_process_that_cannot_be_kept_up_ends_the_server() -> None:
         assert server.process.wait(timeout=90) not in (0, 2)
         log = server.log.text()
         assert re.search(r"^main \| .*nowhere", log, re.MULTILINE)
-        assert "main cannot be kept up" in log
+        assert "main keeps failing" in log
 
 
 def test_stop_while_starting() -> None:

@@ -1,4 +1,4 @@
-"""Work in a process of its own, while this one does something else."""
+"""Run a function in a process of its own while this process does something else."""
 
 import contextlib
 import os
@@ -10,40 +10,40 @@ from ganglion.errors import ConfigError
 
 
 @contextlib.contextmanager
-def beside(work: Callable[[], None]) -> Iterator[None]:
+def in_background(work: Callable[[], None]) -> Iterator[None]:
     """Run `work` in a forked process during the body of the `with`, and wait for its end.
 
-    Raises the ConfigError that it raises; RuntimeError where it fails in another way, which is told
-    on stderr.
+    Raises the ConfigError that `work` raises. Raises RuntimeError if `work` fails in another way;
+    its traceback is then on stderr.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _work(work, writer)
+        _run(work, writer)
     os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
+    with os.fdopen(reader, "rb") as pipe:
         try:
             yield
         finally:
-            told = answer.read()
+            problems = pipe.read()
             _, status = os.waitpid(child, 0)
-    if told:
-        raise ConfigError(pickle.loads(told))  # noqa: S301 - by our own process
+    if problems:
+        raise ConfigError(pickle.loads(problems))  # noqa: S301 - pickled by this program
     if status:
-        raise RuntimeError("a process of ours failed; the lines above say why")
+        raise RuntimeError("a background process failed; its error is printed above")
 
 
-def _work(work: Callable[[], None], writer: int) -> None:
-    """Do it, tell the problems and end the process."""
+def _run(work: Callable[[], None], writer: int) -> None:
+    """Run `work` in the child, write its problems to the pipe and end the process."""
     status = 1
     try:
         work()
         status = 0
     except ConfigError as error:
-        with os.fdopen(writer, "wb") as answer:
-            pickle.dump(error.problems, answer)
-    except BaseException:  # noqa: BLE001 - nothing may go up into the parent's code
+        with os.fdopen(writer, "wb") as pipe:
+            pickle.dump(error.problems, pipe)
+    except BaseException:  # noqa: BLE001 - the parent's frames are above; nothing may reach them
         traceback.print_exc()
     finally:
         os._exit(status)

@@ -1,8 +1,10 @@
-"""A socket at which a server for tests is told to end its processes and to start them again.
+"""A socket at which test controls tell the supervisor to stop and start Synapse's processes.
 
-supervisord's own RPC answers a request that waits at a moment of its own, up to a second late. Here
-whoever asks is answered in the turn of the loop in which it came about. One line of JSON each way:
-`{"do": "hold", "names": […], "signal": "KILL"}` is answered by `{}`, or by `{"error": …}`.
+supervisord's own RPC polls a waiting request, so its response comes up to a second late. This
+socket responds in the same turn of the event loop in which a command finishes.
+
+The protocol is one line of JSON each way: the response to
+`{"do": "hold", "names": […], "signal": "KILL"}` is `{}`, or `{"error": …}`.
 """
 
 import contextlib
@@ -18,17 +20,18 @@ from supervisor.states import ProcessStates
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.program import GatedProcess
 
-Answer = dict[str, str]
-# What answers a request once it has come about, and None until then.
-Pending = Callable[[], Answer | None]
+Response = dict[str, str]
+# Returns the response to a command once the command has finished, and None until then.
+Pending = Callable[[], Response | None]
 
 LONGEST_REQUEST = 64 * 1024
-DONE: Answer = {}
+DONE: Response = {}
 
 
-class ControlSocket(Reader):
-    """Takes connections, shaped as one of supervisord's dispatchers. Of `programs` those that are
-    Synapse's may be named; the owner calls `look` when the state of one has changed.
+class CommandSocket(Reader):
+    """Accepts connections. Commands may name those of `programs` that are Synapse processes.
+
+    The owner calls `answer_finished` whenever the state of a program changes.
     """
 
     def __init__(self, path: str, programs: Mapping[str, GatedProcess]) -> None:
@@ -36,31 +39,31 @@ class ControlSocket(Reader):
         self._programs = programs
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._socket.bind(path)
-        # Whoever may connect may kill: our own account alone.
+        # A client may kill processes, so only the supervisor's own account may connect.
         Path(path).chmod(0o600)
         self._socket.listen()
-        self._conversations: list[Conversation] = []
+        self._connections: list[Connection] = []
 
     @property
-    def dispatchers(self) -> "tuple[ControlSocket | Conversation, ...]":
-        """This and every conversation that goes on."""
-        self._conversations = [each for each in self._conversations if not each.closed]
-        return (self, *self._conversations)
+    def dispatchers(self) -> "tuple[CommandSocket | Connection, ...]":
+        """This socket and every open connection."""
+        self._connections = [each for each in self._connections if not each.closed]
+        return (self, *self._connections)
 
-    def look(self, _event: object = None) -> None:
-        """Answer every request that has come about."""
-        for conversation in self._conversations:
-            conversation.look()
+    def answer_finished(self, _event: object = None) -> None:
+        """Respond to every command that has finished."""
+        for connection in self._connections:
+            connection.answer_if_finished()
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def handle_read_event(self) -> None:
-        """Take every connection that is there."""
+        """Accept every waiting connection."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 connection, _ = self._socket.accept()
-                self._conversations.append(Conversation(connection, self._programs))
+                self._connections.append(Connection(connection, self._programs))
 
     def close(self) -> None:
         for dispatcher in self.dispatchers:
@@ -69,8 +72,8 @@ class ControlSocket(Reader):
         self._socket.close()
 
 
-class Conversation:
-    """One connection: a request, its answer, the next request."""
+class Connection:
+    """One connection: a command, its response, the next command."""
 
     def __init__(self, connection: socket.socket, programs: Mapping[str, GatedProcess]) -> None:
         connection.setblocking(False)
@@ -90,7 +93,7 @@ class Conversation:
         return False
 
     def handle_read_event(self) -> None:
-        """Take what came, and begin what it asks for."""
+        """Read from the client, and begin a command that is complete."""
         try:
             data = self._socket.recv(LONGEST_REQUEST)
         except BlockingIOError:
@@ -105,29 +108,29 @@ class Conversation:
         if newline and self._pending is None:
             self._received = rest
             self._pending = self._begin(line)
-            self.look()
+            self.answer_if_finished()
 
-    def look(self) -> None:
-        """Answer, if what was asked for has come about."""
-        answer = None if self._pending is None else self._pending()
-        if answer is None:
+    def answer_if_finished(self) -> None:
+        """Respond if the current command has finished."""
+        response = None if self._pending is None else self._pending()
+        if response is None:
             return
         self._pending = None
         try:
-            self._socket.sendall(json.dumps(answer).encode() + b"\n")
+            self._socket.sendall(json.dumps(response).encode() + b"\n")
         except OSError:
-            # Whoever asked is gone.
+            # The client has disconnected.
             self.close()
 
     def _begin(self, line: bytes) -> Pending:
         request: dict[str, Any] = json.loads(line)
         programs = [self._programs[name] for name in request["names"]]
         if not all(program.config.is_synapse for program in programs):
-            return _refused("only processes of Synapse can be controlled")
+            return _refused("only Synapse processes can be controlled")
         return VERBS[request["do"]](programs, request)
 
     def handle_error(self) -> None:
-        """A request that cannot be understood ends its connection, and nothing else."""
+        """Close the connection after a malformed request; the supervisor goes on."""
         self.close()
 
     def close(self) -> None:
@@ -140,7 +143,7 @@ def _refused(why: str) -> Pending:
 
 
 def _hold(programs: list[GatedProcess], request: Mapping[str, Any]) -> Pending:
-    """End programs, and keep them from starting; answered when all have ended."""
+    """End programs and keep them from starting. Finished when all have ended."""
     number = signal.Signals[f"SIG{request['signal']}"]
     for program in programs:
         program.hold(number)
@@ -148,11 +151,11 @@ def _hold(programs: list[GatedProcess], request: Mapping[str, Any]) -> Pending:
 
 
 def _release(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pending:
-    """Let programs start as they do at boot; answered when all are ready."""
+    """Let programs start as at boot. Finished when all are ready."""
     for program in programs:
         program.release()
 
-    def ready() -> Answer | None:
+    def ready() -> Response | None:
         for program in programs:
             if program.state == ProcessStates.FATAL:
                 return {"error": f"{program.config.name} does not start; see its log"}
@@ -170,25 +173,25 @@ def _resume(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pendin
 
 
 def _each(programs: list[GatedProcess], act: Callable[[GatedProcess], None]) -> Pending:
-    """Do something to programs that run, at once."""
+    """Apply `act` to running programs. Finished at once."""
     idle = [program.config.name for program in programs if not program.pid]
     if idle:
-        return _refused(f"{idle[0]} does not run at the moment")
+        return _refused(f"{idle[0]} is not running now")
     for program in programs:
         act(program)
     return lambda: DONE
 
 
 def _kill(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pending:
-    """Kill programs, which then start again by themselves; answered when they are dead."""
+    """Kill programs, which then restart by themselves. Finished when they are dead."""
     idle = [item.config.name for item in programs if item.state != ProcessStates.RUNNING]
     if idle:
-        return _refused(f"{idle[0]} is not ready at the moment")
+        return _refused(f"{idle[0]} is not ready now")
     before = [(program, program.pid) for program in programs]
     for program in programs:
-        program.kill_blameless()
+        program.kill_on_purpose()
 
-    def dead() -> Answer | None:
+    def dead() -> Response | None:
         alive = [
             program
             for program, pid in before

@@ -1,20 +1,25 @@
-"""supervisord's own classes, with the gate, the readiness socket and our log format put in."""
+"""supervisord's own classes, extended by readiness, forking and Ganglion's log format."""
 
 import contextlib
 import os
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supervisor import events, loggers
+from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
-from ganglion.supervisor.command_socket import ControlSocket
-from ganglion.supervisor.fork import immortal, preload, shared_config
-from ganglion.supervisor.notify_socket import ReadinessSocket
+from ganglion.supervisor.command_socket import CommandSocket
+from ganglion.supervisor.fork.become import become
+from ganglion.supervisor.fork.immortal import prepare_shared_memory
+from ganglion.supervisor.fork.preload import preload
+from ganglion.supervisor.fork.shared_config import SharedConfig, read
+from ganglion.supervisor.fork.synapse_command import app_of, config_files
+from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.start_times import Timeline
 from ganglion.supervisor.wakeup import Waker
@@ -23,40 +28,77 @@ LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s\n"
 ABOVE_CRITICAL = 60
 MAIN = "main"
 LAST = "nginx"
-# The programs that are a stage of the start each; the workers are one together.
+# Each of these programs is a stage of the start. The workers together are another one.
 STAGES = ("postgres", "redis", MAIN, LAST)
 
 
+def supervise(
+    configuration: str,
+    notify_socket: str,
+    timeline: Timeline,
+    *,
+    prefork: bool,
+    command_socket: str | None = None,
+) -> int:
+    """Run every program of a supervisord.conf until SIGTERM, SIGINT or SIGQUIT.
+
+    `notify_socket` is the path at which programs report readiness. `timeline` holds the stages of
+    the start so far. With `prefork`, this process imports Synapse and forks Synapse's processes.
+    `command_socket` is the path at which test controls stop and start processes; None without test
+    mode.
+
+    Returns the exit status: 0 after one of these signals, 1 if a program kept failing.
+    """
+    options = Options(notify_socket, prefork=prefork, command_socket=command_socket)
+    options.realize(["--configuration", configuration, "--nodaemon"])
+    options.first = True
+    options.test = False
+    with contextlib.suppress(asyncore.ExitNow):
+        Daemon(options, timeline).main()
+    options.close_httpservers()
+    options.close_logger()
+    return options.exit_status
+
+
 class Options(ServerOptions):
-    """supervisord's options. `exit_status` is what our process is to end with."""
+    """supervisord's options, and the state that all programs share.
+
+    `exit_status` is the one that the supervisor will end with. `clock` gives the time in seconds.
+    """
 
     def __init__(
-        self, notify_socket: str, *, prefork: bool, control_socket: str | None = None
+        self,
+        notify_socket: str,
+        *,
+        prefork: bool,
+        command_socket: str | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self.notify_socket = notify_socket
-        self.control_socket = control_socket
-        # Whether Synapse's processes are forked from here, and whether they can be already.
+        self.command_socket = command_socket
+        self.clock = clock
+        # Whether Synapse's processes are forked from this one, and whether that is possible yet.
         self.prefork = prefork
         self.preloaded = False
-        self.shared_config: shared_config.SharedConfig | None = None
+        self.shared_config: SharedConfig | None = None
         self.exit_status = 0
-        # The programs by name, filled as they are made.
+        # Every program by its name. GatedConfig.make_process adds them.
         self.programs: dict[str, GatedProcess] = {}
 
     def processes_from_section(
         self, parser: Any, section: str, group_name: str, _klass: Any = None
     ) -> Any:
-        # Whatever class is asked for: each of our sections is a plain program.
+        # All sections are plain programs, so the class that supervisord asks for is ignored.
         return super().processes_from_section(parser, section, group_name, GatedConfig)
 
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Go on as a program, in a child: the last that supervisord does there."""
-        app = preload.app_of(argv)
+        """Become a program. supervisord calls this in a child, as its last step."""
+        app = app_of(argv)
         if app is not None:
-            _work_in_batches()
+            _schedule_as_batch()
         if app is not None and self.prefork:
-            preload.become(app, argv, env, self.shared_config)
+            become(app, argv, env, self.shared_config)
         super().execve(filename, argv, env)
 
     def make_logger(self) -> None:
@@ -64,7 +106,8 @@ class Options(ServerOptions):
         loggers.handle_stdout(self.logger, LOG_FORMAT)
 
     def openhttpservers(self, supervisord: Any) -> None:
-        # It warns as critical of having no password; the file's mode keeps everybody else out.
+        # supervisord logs a critical message because its socket has no password. The socket's mode
+        # keeps other accounts out.
         level, self.logger.level = self.logger.level, ABOVE_CRITICAL
         try:
             super().openhttpservers(supervisord)
@@ -72,65 +115,68 @@ class Options(ServerOptions):
             self.logger.level = level
 
 
-def _work_in_batches() -> None:
-    """Tell the kernel that this process need not have a processor the moment it is woken.
+def _schedule_as_batch() -> None:
+    """Tell the kernel not to preempt another process when this one wakes up: sched(7).
 
-    Otherwise a worker that others wake with every message takes it from one that is at work, and
-    what that had in the processor's caches is gone. sched(7)
+    Every message wakes several workers. Each would otherwise take the processor from a process that
+    is working, and push that one's data out of the processor's caches.
     """
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Daemon(Supervisor):
-    """supervisord, ending with a failure when a program cannot be kept up."""
+    """supervisord, which ends with a failure when a program keeps failing."""
 
     def __init__(self, options: Options, timeline: Timeline) -> None:
         super().__init__(options)
         self.timeline = timeline
         self.announced = False
-        # What ends the loop's wait beside the programs' output, while it runs.
-        self.wakers: tuple[ReadinessSocket | Waker, ...] = ()
-        self.controls: ControlSocket | None = None
+        # Watched by the main loop besides the programs' output, while the loop runs.
+        self.wakers: tuple[NotifySocket | Waker, ...] = ()
+        self.commands: CommandSocket | None = None
 
     def run(self) -> None:
-        self.wakers = (ReadinessSocket(self.options.notify_socket, self._program_of), Waker())
-        if self.options.control_socket is not None:
-            self.controls = ControlSocket(self.options.control_socket, self.options.programs)
+        self.wakers = (NotifySocket(self.options.notify_socket, self._program_of), Waker())
+        if self.options.command_socket is not None:
+            self.commands = CommandSocket(self.options.command_socket, self.options.programs)
         try:
             super().run()
         finally:
-            if self.controls is not None:
-                self.controls.close()
+            if self.commands is not None:
+                self.commands.close()
             for waker in self.wakers:
                 waker.close()
 
     def runforever(self) -> None:
-        # Subscribed here, as run() clears every subscription first.
+        # Subscribe here, because run() clears all subscriptions first.
         events.subscribe(events.ProcessStateFatalEvent, self._on_fatal)
         events.subscribe(events.ProcessStateRunningEvent, self._on_ready)
         events.subscribe(events.ProcessStateStartingEvent, self._on_start)
-        if self.controls is not None:
-            events.subscribe(events.ProcessStateEvent, self.controls.look)
-        # The loop waits up to a second for something to happen before it first looks around.
+        if self.commands is not None:
+            events.subscribe(events.ProcessStateEvent, self.commands.answer_finished)
+        # Start the first programs now: the loop waits up to a second before it does.
         for group in self.process_groups.values():
             group.transition()
         if self.options.prefork:
-            # While the servers that were just started get ready.
-            started = time.monotonic()
-            preload.preload()
-            command = shlex.split(self.options.programs[MAIN].config.command)
-            self.options.shared_config = shared_config.read(shared_config.config_files(command))
-            immortal.share()
-            self.options.preloaded = True
-            self.timeline.mark("preload")
-            self.options.logger.info(f"preloaded Synapse in {time.monotonic() - started:.1f} s")
+            # The servers that were just started get ready meanwhile.
+            self._preload()
         super().runforever()
+
+    def _preload(self) -> None:
+        started = time.monotonic()
+        preload()
+        command = shlex.split(self.options.programs[MAIN].config.command)
+        self.options.shared_config = read(config_files(command))
+        prepare_shared_memory()
+        self.options.preloaded = True
+        self.timeline.mark("preload")
+        self.options.logger.info(f"Synapse was imported in {time.monotonic() - started:.1f} s")
 
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers: dict[int, Any] = dict(super().get_process_map())
-        ours = (*self.wakers, *(() if self.controls is None else self.controls.dispatchers))
-        return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in ours}
+        added = (*self.wakers, *(() if self.commands is None else self.commands.dispatchers))
+        return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:
         program = self.options.pidhistory.get(pid)
@@ -145,17 +191,18 @@ class Daemon(Supervisor):
             self.options.logger.info(self.timeline.line())
 
     def _on_start(self, event: Any) -> None:
-        # nginx needs everything, so everything is ready when it starts.
+        # nginx needs all of Synapse's processes, so they are ready when it starts.
         if event.process.config.name == LAST:
             self.timeline.mark("workers")
 
     def _on_fatal(self, event: Any) -> None:
         if self.options.mood < SupervisorStates.RUNNING:
-            # Stopping, which gives up every program that was about to be started again.
+            # While it stops, supervisord gives up every program that is waiting for a restart.
             return
+        name = event.process.config.name
         self.options.logger.critical(
-            f"{event.process.config.name} cannot be kept up; its last lines above say why. "
-            "Everything stops now"
+            f"{name} keeps failing, so all programs are stopped now. Find the cause in the last "
+            f"lines of {name} above, correct it and start the server again"
         )
         self.options.exit_status = 1
         self.options.mood = SupervisorStates.SHUTDOWN

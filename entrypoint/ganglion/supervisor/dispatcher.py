@@ -1,8 +1,8 @@
-"""The shape of one of supervisord's dispatchers, for what its loop is to watch beside programs."""
+"""Base class for other file descriptors in supervisord's event loop."""
 
 
 class Reader:
-    """Something that is only read from, as long as the supervisor runs."""
+    """A dispatcher that is only read from, for as long as the supervisor runs."""
 
     closed = False
 
@@ -13,5 +13,5 @@ class Reader:
         return False
 
     def handle_error(self) -> None:
-        """supervisord calls this in an except block: let the error be seen."""
+        """Raise the current exception; supervisord calls this in an `except` block."""
         raise  # noqa: PLE0704 - the exception being handled

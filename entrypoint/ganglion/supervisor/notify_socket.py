@@ -1,6 +1,6 @@
-"""The socket at which programs say that they are ready, by the protocol of sd_notify(3).
+"""The socket at which programs report that they are ready, by the protocol of sd_notify(3).
 
-Synapse, PostgreSQL and Redis speak it by themselves, so nothing has to be polled.
+Synapse, PostgreSQL and Redis use this protocol by themselves, so nothing needs to be polled.
 """
 
 import socket
@@ -11,13 +11,15 @@ from pathlib import Path
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.program import GatedProcess
 
-# struct ucred: process, user and group ID, of the sender, put there by the kernel. unix(7).
+# struct ucred: the sender's process, user and group ID, which the kernel fills in. unix(7).
 CREDENTIALS = struct.Struct("3i")
 
 
-class ReadinessSocket(Reader):
-    """A datagram socket, to which anybody may write; only who the kernel says is one of our
-    programs is believed.
+class NotifySocket(Reader):
+    """A datagram socket. Every account may write to it; only supervised programs are believed.
+
+    `program_of` returns the program that has a process ID, or None. The kernel, not the message,
+    says which process sent it.
     """
 
     def __init__(self, path: str, program_of: Callable[[int], GatedProcess | None]) -> None:
@@ -32,7 +34,7 @@ class ReadinessSocket(Reader):
         return self._socket.fileno()
 
     def handle_read_event(self) -> None:
-        """Take every message that is there."""
+        """Read every waiting message."""
         while True:
             try:
                 message, ancillary, _, _ = self._socket.recvmsg(

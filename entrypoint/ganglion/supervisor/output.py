@@ -1,4 +1,4 @@
-"""Programs' output on our stdout, each line with the program's name in front."""
+"""Write programs' output to stdout, each line prefixed by the program's name."""
 
 import os
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 from supervisor.dispatchers import POutputDispatcher
 
 STDOUT = 1
-# A line without an end is passed on in pieces of this many bytes.
+# In bytes. A longer line is passed on in pieces of this size.
 LONGEST_LINE = 64 * 1024
 
 
 class PrefixedOutput(POutputDispatcher):
-    """Takes what one program writes, and passes on whole lines as `NAME | line`."""
+    """Reads one program's output and writes each whole line as `NAME | line`."""
 
     output_buffer: bytes
 
@@ -29,20 +29,20 @@ class PrefixedOutput(POutputDispatcher):
         self._pass_on(lines)
 
     def close(self) -> None:
-        """Pass on the last line, if it has no end."""
+        """Pass on a last line without a line break."""
         if self.output_buffer:
             self._pass_on([self.output_buffer])
             self.output_buffer = b""
         super().close()
 
     def _pass_on(self, lines: list[bytes]) -> None:
-        said = self.process.config.ready_line
-        if said and any(said in line for line in lines):
+        ready_line = self.process.config.ready_line
+        if ready_line and any(ready_line in line for line in lines):
             self.process.mark_ready()
         data = b"".join(self.prefix + line + b"\n" for line in lines)
         while data:
             try:
                 data = data[os.write(STDOUT, data) :]
             except BrokenPipeError:
-                # Nobody reads our output any more; the programs go on.
+                # Nothing reads the supervisor's output any more. The programs go on.
                 return

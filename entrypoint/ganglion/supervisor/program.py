@@ -1,10 +1,9 @@
-"""A program that waits for others before it starts, and tells when it is ready itself."""
+"""A supervised program that waits for other programs and reports when it is ready."""
 
 import contextlib
 import os
 import shlex
 import signal
-import time
 from typing import Any
 
 from supervisor import events
@@ -14,21 +13,21 @@ from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
 from ganglion.machine.unix_accounts import numbers
-from ganglion.supervisor.fork.preload import app_of
+from ganglion.supervisor.fork.synapse_command import app_of
 from ganglion.supervisor.output import PrefixedOutput
 
-# A program that ends sooner than this many seconds after it was ready has failed; when it has
-# failed oftener than this many times in a row, it cannot be kept up. One that does not even get
-# ready is given up sooner: `startretries`.
+# In seconds. A program that ends sooner than this after it was ready has failed. After more than
+# MOST_FAILURES in a row it is given up. One that ends before it is ready is given up sooner: after
+# `startretries` of supervisord.conf.
 STABLE = 10.0
 MOST_FAILURES = 5
-# supervisord's `startsecs` while a program has yet to say that it is ready: there is no limit,
+# supervisord's `startsecs`, in seconds, until a program reports that it is ready. There is no limit
 # because main's database migrations may take hours after an upgrade.
 NEVER = 10**9
 
 
 class GatedConfig(ProcessConfig):
-    """A program's configuration, with what it needs out of its environment setting."""
+    """A program's configuration, with Ganglion's part of it from its `environment` setting."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -37,24 +36,25 @@ class GatedConfig(ProcessConfig):
 
     @property
     def ready_line(self) -> bytes:
-        """What is in the line by which the program says that it is ready; empty for one that tells
-        NOTIFY_SOCKET.
+        """The text that a line of output contains once the program is ready.
+
+        Empty for a program that reports to NOTIFY_SOCKET instead.
         """
         return str((self.environment or {}).get("GANGLION_READY_LINE", "")).encode()
 
     @property
     def account(self) -> str | None:
-        """The numbers that the program is to run as, where they may have no name."""
+        """The program's account as `UID:GID`, where the numbers may have no name."""
         return (self.environment or {}).get("GANGLION_ACCOUNT")
 
     @property
     def is_synapse(self) -> bool:
-        """Whether the program is one of Synapse's processes."""
+        """Whether the program is a Synapse process."""
         return app_of(shlex.split(self.command)) is not None
 
     @property
     def forked(self) -> bool:
-        """Whether the program is forked from us, rather than started afresh."""
+        """Whether the program continues in a fork of this process instead of executing a file."""
         return bool(self.options.prefork) and self.is_synapse
 
     def make_process(self, group: Any = None) -> "GatedProcess":
@@ -75,17 +75,17 @@ class GatedConfig(ProcessConfig):
 
 
 class GatedProcess(Subprocess):
-    """One program: not started before its needs are ready, RUNNING once it is ready."""
+    """One program. It starts when its needs are ready, and is RUNNING when it is ready itself."""
 
     def __init__(self, config: GatedConfig) -> None:
         super().__init__(config)
         self.ready_since: float | None = None
         self.failures = 0
         self.not_before = 0.0
-        # What controls for tests do to it: supervisor/controls.py.
+        # Set by the test controls: command_socket.py.
         self.held = False
         self.paused = False
-        self.blameless = False
+        self.end_expected = False
 
     @property
     def ready(self) -> bool:
@@ -93,15 +93,15 @@ class GatedProcess(Subprocess):
         return self.ready_since is not None
 
     def spawn(self) -> Any:
-        """Start the program, unless it must wait: then nothing changes, and it is tried again."""
-        if self.held or time.time() < self.not_before or not self._needs_met():
+        """Start the program. Do nothing while it must wait; supervisord calls this again."""
+        if self.held or self._now() < self.not_before or not self._needs_met():
             return None
-        # Ending before it is ready is a failed start, however late that is.
+        # An end before readiness is a failed start, however late it comes.
         self.config.startsecs = NEVER
         return super().spawn()
 
     def set_uid(self) -> Any:
-        """Drop to the program's account, in the child. Returns what stands in the way, if any."""
+        """Drop to the program's account; called in the child. Return an error message or None."""
         if self.config.account is None:
             return super().set_uid()
         user, group = numbers(self.config.account)
@@ -113,6 +113,9 @@ class GatedProcess(Subprocess):
             return str(error)
         return None
 
+    def _now(self) -> float:
+        return float(self.config.options.clock())
+
     def _needs_met(self) -> bool:
         options = self.config.options
         if self.config.forked and not options.preloaded:
@@ -121,10 +124,10 @@ class GatedProcess(Subprocess):
         return all(programs[name].ready for name in self.config.needs)
 
     def mark_ready(self) -> None:
-        """Note that the program said it is ready."""
+        """Note that the program reported readiness. Ignored unless it is starting."""
         if self.state != ProcessStates.STARTING:
             return
-        now = time.time()
+        now = self._now()
         self.ready_since = now
         self.delay = 0
         self.backoff = 0
@@ -135,9 +138,10 @@ class GatedProcess(Subprocess):
         )
 
     def drain(self) -> None:
-        """Pass on the last words of a program that has ended, to their end.
+        """Pass on all remaining output of a program that has ended.
 
-        supervisord reads once, and so loses what is beyond 128 KiB or has no line break.
+        supervisord reads once, so it loses everything after 128 KiB, and a last line without a
+        line break.
         """
         super().drain()
         for dispatcher in self.dispatchers.values():
@@ -145,9 +149,9 @@ class GatedProcess(Subprocess):
                 dispatcher.handle_read_event()
 
     def finish(self, pid: int, sts: int) -> None:
-        """Note that the program has ended; count how often it does so early."""
-        # supervisord gave it a process group of its own. Whom it left there, as a killed nginx does
-        # its workers, would hold the ports that it needs when it starts again, and outlive us.
+        """Note that the program has ended, and count an early end as a failure."""
+        # Kill what is left of the program's process group. A killed nginx leaves its workers, which
+        # hold the ports that its successor needs, and would outlive the supervisor.
         with contextlib.suppress(ProcessLookupError):
             self.config.options.kill(-pid, signal.SIGKILL)
         was_running = self.state == ProcessStates.RUNNING
@@ -155,9 +159,9 @@ class GatedProcess(Subprocess):
         self.ready_since = None
         self.paused = False
         super().finish(pid, sts)
-        blameless, self.blameless = self.blameless, False
-        if was_running and self.state == ProcessStates.EXITED and not blameless:
-            self._count_failure(time.time() - ready_since)
+        expected, self.end_expected = self.end_expected, False
+        if was_running and self.state == ProcessStates.EXITED and not expected:
+            self._count_failure(self._now() - ready_since)
 
     def _count_failure(self, lasted: float) -> None:
         self.failures = self.failures + 1 if lasted < STABLE else 0
@@ -165,11 +169,11 @@ class GatedProcess(Subprocess):
             self.state = ProcessStates.BACKOFF
             self.give_up()
         elif self.failures > 1:
-            # The first restart is immediate, later ones leave the cause some time to go away.
-            self.not_before = time.time() + self.failures - 1
+            # The first restart is immediate. Later ones wait, so that the cause can go away.
+            self.not_before = self._now() + self.failures - 1
 
     def hold(self, number: int) -> None:
-        """End the program by a signal, and do not start it before it is released."""
+        """End the program with a signal, and do not start it until release()."""
         self.held = True
         if self.pid:
             self.kill(number)
@@ -177,34 +181,34 @@ class GatedProcess(Subprocess):
             self.change_state(ProcessStates.STOPPED)
 
     def release(self) -> None:
-        """Let the program start as at boot, as if it had never run."""
+        """Let the program start as at boot, with no failures counted."""
         self.held = False
         self.failures = 0
         self.not_before = 0.0
         self.backoff = 0
         if self.state == ProcessStates.STOPPED:
-            # What supervisord takes for a program that is yet to be started.
+            # supervisord starts a stopped program by itself only if it has never started it.
             self.laststart = 0.0
 
     def pause(self) -> None:
-        """Stop the clock of the program."""
+        """Suspend the program with SIGSTOP."""
         self.paused = True
         self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue a paused program."""
         self.paused = False
         self.signal(signal.SIGCONT)
 
     def kill(self, sig: int) -> Any:
-        """As supervisord does; a program that is paused would hear it too late."""
+        """Send a signal, and continue a paused program, which would otherwise not handle it."""
         problem = super().kill(sig)
         if self.paused and self.pid:
             self.paused = False
             self.config.options.kill(self.pid, signal.SIGCONT)
         return problem
 
-    def kill_blameless(self) -> None:
-        """Kill the program, which is not to count as a failure of its own."""
-        self.blameless = True
+    def kill_on_purpose(self) -> None:
+        """Kill the program without counting that as one of its failures."""
+        self.end_expected = True
         self.signal(signal.SIGKILL)

@@ -1,26 +1,34 @@
-"""How long each stage of a start took, in one line when the last has ended."""
+"""Measure how long each stage of a start takes, and report it in one line."""
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 
 class Timeline:
-    """Notes when each stage ended for the first time, in seconds since our process began."""
+    """Notes the first end of each stage, in seconds since this process began.
 
-    def __init__(self) -> None:
-        self._began = process_start()
+    `clock` is a monotonic clock in seconds; `began` is a time on it, by default the start of this
+    process.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, began: float | None = None
+    ) -> None:
+        self._clock = clock
+        self._began = process_start() if began is None else began
         self._ends: dict[str, float] = {}
 
     def mark(self, stage: str) -> None:
-        """Note the end of a stage; a later one of the same name, after a restart, is no news."""
-        self._ends.setdefault(stage, time.monotonic() - self._began)
+        """Note the end of a stage. Ignored if the stage has ended before, as after a restart."""
+        self._ends.setdefault(stage, self._clock() - self._began)
 
     def line(self) -> str:
-        """What is noted, in the order in which it ended, and the total.
+        """Return the stages in the order of their ends, with their times and the total.
 
-        With each is the time since what ended before it. Of two that run side by side, the later
-        one has what it took longer.
+        A stage's time begins at the end of the stage before it. Of two stages that run in parallel,
+        the later one shows only the time that it took longer.
         """
         before, parts = 0.0, []
         for stage, end in self._ends.items():
@@ -30,6 +38,6 @@ class Timeline:
 
 
 def process_start() -> float:
-    """When this process began, on the clock of time.monotonic(). proc_pid_stat(5), field 22."""
+    """Return the start of this process on time.monotonic(): proc_pid_stat(5), field 22."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Ends the main loop's wait when a signal comes, above all SIGCHLD."""
+"""End the event loop's wait when a signal arrives, above all SIGCHLD."""
 
 import contextlib
 import signal
@@ -8,10 +8,10 @@ from ganglion.supervisor.dispatcher import Reader
 
 
 class Waker(Reader):
-    """A socket that the interpreter writes to when a signal comes.
+    """A socket that the interpreter writes to when a signal arrives.
 
-    Since PEP 475 a signal no longer interrupts poll(2), so without this the end of a program is
-    noticed up to a second late.
+    Since PEP 475 a signal no longer interrupts poll(2). Without this socket the supervisor would
+    notice the end of a program up to a second late.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Waker(Reader):
         return self._reader.fileno()
 
     def handle_read_event(self) -> None:
-        """Take what was written: that it was is all that counts."""
+        """Read and discard what the interpreter wrote."""
         with contextlib.suppress(BlockingIOError):
             while self._reader.recv(4096):
                 pass

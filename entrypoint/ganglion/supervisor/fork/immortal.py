@@ -1,9 +1,9 @@
-"""Keep what forked processes share shared: memory that nobody writes to is there once.
+"""Keep the memory of forked processes shared: the kernel copies a page when a process writes to it.
 
-CPython counts references in the objects themselves, so that even to look at one writes to its page,
-and the kernel then copies the page for that process. Objects that live as long as the process need
-no count: since 3.12 CPython leaves a count alone that is marked immortal (PEP 683), as it does for
-None. Here everything that was imported is marked so.
+CPython stores reference counts in the objects, so even reading an object writes to its page. An
+object that lives as long as the process needs no count. Since 3.12 CPython leaves the count of an
+object alone if it is marked immortal, as None is (PEP 683). This module marks everything that has
+been imported.
 """
 
 import ctypes
@@ -14,17 +14,17 @@ from types import CodeType, FunctionType
 
 from ganglion.machine.interpreter import IMMORTAL, can_share_objects
 
-# How many objects are asked at once for what they refer to.
+# How many objects are asked for their referents in one call.
 STEP = 20_000
-# All addresses that a process can have on 64 bits, as 32-bit words: 2**47 bytes.
+# All addresses that a 64-bit process can have, as 32-bit words: 2**47 bytes.
 WORDS = 2**45
 
 
 def immortalise() -> None:
-    """Mark what can be reached from Python as immortal, where that is possible.
+    """Mark every object that Python can reach as immortal, where the interpreter allows it.
 
-    None of it is ever freed again, so this is for once, when all is imported that stays. It takes
-    0.25 s, so nothing is looked at for being marked already: to mark it again costs less.
+    Marked objects are never freed, so call this once, when everything that stays is imported. It
+    takes 0.25 s. Marking an object twice costs less than checking whether it is marked.
     """
     if not can_share_objects():
         return
@@ -36,7 +36,8 @@ def immortalise() -> None:
 
     tracked = gc.get_objects()
     mark(tracked)
-    # The collector does not know code, and so not the constants in it, which running it counts.
+    # The collector does not track code objects, so it does not find their constants either. Running
+    # code counts references to both.
     codes = [item.__code__ for item in tracked if type(item) is FunctionType]
     while codes:
         constants = [code.co_consts for code in codes]
@@ -44,20 +45,21 @@ def immortalise() -> None:
         mark(constants)
         mark(chain.from_iterable(constants))
         codes = [item for item in chain.from_iterable(constants) if type(item) is CodeType]
-    # Strings and numbers are reached from what holds them. All that functions have is marked now.
+    # Strings and numbers are found through the objects that hold them. Functions are done above.
     others = [item for item in tracked if type(item) is not FunctionType]
     for start in range(0, len(others), STEP):
         mark(gc.get_referents(*others[start : start + STEP]))
 
 
-def share() -> None:
-    """Prepare everything there is for being shared with processes forked from here on.
+def prepare_shared_memory() -> None:
+    """Prepare all objects for sharing with the processes that are forked from now on.
 
-    What is garbage by now stays, 2 MB of it: where it lay, children would put what they make, and
-    each would have a page of its own for every hole. With the preset `complement` that is 180 MB.
+    Garbage that exists now is kept, 2 MB of it. Freeing it would leave holes, children would put
+    new objects there, and each child would get a private page for every hole: 180 MB in all with
+    the preset `complement`.
     """
     immortalise()
-    # Out of the collector's sight, lest a child's collection write to every object's header.
+    # Hide all objects from the collector: a collection in a child would write to every header.
     gc.freeze()
-    # Preloading has switched it off; what comes from now on is small, and is collected.
+    # preload() disabled the collector. Objects made from now on are few, so collect them.
     gc.enable()

@@ -1,8 +1,8 @@
-"""Synapse's configuration, read once in supervisord for every process that is forked from there.
+"""Read Synapse's configuration once, in the supervisor, for every process forked from it.
 
-To read it takes four fifths of what a forked process does until it is ready, and a third of the
-memory it writes to: templates are compiled and schemas checked. All processes read the same files
-but for a worker's own, and of that only what SECTIONS names depends.
+Reading it compiles templates and checks schemas: four fifths of a forked process's work until it is
+ready, and a third of the memory that it writes to. All processes read the same files except for a
+worker's own, and only the sections in SECTIONS depend on that one.
 """
 
 import hashlib
@@ -13,14 +13,12 @@ from typing import Any
 
 import yaml
 
-from ganglion.programs.synapse.options import AGENT
-
-# The sections of Synapse's configuration that differ between its processes, as rendered: from
-# worker_app, worker_name, worker_listeners, worker_log_config and enable_media_repo, and from what
-# each is given of the budget: database, event_cache_size and caches. A test reads every process's
-# configuration both ways and compares.
+# The sections of Synapse's configuration that differ between its processes, as Ganglion renders
+# them: they read worker_app, worker_name, worker_listeners, worker_log_config, enable_media_repo,
+# and each process's part of the budget (database, event_cache_size, caches). A test reads every
+# process's configuration both ways and compares.
 SECTIONS = ("worker", "media", "database", "caches")
-# With these the configuration imports modules of the operator's, which a restart must find anew.
+# With these options Synapse imports the operator's modules, which a restart must import anew.
 IMPORTING = frozenset(
     {
         "modules",
@@ -30,13 +28,13 @@ IMPORTING = frozenset(
         "third_party_event_rules",
     }
 )
-# Our own module is a part of the program, which no restart finds anew.
-OUR_MODULES = frozenset({AGENT})
+# Ganglion's own modules do not change while it runs, so they may be imported before the fork.
+OWN_MODULES = "ganglion."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedConfig:
-    """What main's files say, and what they were when they were read."""
+    """Main's configuration, with the files it was read from and their digests at that time."""
 
     config: Any
     options: dict[str, Any]
@@ -44,10 +42,10 @@ class SharedConfig:
     digests: tuple[str, ...]
 
     def for_process(self, files: Sequence[str]) -> Any:
-        """The configuration of a process with these files, or None where it must read them itself.
+        """Return the configuration of a process that has these files; None if it must read them.
 
-        The files must be main's, unchanged, and after them at most one of the process's own. To be
-        called in the process itself: it changes what is shared.
+        The files must be main's, unchanged, plus at most one of the process's own. Call this in the
+        process itself, because it changes the shared object.
         """
         common, own = tuple(files[: len(self.files)]), files[len(self.files) :]
         if common != self.files or len(own) > 1 or _digests(common) != self.digests:
@@ -71,9 +69,9 @@ class SharedConfig:
 
 
 def read(files: Sequence[str]) -> SharedConfig | None:
-    """Read main's files, or return None where that must be left to main.
+    """Read main's files. Return None if each process must read them itself.
 
-    So it is when they cannot be read, which main says best, or name modules to import.
+    That is so when they name modules to import, or cannot be read: then main reports the error.
     """
     from synapse.config._base import read_config_files
     from synapse.config.homeserver import HomeServerConfig
@@ -85,27 +83,22 @@ def read(files: Sequence[str]) -> SharedConfig | None:
         if _imports(options):
             return None
         config = HomeServerConfig.load_config("Synapse", words)
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, main tells it too
+    except (Exception, SystemExit):  # noqa: BLE001 - main meets the same error and reports it
         return None
     return SharedConfig(config=config, options=options, files=tuple(files), digests=digests)
 
 
 def _imports(options: Mapping[str, Any]) -> bool:
-    """Whether the configuration imports modules of the operator's."""
+    """Return whether the configuration imports modules of the operator's."""
+    others = IMPORTING & options.keys()
     modules = options.get("modules")
-    if isinstance(modules, list):
-        names = [item.get("module") for item in modules if isinstance(item, dict)]
-        if OUR_MODULES.issuperset(names) and len(names) == len(modules):
-            return bool((IMPORTING - {"modules"}) & options.keys())
-    return bool(IMPORTING & options.keys())
+    if isinstance(modules, list) and all(map(_is_own, modules)):
+        others -= {"modules"}
+    return bool(others)
 
 
-def config_files(command: Sequence[str]) -> tuple[str, ...]:
-    """The files that a command names with --config-path."""
-    words = list(command)
-    return tuple(
-        words[index + 1] for index, word in enumerate(words[:-1]) if word == "--config-path"
-    )
+def _is_own(module: object) -> bool:
+    return isinstance(module, dict) and str(module.get("module")).startswith(OWN_MODULES)
 
 
 def _digests(files: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,106 @@
+"""supervisord with real pipes, no processes and a clock that tests turn."""
+
+import os
+from itertools import count
+from typing import Any
+
+from supervisor.options import UnhosedConfigParser
+from supervisor.states import getProcessStateDescription
+
+from ganglion.supervisor.daemon import Options
+from ganglion.supervisor.program import GatedProcess
+
+# The wait status of a process that ended with exit status 1.
+FAILED = 1 << 8
+RETRIES = 4
+
+
+class Log:
+    """A logger that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, message: str, **_: object) -> None:
+        self.lines.append(message)
+
+    trace = debug = info = warn = critical = log
+
+
+class FakeClock:
+    """Time in seconds, which passes only when a test says so.
+
+    `time` is what supervisord calls, in place of the standard library's module.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+class FakeOptions(Options):
+    """supervisord's options, with real pipes but no processes behind them."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__("/nowhere", prefork=False, clock=clock.time)
+        self.fake_clock = clock
+        self.logger: Any = Log()
+        self.loglevel = 20
+        self.pids = count(1000)
+        self.signals: list[tuple[int, int]] = []
+        self.ends: dict[str, int] = {}
+
+    def program(self, name: str, needs: str = "", *, ready_line: str = "") -> GatedProcess:
+        """Return a program made from a section like those of supervisord.conf."""
+        parser = UnhosedConfigParser()
+        parser.read_string(
+            f"[program:{name}]\ncommand = /bin/{name}\nautorestart = true\n"
+            f"startretries = {RETRIES}\nredirect_stderr = true\nstdout_logfile = NONE\n"
+            f'environment = GANGLION_NEEDS="{needs}",'
+            f'GANGLION_READY_LINE="{ready_line}"\n'
+        )
+        (config,) = self.processes_from_section(parser, f"program:{name}", name)
+        made: GatedProcess = config.make_process()
+        return made
+
+    def fork(self) -> int:
+        return next(self.pids)
+
+    def kill(self, pid: int, number: int) -> None:
+        self.signals.append((pid, number))
+
+    def check_execv_args(self, filename: str, argv: list[str], st: object) -> None:
+        """Accept a program that does not exist: none is started."""
+
+    def close_child_pipes(self, pipes: dict[str, int]) -> None:
+        """Keep the child's ends: a test writes to `ends` in place of the program."""
+        self.ends = dict(pipes)
+
+
+def state(program: GatedProcess) -> str:
+    return str(getProcessStateDescription(program.state))
+
+
+def wait(program: GatedProcess, seconds: float) -> None:
+    """Let time pass, then let supervisord look at the program."""
+    program.config.options.fake_clock.now += seconds
+    program.transition()
+
+
+def run(program: GatedProcess) -> None:
+    """Start a program and report it ready."""
+    program.transition()
+    program.mark_ready()
+    assert state(program) == "RUNNING"
+
+
+def end(program: GatedProcess, status: int = FAILED) -> None:
+    """Let a program end by itself."""
+    if "child_stdout" in program.config.options.ends:
+        os.close(program.config.options.ends.pop("child_stdout"))
+        os.close(program.config.options.ends.pop("child_stdin"))
+    # supervisord takes an end in the very instant of the start for a clock that was set back.
+    program.config.options.fake_clock.now += 0.001
+    program.finish(program.pid, status)

@@ -1,0 +1,17 @@
+"""The fake supervisord of these tests."""
+
+from collections.abc import Iterator
+
+import pytest
+from supervisor import events, process
+
+from tests.fake_supervisor import FakeClock, FakeOptions
+
+
+@pytest.fixture
+def options(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOptions]:
+    clock = FakeClock()
+    # supervisord takes no clock, so its module's name `time` is the only way to give it one.
+    monkeypatch.setattr(process, "time", clock)
+    yield FakeOptions(clock)
+    events.clear()
