@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ganglion.budget.share_out import share_out
-from ganglion.data.secrets import placeholders
-from ganglion.files.file import write_directory
-from ganglion.machine.installed import ACCOUNTS, TYPICAL
-from ganglion.plan import Plan, render
+from ganglion.files.write import write_directory
+from ganglion.plan import render
+from ganglion.programs.program import Plan
+from ganglion.programs.registry import ACCOUNTS, TYPICAL, share_out
 from ganglion.routing.operator_routes import interpret
 from ganglion.settings import environment
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.secrets import placeholders
 from ganglion.topology import topology
 from tests.harness import free_port, wait_until
 

@@ -7,15 +7,16 @@ from typing import Any
 
 import yaml
 
-from ganglion.budget.share_out import share_out
-from ganglion.data.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.errors import ConfigError
 from ganglion.files.file import File
-from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.plan import Plan, build_topology, render
+from ganglion.machine.installed import Machine
+from ganglion.plan import build_topology, render
+from ganglion.programs.program import Plan
+from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings.environment import from_environ
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.secrets import GENERATED, GIVEN, Secrets, placeholders
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology
 

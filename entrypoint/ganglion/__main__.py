@@ -18,21 +18,16 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from ganglion import __version__
-from ganglion.budget.share_out import share_out
 from ganglion.cli import output
 from ganglion.cli import test as controls
 from ganglion.errors import ConfigError, Problem
+from ganglion.files.listing import holds_nothing_else, listing
 from ganglion.machine import installed
 from ganglion.machine.installed import discover
-from ganglion.plan import (
-    Plan,
-    assemble,
-    holds_nothing_else,
-    listing,
-    read_settings,
-    render,
-    running_topology,
-)
+from ganglion.plan import assemble, read_settings, render, running_topology
+from ganglion.programs import registry
+from ganglion.programs.program import Plan
+from ganglion.programs.registry import share_out
 from ganglion.routing import table
 from ganglion.settings import environment, existing_database, parsers, test_mode
 from ganglion.settings.variables import Settings, variables
@@ -172,9 +167,13 @@ def _budget(options: argparse.Namespace) -> int:
         return replace(settings, memory=memory, cpus=cpus)
 
     plan = assemble(os.environ, as_if)
-    rows = ledger.ledger(plan.settings, plan.topology, plan.budget)
+    rows = ledger.ledger(plan.settings, plan.topology, plan.budget, registry.rows(plan))
     if options.json:
-        print(ledger.as_json(plan.budget, rows, plan.topology, explain=options.explain))
+        print(
+            ledger.as_json(
+                plan.budget, rows, registry.amounts(plan), plan.topology, explain=options.explain
+            )
+        )
     else:
         print(ledger.table(plan.budget, rows))
     if options.explain and not options.json:
@@ -204,7 +203,7 @@ def _routes(options: argparse.Namespace) -> int:
 
 
 def _render(options: argparse.Namespace) -> int:
-    from ganglion.files.file import write_directory
+    from ganglion.files.write import write_directory
 
     directory: Path = options.output.resolve()
     files = render(assemble(os.environ))
@@ -232,10 +231,11 @@ def _render(options: argparse.Namespace) -> int:
 
 
 def _generate(_options: argparse.Namespace) -> int:
-    from ganglion.programs.synapse.homeserver_yaml import generate
+    from ganglion.data.homeserver_yaml import generate
 
     chosen = environment.from_environ(os.environ, _text_of, os.path.exists)
-    found = installed.accounts(chosen.uid, chosen.gid) if os.geteuid() == 0 else ()
+    as_root = os.geteuid() == 0
+    found = installed.accounts(registry.ACCOUNTS, chosen.uid, chosen.gid) if as_root else ()
     generate(chosen, dict(found).get("synapse"), print)
     print("Edit it as you like, and start with `run`: docs/drop-in.md tells what counts.")
     return 0
@@ -255,9 +255,10 @@ def _run(_options: argparse.Namespace) -> int:
     timeline.mark("python")
     plan = assemble(os.environ)
     found = discover(
-        Path(plan.settings.data, "postgres"),
+        Path(plan.settings.paths.postgres),
+        registry.requirements(plan.settings),
+        registry.accounts(plan.settings),
         postgres=plan.settings.embedded_postgres,
-        redis=plan.settings.embedded_redis,
         user=plan.settings.uid,
         group=plan.settings.gid,
     )

@@ -4,50 +4,30 @@ Rendering is pure: it does not touch the disk.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from errno import ENOTDIR
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ganglion.budget.amounts import Budget
-from ganglion.budget.share_out import share_out
-from ganglion.data.secrets import Secrets, placeholders
 from ganglion.errors import ConfigError
 from ganglion.files.file import File
 from ganglion.machine import installed
-from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.programs import control, nginx, servers
-from ganglion.programs import supervisord_conf as supervisord
-from ganglion.programs.synapse import options as synapse
+from ganglion.machine.installed import Machine
+from ganglion.programs import registry, supervisord_conf
+from ganglion.programs.program import Plan
+from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.routing import operator_routes
-from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings import environment, existing_database, operator_files
-from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.secrets import placeholders
 from ganglion.settings.variables import Settings
 from ganglion.topology import auto, topology
 from ganglion.topology.topology import Topology
 
 T = TypeVar("T")
 
-# Names the files beside it that are rendered ones, where a person asked for them.
-LISTING = ".rendered"
-# Holds the workers that run, for `ready`: WORKERS=auto may come to others by then, where a
-# container's limits were changed.
+# The file with the workers in force, for `ready`: WORKERS=auto may choose others by then, after a
+# change of the container's limits.
 WORKERS = "workers"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """All that the files depend on."""
-
-    settings: Settings
-    topology: Topology
-    budget: Budget
-    machine: Machine
-    operator: OperatorFiles
-    routes: OperatorRoutes
-    secrets: Secrets
 
 
 def build_topology(settings: Settings, machine: Machine) -> Topology:
@@ -63,41 +43,11 @@ def build_topology(settings: Settings, machine: Machine) -> Topology:
 def render(plan: Plan) -> tuple[File, ...]:
     """Every file of the `conf` directory, in the order of their paths."""
     files = (
-        *synapse.render(plan.settings, plan.topology, plan.budget, plan.operator, plan.secrets),
-        *servers.render(plan.settings, plan.budget, plan.machine, plan.secrets),
-        *nginx.render(
-            plan.settings, plan.topology, plan.budget, plan.machine, plan.operator, plan.routes
-        ),
-        supervisord.render(plan.settings, plan.topology, plan.machine, plan.operator),
-        *control.render(plan.settings, plan.topology, plan.machine, plan.operator),
+        *registry.files(plan),
+        supervisord_conf.render(plan),
         File(path=WORKERS, content=f"{plan.topology.text or 'none'}\n"),
     )
     return tuple(sorted(files, key=lambda file: file.path))
-
-
-def listing(files: Sequence[File]) -> File:
-    """The list of rendered files, for holds_nothing_else."""
-    return File(path=LISTING, content="".join(f"{file.path}\n" for file in files))
-
-
-def holds_nothing_else(directory: Path) -> bool:
-    """Whether a directory may be replaced: nothing is in it but what a listing in it names.
-
-    Raises OSError.
-    """
-    if not directory.exists():
-        return True
-    if not directory.is_dir():
-        raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(directory))
-    listed = {LISTING}
-    if (directory / LISTING).is_file():
-        listed.update((directory / LISTING).read_text(encoding="utf-8").splitlines())
-    present = {
-        str(path.relative_to(directory))
-        for path in directory.rglob("*")
-        if path.is_symlink() or not path.is_dir()
-    }
-    return present <= listed
 
 
 def assemble(
@@ -158,7 +108,7 @@ def typical_machine() -> Machine:
 def running_topology(settings: Settings) -> Topology:
     """Find the topology of the running server, or of the one that would start."""
     try:
-        workers = _read(f"{settings.run}/conf/{WORKERS}")
+        workers = _read(settings.paths.workers)
     except OSError:
         return build_topology(settings, typical_machine())
     return topology.build(replace(settings, workers=workers, repeats_add_up=False))

@@ -18,10 +18,12 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ganglion.budget.share_out import share_out
-from ganglion.files.file import File, write_directory
-from ganglion.machine.installed import TYPICAL, Machine
-from ganglion.plan import Plan, build_topology, render
+from ganglion.files.file import File
+from ganglion.files.write import write_directory
+from ganglion.machine.installed import Machine
+from ganglion.plan import build_topology, render
+from ganglion.programs.program import Plan
+from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.routing import operator_routes
 from ganglion.settings import existing_database, operator_files
 from ganglion.settings.environment import from_environ

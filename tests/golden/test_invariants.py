@@ -14,8 +14,8 @@ import pytest
 from supervisor.options import ServerOptions
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.programs import control
-from ganglion.programs.supervisord_conf import plan as programs_of
+from ganglion.programs.control import CONF
+from ganglion.programs.registry import programs as programs_of
 from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS, config_paths
 from ganglion.routing.nginx_maps import NOBODY, named_upstream
 from ganglion.supervisor.daemon import Options
@@ -105,7 +105,7 @@ def test_each_upstream_of_a_map_or_a_location_exists(case: Case) -> None:
     addresses = {address for _, address, _ in listeners(found)}
     passes = [words for words in strings_of_passes(found["nginx.conf"]) if "$" not in words]
     settings = case.settings()
-    application = f"http://unix:{control.socket(settings)}:"
+    application = f"http://unix:{settings.paths.control_socket}:"
     assert passes.count(application) == settings.test_mode
     passes = [target for target in passes if target != application]
     for target in passes:
@@ -305,7 +305,7 @@ def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authori
             program.group,
             program.priority,
         )
-        for program in programs_of(plan.settings, plan.topology, plan.machine, plan.operator)
+        for program in programs_of(plan)
     }
     for name, (_, needs, _, _, _, _) in configured.items():
         assert set(needs) <= configured.keys() - {name}
@@ -403,9 +403,9 @@ def test_the_controls_for_tests_are_there_in_test_mode_and_nothing_of_them_other
     if any("peer" in line for line in hba):
         expected.add("postgresql/pg_hba.conf")
     assert mentioning == (expected if settings.test_mode else set())
-    assert (control.PATH in files) == settings.test_mode
+    assert (CONF in files) == settings.test_mode
     assert ("program:control" in found["supervisord.conf"]) == settings.test_mode
-    assert (case.plan().budget.memory["control"] > 0) == settings.test_mode
+    assert ("control" in case.plan().budget.memory) == settings.test_mode
     mapped = settings.test_mode and "postgresql/pg_hba.conf" in expected
     assert bool(found.get("postgresql/pg_ident.conf", [])) == mapped
     ports = settings.enable_metrics or settings.test_mode

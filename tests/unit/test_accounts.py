@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ganglion.files.file import hand_over
-from ganglion.machine.installed import ACCOUNTS, accounts
+from ganglion.data.ownership import hand_over
+from ganglion.machine.installed import accounts
 from ganglion.machine.unix_accounts import is_numeric, numbers
 from ganglion.plan import render
+from ganglion.programs.registry import ACCOUNTS
 from tests.plans import plan
 from tests.syntax import read_all
 
@@ -27,16 +28,16 @@ def test_numbers() -> None:
 
 
 def test_only_synapse_runs_as_the_numbers_given() -> None:
-    assert dict(accounts(None, None)) == ACCOUNTS
-    assert dict(accounts(1000, 1001)) == {**ACCOUNTS, "synapse": "1000:1001"}
+    assert dict(accounts(ACCOUNTS, None, None)) == ACCOUNTS
+    assert dict(accounts(ACCOUNTS, 1000, 1001)) == {**ACCOUNTS, "synapse": "1000:1001"}
     # As Synapse's own image has it.
-    assert dict(accounts(1000, None))["synapse"] == "1000:991"
-    assert dict(accounts(None, 1001))["synapse"].endswith(":1001")
+    assert dict(accounts(ACCOUNTS, 1000, None))["synapse"] == "1000:991"
+    assert dict(accounts(ACCOUNTS, None, 1001))["synapse"].endswith(":1001")
 
 
 def test_numbers_without_a_name_are_given_to_our_supervisord_alone() -> None:
     found = plan({"WORKERS": "pusher"})
-    machine = replace(found.machine, accounts=accounts(1000, 1001))
+    machine = replace(found.machine, accounts=accounts(ACCOUNTS, 1000, 1001))
     files = read_all({file.path: file for file in render(replace(found, machine=machine))})
     programs = files["supervisord.conf"]
     for name in ("main", "pusher1"):

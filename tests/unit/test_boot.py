@@ -3,10 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ganglion.boot import _check_entry, _lock, start
-from ganglion.machine.installed import TYPICAL
+from ganglion.boot import start
+from ganglion.data.lock import _check_entry, lock
+from ganglion.data.paths import Paths
+from ganglion.programs.registry import TYPICAL
 from ganglion.supervisor.start_times import Timeline
 from tests.plans import plan, problems, said
+
+
+def paths(data: Path) -> Paths:
+    return Paths(data=str(data), run="/run/g")
+
 
 ALONE = replace(TYPICAL, accounts=())
 
@@ -31,8 +38,8 @@ def test_a_certificate_that_is_not_there_stops_the_start_before_it_writes(tmp_pa
 
 
 def test_two_servers_cannot_share_a_data_directory(tmp_path: Path) -> None:
-    first = _lock(tmp_path, ALONE)
-    assert problems(lambda: _lock(tmp_path, ALONE)) == [
+    first = lock(paths(tmp_path), ALONE)
+    assert problems(lambda: lock(paths(tmp_path), ALONE)) == [
         said(
             f"GANGLION_DATA={str(tmp_path)!r}",
             "is in use by another server",
@@ -40,14 +47,14 @@ def test_two_servers_cannot_share_a_data_directory(tmp_path: Path) -> None:
         )
     ]
     first.close()
-    _lock(tmp_path, ALONE).close()
+    lock(paths(tmp_path), ALONE).close()
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     data = tmp_path / "file" / "data"
-    assert problems(lambda: _lock(data, ALONE)) == [
+    assert problems(lambda: lock(paths(data), ALONE)) == [
         said(
             f"GANGLION_DATA={str(data)!r}",
             "cannot be written: Not a directory",

@@ -9,11 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ganglion.budget.amounts import Budget
-from ganglion.budget.connections import MOST_CONNECTIONS, SPARE_CONNECTIONS, SPARE_EXTERNAL, Room
-from ganglion.budget.share_out import EACH_COUNTING, EACH_FORKED, share_out
+from ganglion.budget.connections import (
+    MOST_CONNECTIONS,
+    SPARE_CONNECTIONS,
+    SPARE_EXTERNAL,
+    ServerConnections,
+)
+from ganglion.budget.share_out import EACH_COUNTING, EACH_FORKED
 from ganglion.errors import ConfigError
-from ganglion.machine.installed import TYPICAL, Machine
+from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
+from ganglion.programs import nginx, redis
+from ganglion.programs.postgres import server as postgres
+from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.topology import topology
 from ganglion.topology.auto import LAYOUTS
 from ganglion.topology.roles import PRESETS
@@ -56,16 +64,16 @@ def within(found: Budget, memory: int) -> None:
         assert item.evict_above is not None
         assert item.evict_until is not None
         assert 0 < item.evict_until < item.evict_above
-    nginx = found.nginx
-    assert 0 < nginx.connections < nginx.open_files <= 65536
-    if found.postgres is not None:
-        server = found.postgres
+    proxy = nginx.amounts(found, TYPICAL)
+    assert 0 < proxy.connections < proxy.open_files <= 65536
+    if "shared_buffers" in found.memory:
+        server = postgres.amounts(found)
         assert found.connections + SPARE_CONNECTIONS == server.max_connections
         assert server.shared_buffers * MB <= found.memory["shared_buffers"]
         assert 3 * server.maintenance_work_mem * MB <= found.memory["maintenance_work_mem"]
         assert server.work_mem >= 4
-    if found.redis is not None:
-        server_of_redis = found.redis
+    if "redis" in found.memory:
+        server_of_redis = redis.amounts(found)
         assert 2 * server_of_redis.maxmemory * MB <= found.memory["redis"]
         assert server_of_redis.buffer_soft < server_of_redis.buffer_hard
 
@@ -94,16 +102,18 @@ def amounts(found: Budget) -> dict[str, float]:
             f"{name} eviction": caches.evict_above or 0,
             f"{name} pool": found.pools[name].most,
         }
-    if found.postgres is not None:
+    if "shared_buffers" in found.memory:
+        server = postgres.amounts(found)
         sizes |= {
-            "max_connections": found.postgres.max_connections,
-            "shared_buffers": found.postgres.shared_buffers,
-            "work_mem": found.postgres.work_mem,
-            "maintenance_work_mem": found.postgres.maintenance_work_mem,
+            "max_connections": server.max_connections,
+            "shared_buffers": server.shared_buffers,
+            "work_mem": server.work_mem,
+            "maintenance_work_mem": server.maintenance_work_mem,
         }
-    if found.redis is not None:
-        sizes |= {"maxmemory": found.redis.maxmemory, "buffer": found.redis.buffer_hard}
-    return sizes | {"nginx": found.nginx.connections}
+    if "redis" in found.memory:
+        cache = redis.amounts(found)
+        sizes |= {"maxmemory": cache.maxmemory, "buffer": cache.buffer_hard}
+    return sizes | {"nginx": nginx.amounts(found, TYPICAL).connections}
 
 
 def assert_no_less(less: Budget | None, more: Budget | None) -> None:
@@ -164,12 +174,10 @@ def test_a_server_for_tests_leaves_room_for_others(workers: str) -> None:
     found = budget(workers, 64 * GB, GANGLION_TEST_MODE="yes")
     assert found is not None
     within(found, 64 * GB)
-    assert found.postgres is not None
-    assert found.postgres.shared_buffers <= 256
+    assert postgres.amounts(found).shared_buffers <= 256
     told = budget(workers, 64 * GB, GANGLION_TEST_MODE="yes", GANGLION_MEMORY="32G")
     assert told is not None
-    assert told.postgres is not None
-    assert told.postgres.shared_buffers > 1024
+    assert postgres.amounts(told).shared_buffers > 1024
 
 
 def test_pools_follow_what_roles_have_work_for() -> None:
@@ -186,8 +194,7 @@ def test_pools_that_are_given_count(workers: str, processes: int) -> None:
     found = budget(workers, 8 * GB, POSTGRES_CP_MIN="2", POSTGRES_CP_MAX="7")
     assert found is not None
     assert {(pool.least, pool.most) for pool in found.pools.values()} == {(2, 7)}
-    assert found.postgres is not None
-    assert found.postgres.max_connections == 7 * processes + SPARE_CONNECTIONS
+    assert postgres.amounts(found).max_connections == 7 * processes + SPARE_CONNECTIONS
 
 
 def test_a_least_number_of_connections_is_kept_open_everywhere() -> None:
@@ -210,12 +217,13 @@ def test_without_jemalloc_nothing_is_evicted_by_memory() -> None:
 
 
 def test_few_open_files_are_few_connections() -> None:
-    found = share_out(settings(), layout_of("none"), machine(64 * GB, 2, open_files=1024))
-    assert (found.nginx.connections, found.nginx.open_files) == (512, 1024)
+    few = machine(64 * GB, 2, open_files=1024)
+    found = nginx.amounts(share_out(settings(), layout_of("none"), few), few)
+    assert (found.connections, found.open_files) == (512, 1024)
 
 
-def room(most: int, used: int = 0) -> Room:
-    return Room(most=most, reserved=3, used=used)
+def room(most: int, used: int = 0) -> ServerConnections:
+    return ServerConnections(most=most, reserved=3, used=used)
 
 
 @pytest.mark.parametrize("most", [100, 60, 40, 20, 17])
@@ -224,8 +232,8 @@ def test_pools_fit_into_an_external_server(most: int) -> None:
     found = share_out(here, layout_of("small"), machine(8 * GB, 2), room(most, used=1))
     assert found.connections + SPARE_EXTERNAL + 3 + 1 <= most
     assert all(2 <= pool.most <= MOST_CONNECTIONS for pool in found.pools.values())
-    assert found.postgres is None
-    assert found.redis is None
+    assert "shared_buffers" not in found.memory
+    assert "redis" not in found.memory
 
 
 def test_an_external_server_with_too_few_connections() -> None:

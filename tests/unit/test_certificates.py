@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from ganglion.data.certificate import ensure, host_of
+from ganglion.data.complement_certificate import ensure, host_of
 from tests.certificates import Authority
 from tests.plans import problems, said
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ganglion.files.file import SECRET, File, make_directory, write_directory, write_file
+from ganglion.files.file import SECRET, File
+from ganglion.files.write import make_directory, write_directory, write_file
 
 FILES = (
     File(path="a.conf", content="first\n"),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from ganglion.boot import keep_secrets
-from ganglion.programs.synapse.homeserver_yaml import generate
+from ganglion.data.homeserver_yaml import generate
+from ganglion.data.secrets import keep_secrets
 from ganglion.settings import operator_files
 from ganglion.settings.environment import from_environ
 from ganglion.settings.existing_database import adopt

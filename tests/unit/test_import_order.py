@@ -29,10 +29,6 @@ FOR_ALL = ("ganglion", "ganglion.errors", "ganglion.data.paths")
 STILL_WRONG = {
     ("budget/report.py", "ganglion.cli.output"),
     ("control/client.py", "ganglion.cli.test"),
-    ("control/client.py", "ganglion.plan"),
-    ("programs/servers.py", "ganglion.data.secrets"),
-    ("programs/synapse/homeserver_yaml.py", "ganglion.boot"),
-    ("programs/synapse/options.py", "ganglion.data.secrets"),
 }
 
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from ganglion.machine.installed import TYPICAL
 from ganglion.plan import build_topology
+from ganglion.programs.registry import TYPICAL
 from ganglion.topology.auto import LAYOUTS, Layout
 from ganglion.topology.topology import Topology
 from tests.plans import problems, said, settings, topology_of

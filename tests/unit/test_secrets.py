@@ -6,11 +6,11 @@ from pathlib import Path
 
 from signedjson.key import read_signing_keys
 
-from ganglion.boot import keep_secrets
-from ganglion.data.secrets import GENERATED, GIVEN, PLACEHOLDER, Secrets, generate, placeholders
+from ganglion.data.secrets import keep_secrets
 from ganglion.files.file import SECRET
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.parsers import secret, signing_key
+from ganglion.settings.secrets import GENERATED, GIVEN, PLACEHOLDER, Secrets, generate, placeholders
 from ganglion.settings.variables import Settings
 from tests.plans import rendered, settings
 

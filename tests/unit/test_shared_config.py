@@ -14,8 +14,9 @@ import yaml
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 from synapse.config.homeserver import HomeServerConfig
 
-from ganglion.files.file import write_directory
-from ganglion.plan import Plan, render
+from ganglion.files.write import write_directory
+from ganglion.plan import render
+from ganglion.programs.program import Plan
 from ganglion.programs.synapse.options import config_paths
 from ganglion.supervisor.fork.shared_config import read
 from ganglion.topology.topology import Process

@@ -1,10 +1,12 @@
 """What the budget shares out, as values: docs/budget.md tells how it comes about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ganglion.budget.connections import Pool
+from ganglion.budget.connections import ConnectionPool
 from ganglion.machine.limits import Limits
+
+KB, MB, GB = 1024, 1024**2, 1024**3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +18,33 @@ class Part:
     least: int
     part: int
     most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one service asks of the memory: `fixed` amounts in bytes, and parts, both by name.
+
+    `label` names the service in messages. Names are unique over all services.
+    """
+
+    label: str
+    fixed: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+    @property
+    def least(self) -> int:
+        """The bytes that the service cannot do without."""
+        return sum(self.fixed.values()) + sum(part.least for part in self.parts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the budget's table. `memory` is its part of the container's memory, in bytes."""
+
+    name: str
+    amount: str
+    memory: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,36 +68,6 @@ class Caches:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Postgres:
-    """The embedded server's settings, in MB but for the connections."""
-
-    max_connections: int
-    shared_buffers: int
-    effective_cache_size: int
-    work_mem: int
-    maintenance_work_mem: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redis:
-    """The embedded server's settings, in MB but for the clients."""
-
-    maxmemory: int
-    maxclients: int
-    buffer_hard: int
-    buffer_soft: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nginx:
-    """nginx's numbers: the connections and files are those of one worker."""
-
-    workers: int
-    connections: int
-    open_files: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
     """Everything that is shared out. `memory` is what each thing is given, in bytes: all of what
     there is, as the kernel's cache of files has the rest.
@@ -78,10 +77,7 @@ class Budget:
     idle: Idle
     memory: Mapping[str, int]
     caches: Mapping[str, Caches]
-    pools: Mapping[str, Pool]
-    postgres: Postgres | None
-    redis: Redis | None
-    nginx: Nginx
+    pools: Mapping[str, ConnectionPool]
 
     @property
     def connections(self) -> int:

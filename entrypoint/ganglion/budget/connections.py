@@ -15,6 +15,8 @@ MAIN_CONNECTIONS = 4
 MOST_CONNECTIONS = 10
 # One may be taken for long, by a background update for instance, and must not be the only one.
 LEAST_CONNECTIONS = 2
+# The memory of one connection, in bytes. See programs/postgres/server.py for what was measured.
+CONNECTION = 5 * 1024**2
 # superuser_reserved_connections, 3 by default, and some for pg_dump, psql and the readiness check.
 SPARE_CONNECTIONS = 13
 # Of an external server's, which keeps some back itself: for the readiness check and for psql.
@@ -22,7 +24,7 @@ SPARE_EXTERNAL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class ConnectionPool:
     """Connections that a process keeps open at least, and those it opens at most."""
 
     least: int
@@ -30,7 +32,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class ServerConnections:
     """What an external server says of its connections: how many it takes, how many of these are
     not for us, and how many are in use by others.
     """
@@ -75,7 +77,7 @@ def bounds(settings: Settings, topology: Topology) -> Mapping[str, tuple[int, in
 
 def fill(
     settings: Settings, needs: Mapping[str, tuple[int, int]], further: int
-) -> Mapping[str, Pool]:
+) -> Mapping[str, ConnectionPool]:
     """Each process's pool, out of what it needs and `further` connections for all together.
 
     With more of these, no pool is smaller.
@@ -83,8 +85,8 @@ def fill(
     wanted = sum(most - least for least, most in needs.values())
     shared = min(max(0, further), wanted)
     floor = settings.postgres_cp_min or 1
-    pools: dict[str, Pool] = {}
+    pools: dict[str, ConnectionPool] = {}
     for name, (least, most) in needs.items():
         size = least + ((most - least) * shared // wanted if wanted else 0)
-        pools[name] = Pool(least=min(floor, size), most=size)
+        pools[name] = ConnectionPool(least=min(floor, size), most=size)
     return pools

@@ -1,14 +1,14 @@
 """The budget as a table: every amount with its reason. And the table of layouts."""
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
-from ganglion.budget.amounts import Budget
-from ganglion.budget.connections import SPARE_CONNECTIONS, SPARE_EXTERNAL
-from ganglion.budget.share_out import AT_WORK, MB, RESERVE_PART
+from ganglion.budget.amounts import MB, Budget, Row
+from ganglion.budget.connections import SPARE_EXTERNAL
+from ganglion.budget.share_out import AT_WORK, RESERVE_PART
 from ganglion.cli.output import columns
 from ganglion.machine.limits import amount
 from ganglion.settings.variables import Settings
@@ -19,24 +19,17 @@ from ganglion.topology.topology import Process, Topology
 CACHES_GIVEN = ("SYNAPSE_CACHE_FACTOR", "SYNAPSE_EVENT_CACHE_SIZE")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One amount. `memory` is what of the container's it takes, in bytes."""
+def ledger(
+    settings: Settings, topology: Topology, budget: Budget, service_rows: Iterable[Row]
+) -> tuple[Row, ...]:
+    """Every amount of the budget: Synapse's, those of the services, and the kernel's.
 
-    name: str
-    amount: str
-    memory: int
-    reason: str
-
-
-def ledger(settings: Settings, topology: Topology, budget: Budget) -> tuple[Row, ...]:
-    """Every amount of the budget. The memory of all rows together is the container's."""
+    The memory of all rows together is the container's.
+    """
     return (
         *_synapse(settings, topology, budget),
-        *_postgres(settings, budget),
-        *_redis(settings, budget),
-        *_nginx(budget),
-        *_control(budget),
+        *_elsewhere(settings, budget),
+        *service_rows,
         Row(
             name="the kernel's reserve",
             amount="",
@@ -100,123 +93,25 @@ def _why_connections(settings: Settings) -> str:
     return "what its roles have work for at once"
 
 
-def _postgres(settings: Settings, budget: Budget) -> Iterator[Row]:
-    server = budget.postgres
+def _elsewhere(settings: Settings, budget: Budget) -> Iterator[Row]:
+    """What runs outside the container, and takes none of its memory."""
     if settings.sqlite is not None:
         yield Row(
             name="SQLite", amount="1 connection", memory=0, reason="a file, no server of its own"
         )
-        return
-    if server is None:
+    elif not settings.embedded_postgres:
         yield Row(
             name="external PostgreSQL",
             amount=f"{budget.connections + SPARE_EXTERNAL} connections",
             memory=0,
             reason="its max_connections is asked for at start, and pools shrink to fit",
         )
-        return
-    memory = budget.memory
-    yield Row(
-        name="PostgreSQL",
-        amount="",
-        memory=memory["postgres"],
-        reason="its own processes",
-    )
-    yield Row(
-        name="max_connections",
-        amount=f"{server.max_connections}",
-        memory=memory["connections"],
-        reason=f"all pools full, {budget.connections}, and {SPARE_CONNECTIONS} spare for"
-        " administration",
-    )
-    yield Row(
-        name="shared_buffers",
-        amount=f"{server.shared_buffers}MB",
-        memory=memory["shared_buffers"],
-        reason="a fifth of what is left by the processes",
-    )
-    yield Row(
-        name="effective_cache_size",
-        amount=f"{server.effective_cache_size}MB",
-        memory=0,
-        reason="not taken but told: shared_buffers and the kernel's cache of files",
-    )
-    yield Row(
-        name="work_mem",
-        amount=f"{server.work_mem}MB",
-        memory=memory["work_mem"],
-        reason="for each sort; as many at once as there are processors or processes, hashes twice",
-    )
-    yield Row(
-        name="maintenance_work_mem",
-        amount=f"{server.maintenance_work_mem}MB",
-        memory=memory["maintenance_work_mem"],
-        reason="for each of three autovacuum workers",
-    )
-
-
-def _redis(settings: Settings, budget: Budget) -> Iterator[Row]:
-    server = budget.redis
-    if server is None:
+    if not settings.embedded_redis:
         yield Row(
-            name="external Redis", amount=f"{settings.redis_host}", memory=0, reason="not ours"
-        )
-        return
-    yield Row(
-        name="Redis maxmemory",
-        amount=f"{server.maxmemory}M, allkeys-lru",
-        memory=budget.memory["redis"],
-        reason="half of it; Synapse keeps only there what it can work out again",
-    )
-    yield Row(
-        name="Redis pubsub buffers",
-        amount=f"{server.buffer_hard}M",
-        memory=0,
-        reason="the other half: for what a process that reads slowly has yet to read",
-    )
-    yield Row(
-        name="Redis maxclients",
-        amount=f"{server.maxclients}",
-        memory=0,
-        reason="four for each of Synapse's processes, and some for people",
-    )
-
-
-def _nginx(budget: Budget) -> Iterator[Row]:
-    server = budget.nginx
-    yield Row(
-        name="nginx workers",
-        amount=f"{server.workers}",
-        memory=budget.memory["nginx"],
-        reason="one for each processor, to four: one passes on what ten of Synapse's answer",
-    )
-    yield Row(
-        name="nginx connections",
-        amount=f"{server.connections} each",
-        memory=0,
-        reason="by memory, at most half its files; a request takes two",
-    )
-    yield Row(
-        name="nginx open files",
-        amount=f"{server.open_files} each",
-        memory=0,
-        reason="a connection, and a file where its body is large",
-    )
-    yield Row(
-        name="Synapse open files",
-        amount="hard limit",
-        memory=0,
-        reason="each process raises its own limit to what it may: soft_file_limit",
-    )
-
-
-def _control(budget: Budget) -> Iterator[Row]:
-    if budget.memory["control"]:
-        yield Row(
-            name="the control application",
-            amount="",
-            memory=budget.memory["control"],
-            reason="the controls for tests, in test mode",
+            name="external Redis",
+            amount=f"{settings.redis_host}",
+            memory=0,
+            reason="not in this container",
         )
 
 
@@ -241,7 +136,14 @@ def amount_or_none(size: int) -> str:
     return f"{(size + MB // 2) // MB}M" if size else "-"
 
 
-def as_json(budget: Budget, rows: Sequence[Row], picked: Topology, *, explain: bool) -> str:
+def as_json(
+    budget: Budget,
+    rows: Sequence[Row],
+    amounts: Mapping[str, Mapping[str, int] | None],
+    picked: Topology,
+    *,
+    explain: bool,
+) -> str:
     """The same for a program. Sizes are in bytes, PostgreSQL's and Redis's in MB."""
     plan: dict[str, Any] = {
         "limits": asdict(budget.limits),
@@ -249,9 +151,7 @@ def as_json(budget: Budget, rows: Sequence[Row], picked: Topology, *, explain: b
         "rows": [asdict(row) for row in rows],
         "caches": {name: asdict(item) for name, item in budget.caches.items()},
         "pools": {name: asdict(item) for name, item in budget.pools.items()},
-        "postgres": None if budget.postgres is None else asdict(budget.postgres),
-        "redis": None if budget.redis is None else asdict(budget.redis),
-        "nginx": asdict(budget.nginx),
+        **amounts,
     }
     if explain:
         plan["layouts"] = [

@@ -1,25 +1,23 @@
 """Settings, topology and machine → one plan of memory and connections for the whole container.
 
-Some amounts are fixed by what runs. What memory is left is shared out by PARTS: of everything at
-least so much that it works, at most what it has use for, and between them its part of what is left.
-So more memory never gives anything less. docs/budget.md tells it at length.
+Each service states a Demand: fixed amounts, and parts with a least and a most. Everything gets its
+fixed amount and its least. What memory is left is shared out by the parts, so more memory never
+gives anything less. docs/budget.md explains it at length.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ganglion.budget import connections
-from ganglion.budget.amounts import Budget, Caches, Idle, Nginx, Part, Postgres, Redis
-from ganglion.budget.connections import SPARE_CONNECTIONS, SPARE_EXTERNAL, Pool, Room
+from ganglion.budget.amounts import GB, KB, MB, Budget, Caches, Demand, Idle, Part
+from ganglion.budget.connections import CONNECTION, SPARE_EXTERNAL, ServerConnections
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import limits
 from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits, amount
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
-
-KB, MB, GB = 1024, 1024**2, 1024**3
 
 # The kernel's own share: sockets, page tables, and peaks that nobody planned.
 RESERVE_LEAST, RESERVE_PART = 32 * MB, 20
@@ -47,72 +45,56 @@ ALLOCATED_AT_START = 32 * MB
 CACHES_LEAST, CACHES_MOST = 16 * MB, 4 * GB
 # Beside the roles that no worker has: a quarter of Synapse's requests only main answers.
 MAIN_WEIGHT = 5
-# PostgreSQL's own processes, and a connection's. Idle, all of them took 41M of PSS with main alone
-# and 101M with the 17 processes of complement; main's first connection took 21M after its start.
-POSTGRES, CONNECTION = 25 * MB, 5 * MB
-# A hash takes twice work_mem: PostgreSQL's hash_mem_multiplier.
-HASH = 2
-# autovacuum_max_workers, each with its maintenance_work_mem.
-VACUUMS = 3
-# The control application: gunicorn and its one process took 25M of PSS before its first reset, for
-# which it imports Redis's client.
-CONTROL = 48 * MB
 # What a server for tests is given beyond the least of everything. It has few users, and often many
 # beside it, each of which would plan with half of the machine: 20 in a machine of 24G took 246M of
 # PSS each, 85M of it PostgreSQL's and 14M nginx's, and 181M with GANGLION_MEMORY=768M.
 ENOUGH_FOR_TESTS = 512 * MB
-# An nginx worker takes 5M of PSS idle; a connection with its buffers is an estimate.
-NGINX_WORKER, NGINX_CONNECTION = 6 * MB, 8 * KB
-# One nginx passes on far more than one of Synapse's processes answers.
-MOST_NGINX_WORKERS = 4
-NGINX_CONNECTIONS_LEAST = 512
-# Each of Synapse's processes subscribes, publishes and asks: three connections.
-REDIS_CLIENTS_EACH, REDIS_CLIENTS_SPARE = 4, 32
 
 
 def share_out(
-    settings: Settings, topology: Topology, machine: Machine, room: Room | None = None
+    settings: Settings,
+    topology: Topology,
+    machine: Machine,
+    demands: Iterable[Demand],
+    server: ServerConnections | None = None,
 ) -> Budget:
-    """The budget. `room` is what an external PostgreSQL server says of its connections.
+    """Share out memory and connections among Synapse's processes and the services' `demands`.
+
+    `server` is what an external PostgreSQL server says of its connections.
 
     Raises ConfigError where the least of everything is more than there is.
     """
     within = limits.chosen(machine.limits, memory=settings.memory, cpus=settings.cpus)
     reserve = max(RESERVE_LEAST, within.memory // RESERVE_PART)
     needs = connections.bounds(settings, topology)
-    if room is not None:
-        _check_connections(settings, needs, room)
-    sorts = HASH * min(within.cores, len(topology.processes))
-    parts = _parts(settings, topology, machine, within, sorts)
+    if server is not None:
+        _check_connections(settings, needs, server)
     idle = _idle(settings, machine)
-    synapse = _synapse(idle, topology)
-    postgres = POSTGRES if settings.embedded_postgres else 0
-    control = CONTROL if settings.test_mode else 0
-    least = synapse + postgres + control + sum(part.least for part in parts.values())
+    asked = (*_synapse(settings, topology, idle), *demands)
+    fixed = {name: size for demand in asked for name, size in demand.fixed.items()}
+    parts = {name: part for demand in asked for name, part in demand.parts.items()}
+    least = sum(demand.least for demand in asked)
     left = within.memory - reserve - least
     if left < 0:
-        raise ConfigError([_too_little(settings, topology, within, parts, idle, least)])
+        raise ConfigError([_too_little(settings, topology, within, asked, idle)])
     if settings.test_mode and settings.memory is None:
         left = min(left, ENOUGH_FOR_TESTS)
     given = {
         name: min(part.most, part.least + left * part.part // 1000) for name, part in parts.items()
     }
-    filled = connections.fill(settings, needs, _further(parts["connections"], given, needs, room))
+    further = _further(parts.get("connections"), given, needs, server)
+    pools = connections.fill(settings, needs, further)
     caches = _caches(settings, topology, machine, given["caches"])
     given["caches"] = sum(item.memory for item in caches.values())
-    if settings.embedded_postgres:
-        given["connections"] = CONNECTION * sum(pool.most for pool in filled.values())
-    spare = within.memory - reserve - synapse - postgres - control - sum(given.values())
+    if "connections" in given:
+        given["connections"] = CONNECTION * sum(pool.most for pool in pools.values())
+    taken = {"reserve": reserve, **fixed, **given}
     return Budget(
         limits=within,
         idle=idle,
-        memory={"reserve": reserve, "synapse": synapse, "postgres": postgres, **given}
-        | {"control": control, "files": spare},
+        memory={**taken, "files": within.memory - sum(taken.values())},
         caches=caches,
-        pools=filled,
-        postgres=_postgres(given, spare, filled, sorts) if settings.embedded_postgres else None,
-        redis=_redis(given["redis"], topology) if settings.embedded_redis else None,
-        nginx=_nginx(given["nginx"], within, machine),
+        pools=pools,
     )
 
 
@@ -122,59 +104,37 @@ def _idle(settings: Settings, machine: Machine) -> Idle:
     return Idle(shared=SHARED, each=EACH_FORKED if machine.immortal else EACH_COUNTING)
 
 
-def _synapse(idle: Idle, topology: Topology) -> int:
-    """What Synapse's processes take before their caches fill."""
-    return idle.shared + len(topology.processes) * (idle.each + AT_WORK)
+def _synapse(settings: Settings, topology: Topology, idle: Idle) -> tuple[Demand, Demand]:
+    """What Synapse's processes take before their caches fill, and the caches.
 
-
-def _nginx_workers(within: Limits) -> int:
-    return min(MOST_NGINX_WORKERS, within.cores)
-
-
-def _parts(
-    settings: Settings, topology: Topology, machine: Machine, within: Limits, sorts: int
-) -> dict[str, Part]:
-    """What can do with more or less. The parts leave a tenth to the kernel's cache of files, which
-    PostgreSQL reads through. `sorts` run at once: one that waits for a processor does not grow.
+    All parts together leave a tenth to the kernel's file cache, through which PostgreSQL reads.
     """
-    processes, needs = len(topology.processes), connections.bounds(settings, topology)
-    own, redis = settings.embedded_postgres, settings.embedded_redis
-    workers = _nginx_workers(within)
-    nothing = Part(least=0, part=0, most=0)
-    asked = [sum(bound[index] for bound in needs.values()) * CONNECTION for index in (0, 1)]
-    worker_most = NGINX_WORKER + machine.open_files // 2 * NGINX_CONNECTION
-    worker_least = NGINX_WORKER + NGINX_CONNECTIONS_LEAST * NGINX_CONNECTION
-    return {
-        "caches": Part(
-            least=processes * CACHES_LEAST,
-            part=450 if own else 700,
-            most=processes * CACHES_MOST,
+    count = len(topology.processes)
+    part = 450 if settings.embedded_postgres else 700
+    return (
+        Demand(
+            label=f"Synapse's {count} process{'es' if count > 1 else ''}",
+            fixed={"synapse": idle.shared + count * (idle.each + AT_WORK)},
         ),
-        "connections": Part(least=asked[0], part=100, most=asked[1]) if own else nothing,
-        "shared_buffers": Part(least=32 * MB, part=200, most=16 * GB) if own else nothing,
-        "work_mem": Part(least=sorts * 4 * MB, part=40, most=sorts * 64 * MB) if own else nothing,
-        "maintenance_work_mem": Part(least=VACUUMS * 16 * MB, part=40, most=VACUUMS * GB)
-        if own
-        else nothing,
-        "redis": Part(least=16 * MB, part=30, most=GB) if redis else nothing,
-        "nginx": Part(
-            least=workers * min(worker_least, worker_most), part=40, most=workers * worker_most
+        Demand(
+            label="their caches",
+            parts={"caches": Part(least=count * CACHES_LEAST, part=part, most=count * CACHES_MOST)},
         ),
-    }
+    )
 
 
 def _further(
-    part: Part,
+    part: Part | None,
     given: Mapping[str, int],
     needs: Mapping[str, tuple[int, int]],
-    room: Room | None,
+    server: ServerConnections | None,
 ) -> int:
     """How many connections there are beyond those that are needed: as many as there is memory for,
     or as an external server can give.
     """
-    if room is not None:
-        return room.free - sum(least for least, _ in needs.values())
-    if part.most:
+    if server is not None:
+        return server.free - sum(least for least, _ in needs.values())
+    if part is not None:
         return (given["connections"] - part.least) // CONNECTION
     return sum(most - least for least, most in needs.values())
 
@@ -218,42 +178,11 @@ def _caches_of(memory: int, machine: Machine) -> Caches:
     )
 
 
-def _postgres(
-    given: Mapping[str, int], spare: int, filled: Mapping[str, Pool], sorts: int
-) -> Postgres:
-    """The settings of the embedded server. The kernel's cache of files is what nobody was given."""
-    return Postgres(
-        max_connections=sum(pool.most for pool in filled.values()) + SPARE_CONNECTIONS,
-        shared_buffers=given["shared_buffers"] // MB,
-        effective_cache_size=(given["shared_buffers"] + spare) // MB,
-        work_mem=given["work_mem"] // sorts // MB,
-        maintenance_work_mem=given["maintenance_work_mem"] // VACUUMS // MB,
-    )
-
-
-def _redis(memory: int, topology: Topology) -> Redis:
-    """Half of it is for what is kept, half for what slow readers have yet to read."""
-    return Redis(
-        maxmemory=memory // 2 // MB,
-        maxclients=REDIS_CLIENTS_EACH * len(topology.processes) + REDIS_CLIENTS_SPARE,
-        buffer_hard=max(4, min(256, memory // 2 // MB)),
-        buffer_soft=max(2, min(64, memory // 4 // MB)),
-    )
-
-
-def _nginx(memory: int, within: Limits, machine: Machine) -> Nginx:
-    workers = _nginx_workers(within)
-    room = (memory // workers - NGINX_WORKER) // NGINX_CONNECTION
-    connections = min(room, machine.open_files // 2)
-    # A body that is large is in a file of its own while it comes.
-    return Nginx(workers=workers, connections=connections, open_files=2 * connections)
-
-
 def _check_connections(
-    settings: Settings, needs: Mapping[str, tuple[int, int]], room: Room
+    settings: Settings, needs: Mapping[str, tuple[int, int]], server: ServerConnections
 ) -> None:
     least = sum(least for least, _ in needs.values())
-    if least <= room.free:
+    if least <= server.free:
         return
     fewer = "lower POSTGRES_CP_MAX" if settings.postgres_cp_max else "ask for fewer WORKERS"
     raise ConfigError(
@@ -261,11 +190,11 @@ def _check_connections(
             Problem(
                 variable="POSTGRES_HOST",
                 value=settings.postgres_host,
-                message=f"the server has {room.free} connections for us: of {room.most},"
-                f" {room.reserved} are reserved, {room.used} in use and {SPARE_EXTERNAL} spare;"
+                message=f"the server has {server.free} connections for us: of {server.most},"
+                f" {server.reserved} are reserved, {server.used} in use and {SPARE_EXTERNAL} spare;"
                 f" {len(needs)} processes of Synapse need {least} at the least",
                 hint="set max_connections of the server to at least"
-                f" {room.most + least - room.free}, or {fewer}",
+                f" {server.most + least - server.free}, or {fewer}",
             )
         ]
     )
@@ -286,25 +215,15 @@ def _too_little(
     settings: Settings,
     topology: Topology,
     within: Limits,
-    parts: Mapping[str, Part],
+    asked: Iterable[Demand],
     idle: Idle,
-    least: int,
 ) -> Problem:
     """The numbers of a plan that does not fit."""
     count = len(topology.processes)
+    takes = {demand.label: demand.least for demand in asked}
+    least = sum(takes.values())
     needed = max(least + RESERVE_LEAST, -(-least * RESERVE_PART // (RESERVE_PART - 1)))
-    server = sum(
-        part.least for name, part in parts.items() if name not in ("caches", "redis", "nginx")
-    )
-    takes = {
-        f"Synapse's {count} process{'es' if count > 1 else ''}": _synapse(idle, topology),
-        "their caches": parts["caches"].least,
-        "PostgreSQL": server + (POSTGRES if settings.embedded_postgres else 0),
-        "Redis": parts["redis"].least,
-        "nginx": parts["nginx"].least,
-        "the control application": CONTROL if settings.test_mode else 0,
-        "the kernel": needed - least,
-    }
+    takes["the kernel"] = needed - least
     listed = ", ".join(f"{name} {amount(size)}" for name, size in takes.items() if size)
     ways = [f"give it at least {amount(needed)} (docker run --memory, or GANGLION_MEMORY)"]
     fitting = _fitting(settings, idle, count, needed - within.memory)

@@ -8,8 +8,7 @@ from typing import Any
 from ganglion.cli.test import Call
 from ganglion.control.inspection import not_running, request
 from ganglion.errors import ConfigError, Problem
-from ganglion.plan import WORKERS
-from ganglion.programs import control
+from ganglion.programs.control import CONF
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address
 
@@ -23,7 +22,7 @@ def ask(settings: Settings, call: Call) -> dict[str, Any]:
     Raises ConfigError where the server is none for tests, or refuses.
     """
     _see_test_mode(settings)
-    address = Address(path=control.socket(settings))
+    address = Address(path=settings.paths.control_socket)
     try:
         status, text = request(address, "POST", call.path, call.body, WITHIN)
     except (OSError, http.client.HTTPException) as error:
@@ -44,8 +43,8 @@ def ask(settings: Settings, call: Call) -> dict[str, Any]:
 
 
 def _see_test_mode(settings: Settings) -> None:
-    conf = Path(settings.run, "conf")
-    if (conf / WORKERS).exists() and not (conf / control.PATH).exists():
+    paths = settings.paths
+    if Path(paths.workers).exists() and not Path(paths.conf_file(CONF)).exists():
         raise ConfigError(
             [
                 Problem(

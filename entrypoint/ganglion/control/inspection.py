@@ -15,9 +15,8 @@ import psycopg2
 import redis
 from supervisor.xmlrpc import SupervisorTransport
 
-from ganglion.data.secrets import PLACEHOLDER
 from ganglion.errors import ConfigError, Problem
-from ganglion.programs import control
+from ganglion.settings.secrets import PLACEHOLDER
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address, Topology
 
@@ -109,7 +108,7 @@ def _ask_health(address: Address) -> str | None:
 
 
 def _ask_control(settings: Settings) -> str | None:
-    path = control.socket(settings)
+    path = settings.paths.control_socket
     try:
         # Whatever it has to say to this, it is there.
         request(Address(path=path), "GET", "/test/")
@@ -133,11 +132,11 @@ def _ask_nginx(host: str, port: int) -> str | None:
 def _ask_postgres(settings: Settings) -> str | None:
     try:
         connection = psycopg2.connect(
-            host=settings.postgres_host or f"{settings.run}/sockets/postgres",
+            host=settings.postgres_host or settings.paths.postgres_sockets,
             port=settings.postgres_port,
             dbname=settings.postgres_db,
             user=settings.postgres_user,
-            passfile=f"{settings.run}/conf/secrets/pgpass",
+            passfile=settings.paths.pgpass,
             connect_timeout=int(TIMEOUT),
         )
     except psycopg2.Error as error:
@@ -151,7 +150,7 @@ def _ask_redis(settings: Settings) -> str | None:
         password: str | None = _secret(settings, "redis_password")
     except ConfigError:
         password = None
-    unix = {"unix_socket_path": f"{settings.run}/sockets/redis/redis.sock"}
+    unix = {"unix_socket_path": settings.paths.redis_socket}
     tcp = {"host": settings.redis_host, "port": settings.redis_port, "ssl": settings.redis_tls}
     where: dict[str, Any] = unix if settings.embedded_redis else tcp
     try:
@@ -163,7 +162,7 @@ def _ask_redis(settings: Settings) -> str | None:
 
 def status(settings: Settings) -> tuple[ProcessStatus, ...]:
     """Every process as supervisord sees it. Raises ConfigError where no server runs."""
-    path = f"{settings.run}/supervisor.sock"
+    path = settings.paths.supervisor_socket
     server = xmlrpc.client.ServerProxy(
         "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{path}")
     )
@@ -230,7 +229,7 @@ def register_user(
 
 def _secret(settings: Settings, name: str) -> str:
     try:
-        path = Path(settings.run, "conf", "secrets", name)
+        path = Path(settings.paths.secret(name))
         return path.read_text(encoding="utf-8").strip() or PLACEHOLDER
     except OSError as error:
         raise not_running(settings, f"{error.filename}: {error.strerror}") from error

@@ -5,6 +5,8 @@ This module imports nothing of Ganglion, so every package may import it.
 
 from dataclasses import dataclass
 
+SIGNING_KEY_SUFFIX = ".signing.key"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paths:
@@ -76,7 +78,7 @@ class Paths:
         return f"{self.log_files}/{process}.log"
 
     def signing_key(self, server_name: str) -> str:
-        return f"{self.data}/{server_name}.signing.key"
+        return f"{self.data}/{server_name}{SIGNING_KEY_SUFFIX}"
 
     # The run directory: rendered files.
 

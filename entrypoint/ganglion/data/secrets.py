@@ -1,49 +1,80 @@
-"""The table of secrets that are generated once and kept."""
+"""The secrets in force: given, kept from an earlier start, or generated and kept."""
 
-import secrets as random_source
-from dataclasses import dataclass
+import contextlib
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from signedjson.key import encode_signing_key_base64, generate_signing_key
+
+from ganglion.data.identity import server_name
+from ganglion.files.file import SECRET
+from ganglion.files.write import write_file
+from ganglion.settings import test_mode
+from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.secrets import GENERATED, GIVEN, Secrets, generate
+from ganglion.settings.variables import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Secrets:
-    """Every secret in force: given by variable, else kept from an earlier start, else new.
+def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
+    """The secrets in force. What no variable gives is read from the data directory, where what
+    is missing is made.
 
-    Each is text of printable ASCII without white space, but for the signing key, a line as
-    Synapse's own files hold it.
+    A secret that a variable or the operator's files give is not kept: that stays its only place.
     """
-
-    macaroon_secret_key: str
-    form_secret: str
-    registration_shared_secret: str
-    worker_replication_secret: str
-    redis_password: str
-    postgres_password: str
-    signing_key: str
-    # There only where a variable gives them.
-    turn_shared_secret: str = ""
-    recaptcha_private_key: str = ""
-
-
-GENERATED = (
-    "macaroon_secret_key",
-    "form_secret",
-    "registration_shared_secret",
-    "worker_replication_secret",
-    "redis_password",
-    "postgres_password",
-)
-# Never made, only given.
-GIVEN = ("turn_shared_secret", "recaptcha_private_key")
-
-# Shown by `render` and `check` where there is no data directory with secrets to read.
-PLACEHOLDER = "made-at-the-first-start"
+    directory = Path(settings.paths.kept_secrets)
+    values: dict[str, str] = {}
+    for name in (*GENERATED, *GIVEN):
+        given: str | None = getattr(settings, name)
+        given = _operators(operator, name) or given
+        if name == "registration_shared_secret" and settings.test_mode:
+            given = given or test_mode.SHARED_SECRET
+        if name in GIVEN:
+            values[name] = given or ""
+        else:
+            make = functools.partial(new_secret, settings, name)
+            values[name] = given or _kept(directory / name, make)
+    path = Path(settings.paths.signing_key(server_name(settings, operator)))
+    given = _operators(operator, "signing_key") or settings.signing_key
+    values["signing_key"] = given or _kept(path, new_signing_key)
+    return Secrets(**values)
 
 
-def generate() -> str:
-    """A new secret: 256 bits from the system's random source, as 43 characters of base64."""
-    return random_source.token_urlsafe(32)
+def _operators(operator: OperatorFiles, name: str) -> str | None:
+    """A secret that the operator's files give, in them or in a file of its own: Synapse takes that
+    one, whatever a variable says, so those who ask Synapse must know it.
+    """
+    own = operator.options.get(name)
+    if isinstance(own, str):
+        return own
+    path = operator.options.get(f"{name}_path")
+    if isinstance(path, str):
+        with contextlib.suppress(OSError, ValueError):
+            return Path(path).read_text(encoding="utf-8").strip()
+    return None
 
 
-def placeholders() -> Secrets:
-    """Words in the place of secrets, for plans that are only looked at."""
-    return Secrets(**dict.fromkeys((*GENERATED, *GIVEN, "signing_key"), PLACEHOLDER))
+def new_secret(settings: Settings, name: str) -> str:
+    """A secret: that of the file in which Synapse's image kept its own, if it is there, else one
+    that is new.
+    """
+    kind = {"registration_shared_secret": "registration", "macaroon_secret_key": "macaroon"}
+    path = Path(settings.data, f"{settings.server_name}.{kind.get(name, name)}.key")
+    left = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return left or generate()
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """The text of a file, made first if it is not there."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        value = make()
+        write_file(path, f"{value}\n", SECRET, None)
+        return value
+
+
+def new_signing_key() -> str:
+    """The line of a new signing key."""
+    key = generate_signing_key(f"a_{generate()[:6].replace('-', 'x').replace('_', 'y')}")
+    return f"{key.alg} {key.version} {encode_signing_key_base64(key)}"

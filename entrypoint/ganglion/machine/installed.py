@@ -6,7 +6,7 @@ import pwd
 import resource
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,28 +23,34 @@ AUTHORITIES_DIGEST = IMAGE / "authorities.sha256"
 AUTHORITIES = Path("/etc/ssl/certs")
 POSTGRES = Path("/usr/lib/postgresql")
 SBIN = "/usr/sbin:/sbin"
-# The account that each program runs as, where we are root.
-ACCOUNTS = {"synapse": "synapse", "postgres": "postgres", "redis": "redis", "nginx": "www-data"}
-# The number of that account and its group in the image, and in Synapse's own.
+# The number of Synapse's account and its group in the image, and in Synapse's own image.
 DEFAULT_NUMBER = 991
 
 MOST_OPEN_FILES = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """Facts about this machine, found out once at start.
+class Requirement:
+    """A binary that a service needs, and the Debian package that brings it."""
 
-    `accounts` maps each program to its account, and is empty where we are not root: then all
-    run as who we are. `open_files` is how many nginx may have open, `ourselves` is who we are.
-    `immortal` says that this Python need not write to what processes share: sharing.py.
-    `authorities` is a directory of certificate authorities by their hashes, where it is known to
-    hold what the file of all of them does.
+    service: str
+    binary: str
+    package: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Facts about this machine, found once at start.
+
+    `binaries` maps each service to the path of its program. `accounts` maps each service to its
+    account; it is empty unless Ganglion starts as root: then every program keeps Ganglion's own
+    account, `ourselves`. `open_files` is how many files nginx may open. `immortal`: see
+    machine/interpreter.py. `authorities` is a directory of certificate authorities by their hashes,
+    if it is known to hold the same as the file of all of them.
     """
 
     python: str
-    nginx: str
-    redis_server: str
+    binaries: tuple[tuple[str, str], ...]
     postgres_bin: str
     postgres_version: int
     jemalloc: str | None
@@ -57,16 +63,19 @@ class Machine:
     prepared: str | None = None
     authorities: str | None = None
 
-    def account(self, program: str) -> str | None:
-        """The account that a program is to run as, or None for our own."""
-        return dict(self.accounts).get(program)
+    def account(self, service: str) -> str | None:
+        """The account that a service's programs run as, or None for Ganglion's own."""
+        return dict(self.accounts).get(service)
+
+    def binary(self, service: str) -> str:
+        """The path of a service's program."""
+        return dict(self.binaries)[service]
 
 
-# What the pure stages are shown with where no machine is asked: `check`, `render`, tests.
+# A machine such as the image has, except for the accounts: programs/registry.py adds these.
 TYPICAL = Machine(
     python="/opt/ganglion/venv/bin/python",
-    nginx="/usr/sbin/nginx",
-    redis_server="/usr/bin/redis-server",
+    binaries=(("nginx", "/usr/sbin/nginx"), ("redis", "/usr/bin/redis-server")),
     postgres_bin="/usr/lib/postgresql/17/bin",
     postgres_version=17,
     jemalloc="/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
@@ -75,52 +84,53 @@ TYPICAL = Machine(
     limits=Limits(
         memory=4 * 1024**3, memory_from="a typical machine", cpus=2.0, cpus_from="a typical machine"
     ),
-    accounts=tuple(ACCOUNTS.items()),
+    accounts=(),
     ourselves="root",
 )
 
 
 def discover(
-    cluster: Path, *, postgres: bool, redis: bool, user: int | None = None, group: int | None = None
+    cluster: Path,
+    requirements: Iterable[Requirement],
+    service_accounts: Mapping[str, str],
+    *,
+    postgres: bool,
+    user: int | None = None,
+    group: int | None = None,
 ) -> Machine:
-    """Look the machine over. `postgres` and `redis` say which servers are to be embedded, `user`
-    and `group` the numbers that Synapse is to run as, in place of its account.
+    """Inspect the machine.
 
+    `requirements` and `service_accounts` are those of the services that run, `postgres` whether
+    the PostgreSQL server is embedded. `user` and `group` replace the numbers of Synapse's account.
     An existing `cluster` decides which of several installed versions of PostgreSQL runs.
 
     Raises ConfigError with everything that is missing.
     """
     problems: list[Problem] = []
     search = f"{os.defpath}:{SBIN}:/usr/local/sbin:/usr/local/bin"
-    nginx = shutil.which("nginx", path=search)
-    redis_server = shutil.which("redis-server", path=search)
+    found: dict[str, str] = {}
+    for item in requirements:
+        path = shutil.which(item.binary, path=search)
+        if path is None:
+            problems.append(_not_installed(item.binary, item.package))
+        else:
+            found[item.service] = path
     binaries, version = _postgres(cluster)
-    needed = (
-        (True, nginx, "nginx", "nginx"),
-        (redis, redis_server, "redis-server", "redis-server"),
-        (postgres, binaries, f"PostgreSQL{f' {version}' if version else ''}", "postgresql"),
-    )
-    for wanted, found, program, package in needed:
-        if wanted and not found:
-            problems.append(
-                Problem(
-                    variable=program,
-                    value=None,
-                    message="is not installed",
-                    hint=f"apt-get install {package}, or run ./scripts/setup",
-                )
-            )
-    own = accounts(user, group) if os.geteuid() == 0 else ()
+    if postgres and not binaries:
+        problems.append(
+            _not_installed(f"PostgreSQL{f' {version}' if version else ''}", "postgresql")
+        )
+    own = accounts(service_accounts, user, group) if os.geteuid() == 0 else ()
     if not own and user not in (None, os.geteuid()):
         problems.append(
             Problem(
                 variable="UID",
                 value=str(user),
-                message=f"is not who we are, {os.geteuid()}, and only root can run as another",
+                message=f"is not the UID of this process, {os.geteuid()}; only root can change it",
                 hint="unset UID, or start as root",
             )
         )
-    problems.extend(_missing_accounts(own, postgres=postgres, redis=redis))
+    problems.extend(_missing_accounts(own))
     try:
         ourselves = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -129,7 +139,7 @@ def discover(
             Problem(
                 variable="uid",
                 value=str(os.geteuid()),
-                message="is of no account of this machine, and PostgreSQL runs only as one",
+                message="has no account on this machine, and PostgreSQL needs one",
                 hint="start as root, which drops to accounts of its own, or as an account in"
                 " /etc/passwd",
             )
@@ -138,8 +148,7 @@ def discover(
         raise ConfigError(problems)
     return Machine(
         python=sys.executable,
-        nginx=nginx or "",
-        redis_server=redis_server or "",
+        binaries=tuple(found.items()),
         postgres_bin=binaries or "",
         postgres_version=version,
         jemalloc=jemalloc.library(),
@@ -154,16 +163,27 @@ def discover(
     )
 
 
-def accounts(user: int | None, group: int | None) -> tuple[tuple[str, str], ...]:
-    """The account of each program, with the numbers asked for in place of Synapse's."""
-    if user is None and group is None:
-        return tuple(ACCOUNTS.items())
+def _not_installed(program: str, package: str) -> Problem:
+    return Problem(
+        variable=program,
+        value=None,
+        message="is not installed",
+        hint=f"apt-get install {package}, or run ./scripts/setup",
+    )
+
+
+def accounts(
+    service_accounts: Mapping[str, str], user: int | None, group: int | None
+) -> tuple[tuple[str, str], ...]:
+    """The account of each service, with `user` and `group` as the numbers of Synapse's."""
+    if (user is None and group is None) or "synapse" not in service_accounts:
+        return tuple(service_accounts.items())
     try:
-        own = pwd.getpwnam(ACCOUNTS["synapse"]).pw_uid
+        own = pwd.getpwnam(service_accounts["synapse"]).pw_uid
     except KeyError:
         own = DEFAULT_NUMBER
     synapse = f"{own if user is None else user}:{DEFAULT_NUMBER if group is None else group}"
-    return tuple((ACCOUNTS | {"synapse": synapse}).items())
+    return tuple({**service_accounts, "synapse": synapse}.items())
 
 
 def here() -> Limits:
@@ -214,19 +234,14 @@ def _postgres(cluster: Path) -> tuple[str | None, int]:
     return installed.get(wanted), wanted
 
 
-def _missing_accounts(
-    found: tuple[tuple[str, str], ...], *, postgres: bool, redis: bool
-) -> Iterator[Problem]:
-    wanted = {"synapse": True, "nginx": True, "postgres": postgres, "redis": redis}
-    for program, account in found:
+def _missing_accounts(found: tuple[tuple[str, str], ...]) -> Iterator[Problem]:
+    for service, account in found:
         try:
             numbers(account)
         except KeyError:
-            if wanted[program]:
-                yield Problem(
-                    variable=program,
-                    value=None,
-                    message=f"is to run as the account {account}, which does not exist",
-                    hint=f"adduser --system --group --no-create-home {account}, or run"
-                    " ./scripts/setup",
-                )
+            yield Problem(
+                variable=service,
+                value=None,
+                message=f"runs as the account {account}, which does not exist",
+                hint=f"adduser --system --group --no-create-home {account}, or run ./scripts/setup",
+            )

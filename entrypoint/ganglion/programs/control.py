@@ -1,60 +1,83 @@
-"""What the control application is told of the server: control.json, only in test mode."""
+"""The control application: the test controls, which run in test mode only."""
 
 import json
 from typing import Any
 
+from ganglion.budget.amounts import MB, Demand, Row
 from ganglion.files.file import File
 from ganglion.machine.installed import Machine
-from ganglion.settings.operator_files import OperatorFiles
+from ganglion.machine.limits import Limits
+from ganglion.programs.postgres.server import owner
+from ganglion.programs.program import Plan, Program, Service, notify
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
-PATH = "control.json"
+NAME = "control"
+CONF = "control.json"
+# Seconds; stopped together with nginx, so it adds no time of its own.
+STOP_WAIT = 2
+# gunicorn and its one process took 25M of PSS before the first reset, for which it imports Redis's
+# client.
+MEMORY = 48 * MB
 
 
-def socket(settings: Settings) -> str:
-    """Where the control application answers."""
-    return f"{settings.run}/sockets/control.sock"
+def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
+    """It could start without the others, but must not take a processor from those that start."""
+    conf = plan.settings.paths.conf_file(CONF)
+    return (
+        Program(
+            name=NAME,
+            group="nginx",
+            priority=500,
+            command=(plan.machine.python, "-P", "-m", "ganglion.control", conf),
+            # Our own account: it commands the supervisor and exchanges databases. It runs in test
+            # mode only; no program of a production server may have this account.
+            account=None,
+            needs=needs,
+            # gunicorn's quick shutdown.
+            stop_signal="QUIT",
+            stop_wait=STOP_WAIT,
+            environment=(notify(plan.settings),),
+        ),
+    )
 
 
-def supervisor_socket(settings: Settings) -> str:
-    """Where the supervisor is told to end processes and to start them again."""
-    return f"{settings.run}/processes.sock"
-
-
-def agent_socket(settings: Settings, name: str) -> str:
-    """Where the agent inside one of Synapse's processes answers."""
-    return f"{settings.run}/sockets/{name}.test.sock"
-
-
-def resetting(settings: Settings) -> str:
-    """The file that is there while the server is being reset; nginx then answers 503."""
-    return f"{settings.run}/resetting"
-
-
-def render(
-    settings: Settings, topology: Topology, machine: Machine, operator: OperatorFiles
-) -> tuple[File, ...]:
-    """control.json, which holds no secret, but says where they are."""
-    if not settings.test_mode:
-        return ()
-    media = operator.options.get("media_store_path", f"{settings.data}/media_store")
+def _files(plan: Plan) -> tuple[File, ...]:
+    """control.json, which holds no secret, but the paths of files that do."""
+    settings, paths = plan.settings, plan.settings.paths
     values: dict[str, Any] = {
-        "socket": socket(settings),
-        "supervisor": supervisor_socket(settings),
-        "resetting": resetting(settings),
-        "media": media,
+        "socket": paths.control_socket,
+        "supervisor": paths.command_socket,
+        "resetting": paths.resetting,
+        "media": plan.operator.options.get("media_store_path", paths.media_store),
         "agents": {
-            process.name: agent_socket(settings, process.name) for process in topology.processes
+            process.name: paths.agent_socket(process.name) for process in plan.topology.processes
         },
-        "database": _database(settings, machine),
+        "database": _database(settings, plan.machine),
         "redis": _redis(settings),
     }
-    return (File(path=PATH, content=json.dumps(values, indent=1) + "\n"),)
+    return (File(path=CONF, content=json.dumps(values, indent=1) + "\n"),)
+
+
+def _demands(
+    _settings: Settings, _topology: Topology, _machine: Machine, _within: Limits
+) -> tuple[Demand, ...]:
+    return (Demand(label="the control application", fixed={NAME: MEMORY}),)
+
+
+def _rows(plan: Plan) -> tuple[Row, ...]:
+    return (
+        Row(
+            name="the control application",
+            amount="",
+            memory=plan.budget.memory[NAME],
+            reason="the test controls, in test mode",
+        ),
+    )
 
 
 def _database(settings: Settings, machine: Machine) -> dict[str, Any]:
-    passfile = f"{settings.run}/conf/secrets/pgpass"
+    passfile = settings.paths.pgpass
     if not settings.embedded_postgres:
         return {
             "sqlite": settings.sqlite,
@@ -67,16 +90,16 @@ def _database(settings: Settings, machine: Machine) -> dict[str, Any]:
             "passfile": passfile if settings.postgres_password else None,
             "sslmode": settings.postgres_sslmode or "prefer",
         }
-    owner = machine.account("postgres") or machine.ourselves
+    administrator = owner(machine)
     return {
         "sqlite": None,
         "embedded": True,
-        # Let in by its account: render/servers.py. Where Synapse's own role is the owner of the
-        # cluster, that has a password.
-        "administrator": owner if owner != settings.postgres_user else None,
+        # Authenticated by its account (pg_ident.conf). If Synapse's own role is the owner of the
+        # cluster, it has a password instead.
+        "administrator": administrator if administrator != settings.postgres_user else None,
         "name": settings.postgres_db,
         "user": settings.postgres_user,
-        "host": f"{settings.run}/sockets/postgres",
+        "host": settings.paths.postgres_sockets,
         "port": settings.postgres_port,
         "passfile": passfile,
         "sslmode": "prefer",
@@ -86,7 +109,7 @@ def _database(settings: Settings, machine: Machine) -> dict[str, Any]:
 def _redis(settings: Settings) -> dict[str, Any]:
     password = settings.embedded_redis or settings.redis_password
     where: dict[str, Any] = (
-        {"unix_socket_path": f"{settings.run}/sockets/redis/redis.sock"}
+        {"unix_socket_path": settings.paths.redis_socket}
         if settings.embedded_redis
         else {
             "host": settings.redis_host,
@@ -96,5 +119,16 @@ def _redis(settings: Settings) -> dict[str, Any]:
     )
     return {
         "connection": where | {"db": settings.redis_dbid},
-        "password_file": f"{settings.run}/conf/secrets/redis_password" if password else None,
+        "password_file": settings.paths.secret("redis_password") if password else None,
     }
+
+
+SERVICE = Service(
+    name=NAME,
+    runs=lambda settings: settings.test_mode,
+    after=("synapse",),
+    programs=_programs,
+    files=_files,
+    demands=_demands,
+    rows=_rows,
+)

@@ -1,54 +1,142 @@
-"""nginx's configuration, out of the table of routes."""
+"""nginx: the reverse proxy in front of every process, rendered from the table of routes."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ganglion.budget.amounts import Budget
+from ganglion.budget.amounts import KB, MB, Budget, Demand, Part, Row
 from ganglion.files.file import File
 from ganglion.files.templates import fill
-from ganglion.machine.installed import Machine
-from ganglion.programs import control
+from ganglion.machine.installed import Machine, Requirement
+from ganglion.machine.limits import Limits
+from ganglion.programs.program import Directory, Plan, Program, Service
 from ganglion.routing.nginx_maps import KEY_VARIABLES, NOBODY, maps, named_upstream
-from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.routing.table import Choice, Pin, Pool, table
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address, Topology
 
-# MAX_REQUEST_SIZE of synapse/http/site.py: what Synapse takes where uploads are smaller.
+NAME = "nginx"
+CONF = "nginx.conf"
+# Seconds; docs/architecture.md, "Stopping".
+STOP_WAIT = 2
+# MAX_REQUEST_SIZE of synapse/http/site.py: Synapse's own limit where uploads are smaller.
 SYNAPSE_MAX_REQUEST = 200 * 65536
+# An nginx worker takes 5M of PSS idle; a connection with its buffers is an estimate.
+WORKER, CONNECTION = 6 * MB, 8 * KB
+# One nginx worker passes on far more than one of Synapse's processes answers.
+MOST_WORKERS = 4
+CONNECTIONS_LEAST = 512
 
 
-def render(
-    settings: Settings,
-    topology: Topology,
-    budget: Budget,
-    machine: Machine,
-    operator: OperatorFiles,
-    routes: OperatorRoutes,
-) -> tuple[File, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """nginx's numbers: the connections and files are those of one worker."""
+
+    workers: int
+    connections: int
+    open_files: int
+
+
+def amounts(budget: Budget, machine: Machine) -> Amounts:
+    """The settings that the budget comes to. A large request body takes a file while it arrives."""
+    workers = _workers(budget.limits)
+    room = (budget.memory[NAME] // workers - WORKER) // CONNECTION
+    connections = min(room, machine.open_files // 2)
+    return Amounts(workers=workers, connections=connections, open_files=2 * connections)
+
+
+def _workers(within: Limits) -> int:
+    return min(MOST_WORKERS, within.cores)
+
+
+def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
+    conf = plan.settings.paths.conf_file(CONF)
+    return (
+        Program(
+            name=NAME,
+            group=NAME,
+            priority=500,
+            command=(plan.machine.binary(NAME), "-e", "stderr", "-c", conf),
+            # The master binds ports and reads the TLS key; its workers drop to their account.
+            account=None,
+            needs=needs,
+            # At level notice, when its ports are open.
+            ready_line="start worker processes",
+            stop_signal="QUIT",
+            stop_wait=STOP_WAIT,
+        ),
+    )
+
+
+def _directories(settings: Settings) -> tuple[Directory, ...]:
+    return (Directory(path=settings.paths.nginx_directory, mode=0o755, service=NAME),)
+
+
+def _demands(
+    _settings: Settings, _topology: Topology, machine: Machine, within: Limits
+) -> tuple[Demand, ...]:
+    workers = _workers(within)
+    most = WORKER + machine.open_files // 2 * CONNECTION
+    least = min(WORKER + CONNECTIONS_LEAST * CONNECTION, most)
+    part = Part(least=workers * least, part=40, most=workers * most)
+    return (Demand(label="nginx", parts={NAME: part}),)
+
+
+def _rows(plan: Plan) -> tuple[Row, ...]:
+    found = amounts(plan.budget, plan.machine)
+    return (
+        Row(
+            name="nginx workers",
+            amount=f"{found.workers}",
+            memory=plan.budget.memory[NAME],
+            reason="one for each processor, up to four: one serves ten Synapse processes",
+        ),
+        Row(
+            name="nginx connections",
+            amount=f"{found.connections} each",
+            memory=0,
+            reason="by memory, at most half its files; a request takes two",
+        ),
+        Row(
+            name="nginx open files",
+            amount=f"{found.open_files} each",
+            memory=0,
+            reason="a connection, and a file where its body is large",
+        ),
+    )
+
+
+def _amounts(plan: Plan) -> Mapping[str, int]:
+    return asdict(amounts(plan.budget, plan.machine))
+
+
+def _files(plan: Plan) -> tuple[File, ...]:
     """nginx.conf, and the maps that it includes."""
-    choices = table(topology, routes.routes)
+    settings, topology, machine = plan.settings, plan.topology, plan.machine
+    choices = table(topology, plan.routes.routes)
     initial = len(topology.having("initial_synchrotron"))
     nameable = topology.processes if settings.test_mode else ()
-    tables = maps(choices, routes.pins, tuple(process.name for process in nameable))
+    tables = maps(choices, plan.routes.pins, tuple(process.name for process in nameable))
     server = File(
-        path="nginx.conf",
+        path=CONF,
         content=fill(
             "nginx.conf.j2",
-            run=settings.run,
-            account=machine.account("nginx"),
-            nginx=budget.nginx,
+            directory=settings.paths.nginx_directory,
+            maps=settings.paths.conf_file("maps.conf"),
+            account=machine.account(NAME),
+            nginx=amounts(plan.budget, machine),
             upstreams=[
                 *(_upstream(pool) for pool in _pools(choices)),
-                *_pinned(topology, routes.pins),
+                *_pinned(topology, plan.routes.pins),
                 *(
                     {"name": named_upstream(item.name), "key": None, "servers": [str(item.http)]}
                     for item in nameable
                 ),
             ],
-            pinned=bool(routes.pins),
-            max_body=max(SYNAPSE_MAX_REQUEST, _max_upload(settings, operator)),
+            pinned=bool(plan.routes.pins),
+            max_body=max(SYNAPSE_MAX_REQUEST, _max_upload(settings, plan.operator)),
             http_listens=_listens(settings.bind_address, settings.http_port, machine),
             tls=_tls(settings, machine),
             trusted_proxies=settings.trusted_proxies,
@@ -126,7 +214,9 @@ def _control(settings: Settings, topology: Topology, machine: Machine) -> dict[s
         return None
     return {
         "listens": _listens(settings.bind_address, settings.control_port, machine),
-        "application": f"http://unix:{control.socket(settings)}:" if settings.test_mode else None,
+        "application": f"http://unix:{settings.paths.control_socket}:"
+        if settings.test_mode
+        else None,
         "metrics": [
             (process.name, _url(process.metrics, "/_synapse/metrics"))
             for process in topology.processes
@@ -143,5 +233,19 @@ def _test(settings: Settings, topology: Topology) -> dict[str, Any] | None:
     return {
         "nobody": NOBODY,
         "names": ", ".join(process.name for process in topology.processes),
-        "resetting": control.resetting(settings),
+        "resetting": settings.paths.resetting,
     }
+
+
+SERVICE = Service(
+    name=NAME,
+    account="www-data",
+    after=("synapse",),
+    requirements=(Requirement(service=NAME, binary="nginx", package="nginx"),),
+    programs=_programs,
+    files=_files,
+    directories=_directories,
+    demands=_demands,
+    rows=_rows,
+    amounts=_amounts,
+)

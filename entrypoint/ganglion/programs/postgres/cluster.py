@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.files.file import make_directory
+from ganglion.files.write import make_directory
 from ganglion.machine.installed import Machine
 from ganglion.settings.variables import Settings
 

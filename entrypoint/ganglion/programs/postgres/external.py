@@ -1,26 +1,18 @@
-"""External PostgreSQL and Redis servers: waited for, and seen to be fit, before anything starts."""
+"""An external PostgreSQL server: waited for and checked before anything starts."""
 
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import psycopg2
 import psycopg2.extensions
-import redis
 
-from ganglion.budget.connections import Room
+from ganglion.budget.connections import ServerConnections
 from ganglion.errors import ConfigError, Problem
 from ganglion.programs.postgres.cluster import create_database
+from ganglion.programs.waiting import CONNECT_TIMEOUT, Say, wait_for
 from ganglion.settings.variables import Settings
 
-Say = Callable[[str], None]
-T = TypeVar("T")
 
-# The limit for one attempt, seconds.
-CONNECT_TIMEOUT = 5
-
-
-def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> Room:
+def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> ServerConnections:
     """Wait until the PostgreSQL server answers, and see that its database is fit for Synapse.
 
     `any_locale` is Synapse's own allow_unsafe_locale. Returns what the server says of its
@@ -47,69 +39,26 @@ def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> Room:
         refusals = ("authentication failed", "does not exist", "no pg_hba.conf entry")
         return any(phrase in str(error) for phrase in refusals)
 
-    where = f"PostgreSQL at {settings.postgres_host}:{settings.postgres_port}"
-    connection = _await(attempt, where, settings.external_wait, say, final, problem)
+    connection = wait_for(
+        attempt,
+        f"PostgreSQL at {settings.postgres_host}:{settings.postgres_port}",
+        limit=settings.external_wait,
+        say=say,
+        retried=(psycopg2.OperationalError,),
+        final=final,
+        problem=problem,
+    )
     try:
         problems = list(_unfit(settings, connection, any_locale=any_locale))
-        room = _room(connection)
+        found = _connections(connection)
     finally:
         connection.close()
     if problems:
         raise ConfigError(problems)
-    return room
+    return found
 
 
-def await_redis(settings: Settings, say: Say) -> None:
-    """Wait until the Redis server answers.
-
-    Raises ConfigError when it refuses, or does not answer in GANGLION_WAIT seconds.
-    """
-    client = redis.Redis(
-        host=settings.redis_host or "",
-        port=settings.redis_port,
-        db=settings.redis_dbid,
-        password=settings.redis_password,
-        ssl=settings.redis_tls,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_timeout=CONNECT_TIMEOUT,
-    )
-
-    def refused(error: Exception) -> bool:
-        return isinstance(error, redis.AuthenticationError)
-
-    def problem(error: Exception) -> Problem:
-        return _no_redis(settings, error, refused=refused(error))
-
-    where = f"Redis at {settings.redis_host}:{settings.redis_port}"
-    _await(client.ping, where, settings.external_wait, say, refused, problem)
-
-
-def _await(
-    attempt: Callable[[], T],
-    where: str,
-    limit: float,
-    say: Say,
-    final: Callable[[Exception], bool],
-    problem: Callable[[Exception], Problem],
-) -> T:
-    """What the first attempt that succeeds returns; one a second is made, for `limit` seconds.
-
-    Raises ConfigError with the problem of an error that is final, or the last.
-    """
-    started = time.monotonic()
-    while True:
-        try:
-            return attempt()
-        except (psycopg2.OperationalError, redis.RedisError) as error:
-            waited = time.monotonic() - started
-            if final(error) or waited > limit:
-                raise ConfigError([problem(error)]) from error
-            reason = str(error).strip().splitlines()[-1]
-            say(f"waiting for {where}, {waited:.0f} of {limit:.0f} s: {reason}")
-        time.sleep(1)
-
-
-def _room(connection: psycopg2.extensions.connection) -> Room:
+def _connections(connection: psycopg2.extensions.connection) -> ServerConnections:
     """How many connections the server takes, and how many are taken.
 
     A role and a database can have limits of their own, and superusers a reserve. Anybody may count
@@ -129,8 +78,8 @@ def _room(connection: psycopg2.extensions.connection) -> Room:
     # -1 is no limit.
     tighter = min((limit for limit in own if limit >= 0), default=most)
     if tighter < most - reserved - max(0, used):
-        return Room(most=tighter, reserved=0, used=0)
-    return Room(most=most, reserved=reserved, used=max(0, used))
+        return ServerConnections(most=tighter, reserved=0, used=0)
+    return ServerConnections(most=most, reserved=reserved, used=max(0, used))
 
 
 def _unreachable(settings: Settings, reason: str) -> Problem:
@@ -188,14 +137,3 @@ def _unfit(
             hint="as the server's administrator, in that database: "
             f'GRANT CREATE ON SCHEMA public TO "{settings.postgres_user}";',
         )
-
-
-def _no_redis(settings: Settings, error: Exception, *, refused: bool) -> Problem:
-    return Problem(
-        variable="REDIS_HOST",
-        value=settings.redis_host,
-        message=f"Redis cannot be used: {error}",
-        hint="correct REDIS_PASSWORD"
-        if refused
-        else "see that the server runs and can be reached from here, or raise GANGLION_WAIT",
-    )

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Synapse: its processes, its configuration in layers, and the options of test mode."""

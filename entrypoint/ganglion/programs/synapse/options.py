@@ -1,29 +1,28 @@
 """Synapse's configuration: underrides, overrides, a file for each worker, logging, secrets.
 
-Test mode has a file of its own behind the underrides: render/testing.py.
+Test mode has a file of its own behind the underrides: test_options.py.
 
 Synapse takes several files, later ones winning option by option. Ours come first, where the
 operator may change them, and last, where the topology must win.
 """
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 
 from ganglion.budget.amounts import Budget, Caches
-from ganglion.budget.connections import Pool
-from ganglion.data.secrets import GIVEN, Secrets
+from ganglion.budget.connections import ConnectionPool
 from ganglion.files.file import SECRET, File
-from ganglion.programs.control import agent_socket
+from ganglion.programs.program import Plan
 from ganglion.programs.synapse import test_options
+from ganglion.programs.synapse.logging import log_config, logging
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.secrets import GIVEN, Secrets
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
-LOG_FORMAT = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - %(request)s - %(message)s"
 # The module in each process that controls for tests speak to.
 AGENT = "ganglion.in_synapse.test_agent.agent.Agent"
 # What was used this lately is not evicted for memory's sake: the value of Synapse's own example.
@@ -36,38 +35,35 @@ SECRET_OPTIONS = (
     "registration_shared_secret",
     "worker_replication_secret",
 )
+UNDERRIDES = "synapse/underrides.yaml"
+OVERRIDES = "synapse/overrides.yaml"
 TESTING = "synapse/testing.yaml"
 
 
-def render(
-    settings: Settings,
-    topology: Topology,
-    budget: Budget,
-    operator: OperatorFiles,
-    secrets: Secrets,
-) -> tuple[File, ...]:
+def files(plan: Plan) -> tuple[File, ...]:
     """Synapse's files below the conf directory."""
-    files = [
-        _yaml("synapse/underrides.yaml", _underrides(settings, budget, operator)),
+    settings, topology, budget = plan.settings, plan.topology, plan.budget
+    operator, secrets = plan.operator, plan.secrets
+    found = [
+        _yaml(UNDERRIDES, _underrides(settings, budget, operator)),
         *([_yaml(TESTING, test_options.options(settings))] if settings.test_mode else []),
-        _yaml("synapse/overrides.yaml", _overrides(settings, topology, budget, operator)),
+        _yaml(OVERRIDES, _overrides(settings, topology, budget, operator)),
         *_secret_files(settings, secrets),
     ]
     for process in topology.processes:
-        files.append(_yaml(f"synapse/log/{process.name}.yaml", logging(settings, process)))
+        found.append(_yaml(f"synapse/log/{process.name}.yaml", logging(settings, process)))
         if not process.is_main:
             values = _worker(settings, process) | _own_share(settings, budget, operator, process)
-            files.append(_yaml(f"synapse/workers/{process.name}.yaml", values))
-    return tuple(files)
+            found.append(_yaml(f"synapse/workers/{process.name}.yaml", values))
+    return tuple(found)
 
 
 def config_paths(settings: Settings, operator: OperatorFiles, process: Process) -> tuple[str, ...]:
     """The files that a process reads, in order."""
-    run = f"{settings.run}/conf"
-    conf = f"{run}/synapse"
-    own = () if process.is_main else (f"{conf}/workers/{process.name}.yaml",)
-    ours = (f"{conf}/underrides.yaml", *([f"{run}/{TESTING}"] if settings.test_mode else []))
-    return (*ours, *operator.paths, f"{conf}/overrides.yaml", *own)
+    ours = (UNDERRIDES, *([TESTING] if settings.test_mode else []))
+    last = (OVERRIDES, *([] if process.is_main else [f"synapse/workers/{process.name}.yaml"]))
+    conf_file = settings.paths.conf_file
+    return (*map(conf_file, ours), *operator.paths, *map(conf_file, last))
 
 
 class _Plain(yaml.CSafeDumper):
@@ -87,10 +83,6 @@ def as_yaml(values: Mapping[str, Any]) -> str:
 
 def _yaml(path: str, values: Mapping[str, Any]) -> File:
     return File(path=path, content=HEADER + as_yaml(values))
-
-
-def _secret_path(settings: Settings, name: str) -> str:
-    return f"{settings.run}/conf/secrets/{name}"
 
 
 def _secret_files(settings: Settings, secrets: Secrets) -> tuple[File, ...]:
@@ -138,13 +130,13 @@ def options_of_variables(settings: Settings) -> dict[str, Any]:
 def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> dict[str, Any]:
     values: dict[str, Any] = {
         **options_of_variables(settings),
-        "signing_key_path": _secret_path(settings, "signing_key"),
-        "media_store_path": f"{settings.data}/media_store",
+        "signing_key_path": settings.paths.secret("signing_key"),
+        "media_store_path": settings.paths.media_store,
         **_caches(settings, budget.caches[MAIN]),
     }
     for name in (*SECRET_OPTIONS, *_given(settings)):
         if not {name, f"{name}_path"} & operator.options.keys():
-            values[f"{name}_path"] = _secret_path(settings, name)
+            values[f"{name}_path"] = settings.paths.secret(name)
     return values
 
 
@@ -153,7 +145,7 @@ def _overrides(
 ) -> dict[str, Any]:
     values: dict[str, Any] = {
         "listeners": _listeners(settings, topology.main, _main_resources(operator)),
-        "log_config": f"{settings.run}/conf/synapse/log/{MAIN}.yaml",
+        "log_config": log_config(settings, MAIN),
         "enable_metrics": settings.enable_metrics,
         "database": _database(settings, budget.pools[MAIN], operator),
         "redis": _redis(settings),
@@ -177,7 +169,7 @@ def _overrides(
 
 def _agent(settings: Settings) -> dict[str, Any]:
     """The module that controls for tests speak to, in every process."""
-    return {"module": AGENT, "config": {"socket": agent_socket(settings, "NAME")}}
+    return {"module": AGENT, "config": {"socket": settings.paths.agent_socket("NAME")}}
 
 
 def _duties(topology: Topology) -> dict[str, Any]:
@@ -213,7 +205,7 @@ def _worker(settings: Settings, process: Process) -> dict[str, Any]:
         "worker_app": "synapse.app.generic_worker",
         "worker_name": process.name,
         "worker_listeners": _listeners(settings, process, sorted(process.resources)),
-        "worker_log_config": f"{settings.run}/conf/synapse/log/{process.name}.yaml",
+        "worker_log_config": log_config(settings, process.name),
     }
     if "media" in process.resources:
         values["enable_media_repo"] = True
@@ -281,19 +273,19 @@ def _location(address: Address) -> dict[str, Any]:
     return {"host": "127.0.0.1", "port": address.port}
 
 
-def _database(settings: Settings, pool: Pool, operator: OperatorFiles) -> dict[str, Any]:
+def _database(settings: Settings, pool: ConnectionPool, operator: OperatorFiles) -> dict[str, Any]:
     if settings.sqlite is not None:
         return {"name": "sqlite3", "args": {"database": settings.sqlite}}
     args: dict[str, Any] = {
         "user": settings.postgres_user,
         "dbname": settings.postgres_db,
-        "host": settings.postgres_host or f"{settings.run}/sockets/postgres",
+        "host": settings.postgres_host or settings.paths.postgres_sockets,
         "port": settings.postgres_port,
         "cp_min": pool.least,
         "cp_max": pool.most,
     }
     if settings.embedded_postgres or settings.postgres_password:
-        args["passfile"] = _secret_path(settings, "pgpass")
+        args["passfile"] = settings.paths.secret("pgpass")
     if settings.postgres_sslmode:
         args["sslmode"] = settings.postgres_sslmode
     if not settings.embedded_postgres:
@@ -306,13 +298,13 @@ def _database(settings: Settings, pool: Pool, operator: OperatorFiles) -> dict[s
 def _redis(settings: Settings) -> dict[str, Any]:
     values: dict[str, Any] = {"enabled": True, "dbid": settings.redis_dbid}
     if settings.embedded_redis:
-        values["path"] = f"{settings.run}/sockets/redis/redis.sock"
+        values["path"] = settings.paths.redis_socket
     else:
         values.update(
             host=settings.redis_host, port=settings.redis_port, use_tls=settings.redis_tls
         )
     if settings.embedded_redis or settings.redis_password:
-        values["password_path"] = _secret_path(settings, "redis_password")
+        values["password_path"] = settings.paths.secret("redis_password")
     return values
 
 
@@ -320,43 +312,3 @@ def _registrations(operator: OperatorFiles) -> list[str]:
     """The application services of the operator's files, and those of the directory."""
     named = operator.options.get("app_service_config_files") or []
     return list(dict.fromkeys([*named, *operator.registrations]))
-
-
-def _loggers(settings: Settings) -> dict[str, Any]:
-    """Loggers whose level is their own."""
-    found: dict[str, Any] = {}
-    if not settings.log_sensitive:
-        # At DEBUG Synapse would log every SQL statement with its values, passwords included.
-        found["synapse.storage.SQL"] = {"level": "INFO"}
-    if settings.log_testing:
-        # Which events were left out of an answer, and why; not the hundred steps of a new schema.
-        found["synapse.visibility.filtered_event_debug"] = {"level": "DEBUG"}
-        found["synapse.storage.prepare_database"] = {"level": "WARNING"}
-    return found
-
-
-def logging(settings: Settings, process: Process) -> dict[str, Any]:
-    """The logging configuration of a process, as Python's logging.config takes it."""
-    handlers: dict[str, Any] = {
-        "console": {
-            "class": "ganglion.in_synapse.log_handler.GatheringHandler",
-            "formatter": "precise",
-        }
-    }
-    if settings.logs_to_disk:
-        handlers["file"] = {
-            "class": "logging.handlers.TimedRotatingFileHandler",
-            "formatter": "precise",
-            "filename": str(PurePosixPath(settings.data, "logs", f"{process.name}.log")),
-            "when": "midnight",
-            "backupCount": 3,
-            "encoding": "utf8",
-        }
-    return {
-        "version": 1,
-        "formatters": {"precise": {"format": LOG_FORMAT}},
-        "handlers": handlers,
-        "loggers": _loggers(settings),
-        "root": {"level": settings.log_level, "handlers": list(handlers)},
-        "disable_existing_loggers": False,
-    }

@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ganglion.boot import SIGNING_KEY, new_secret, new_signing_key
+from ganglion.data.paths import SIGNING_KEY_SUFFIX
+from ganglion.data.secrets import new_secret, new_signing_key
 from ganglion.errors import ConfigError, Problem
-from ganglion.files.file import SECRET, make_directory, write_file
+from ganglion.files.file import SECRET
+from ganglion.files.write import make_directory, write_file
 from ganglion.programs.synapse import options as synapse
+from ganglion.programs.synapse.logging import logging
 from ganglion.settings.operator_files import homeserver_yaml
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology
@@ -40,7 +43,7 @@ def generate(settings: Settings, account: str | None, say: Callable[[str], None]
         raise ConfigError([_needed(name) for name in missing])
     path = homeserver_yaml(settings)
     beside = Path(settings.config_dir or settings.data)
-    key = beside / SIGNING_KEY.format(settings.server_name)
+    key = beside / f"{settings.server_name}{SIGNING_KEY_SUFFIX}"
     log = beside / f"{settings.server_name}.log.config"
     main = topology.build(replace(settings, workers="none", sqlite=None)).main
     contents: tuple[tuple[Path, Callable[[], str]], ...] = (
@@ -64,7 +67,7 @@ def generate(settings: Settings, account: str | None, say: Callable[[str], None]
 
 def _logging(settings: Settings, main: topology.Process) -> dict[str, Any]:
     """A logging configuration that Synapse can use wherever it runs, without us."""
-    found = synapse.logging(settings, main)
+    found = logging(settings, main)
     found["handlers"]["console"]["class"] = "logging.StreamHandler"
     return found
 
@@ -75,7 +78,7 @@ def _options(settings: Settings, key: Path, log: Path) -> dict[str, Any]:
         **synapse.options_of_variables(settings),
         "signing_key_path": str(key),
         "log_config": str(log),
-        "media_store_path": f"{settings.data}/media_store",
+        "media_store_path": settings.paths.media_store,
     }
     for name in SECRETS:
         values[name] = getattr(settings, name) or new_secret(settings, name)

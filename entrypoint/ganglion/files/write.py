@@ -1,0 +1,59 @@
+"""The one way that files and directories are written."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from ganglion.files.file import File
+from ganglion.machine.unix_accounts import numbers
+
+
+def write_directory(directory: Path, files: Iterable[File], accounts: dict[str, str]) -> None:
+    """Put `files` down as the whole content of `directory`: all of them or none.
+
+    They are written beside it and take its place by being renamed, so no reader ever finds half
+    of them, nor a file of an earlier start that is not rendered any more. What was there is removed
+    rather than renamed: overlayfs cannot rename a directory that came with a container's image.
+    """
+    staged = directory.with_name(f".{directory.name}.new")
+    shutil.rmtree(staged, ignore_errors=True)
+    make_directory(staged, 0o755, None)
+    for file in files:
+        path = staged / file.path
+        # One by one: whatever the umask, the accounts of all programs must be able to enter.
+        for parent in reversed(PurePosixPath(file.path).parents[:-1]):
+            make_directory(staged / parent, 0o755, None)
+        write_file(path, file.content, file.mode, accounts.get(file.program), lasting=False)
+    if directory.exists():
+        shutil.rmtree(directory)
+    staged.rename(directory)
+
+
+def write_file(
+    path: Path, content: str, mode: int, account: str | None, *, lasting: bool = True
+) -> None:
+    """Make one file with its mode and owner from its first byte on, replacing it at once.
+
+    One that is `lasting` is on the disk when it takes its place.
+    """
+    staged = path.with_name(f".{path.name}.new")
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(descriptor, mode)
+        if account is not None:
+            os.fchown(descriptor, *numbers(account))
+        stream.write(content)
+        stream.flush()
+        if lasting:
+            os.fsync(descriptor)
+    staged.rename(path)
+
+
+def make_directory(path: Path, mode: int, account: str | None) -> None:
+    """Make a directory, with those above it, and give it its mode and owner."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+    if account is not None:
+        os.chown(path, *numbers(account))

@@ -1,0 +1,77 @@
+"""Synapse's entry in the registry: main, then the workers, which wait for main's migrations."""
+
+from ganglion.budget.amounts import Row
+from ganglion.programs.program import Directory, Plan, Program, Service, notify
+from ganglion.programs.synapse.options import config_paths, files
+from ganglion.settings.variables import Settings
+from ganglion.topology.topology import Process
+
+NAME = "synapse"
+# Seconds; docs/architecture.md, "Stopping".
+STOP_MAIN, STOP_WORKER = 2, 3
+
+
+def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
+    main = plan.topology.main
+    return (
+        _program(plan, main, needs),
+        *(_program(plan, worker, (main.name,)) for worker in plan.topology.workers),
+    )
+
+
+def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
+    settings, machine = plan.settings, plan.machine
+    app = "synapse.app.homeserver" if process.is_main else "synapse.app.generic_worker"
+    paths = config_paths(settings, plan.operator, process)
+    jemalloc = (("LD_PRELOAD", machine.jemalloc),) if machine.jemalloc else ()
+    # Synapse checks only whether it is set.
+    reactor = (("SYNAPSE_ASYNC_IO_REACTOR", "1"),) if settings.asyncio_reactor else ()
+    # Authorities are looked up when a certificate is verified. Otherwise each process reads the
+    # file of all of them twice at its start: 17 ms, and 3 MB that nobody shares.
+    authorities = (("SSL_CERT_DIR", machine.authorities),) if machine.authorities else ()
+    return Program(
+        name=process.name,
+        group="main" if process.is_main else "workers",
+        priority=300 if process.is_main else 400,
+        command=(
+            machine.python,
+            "-m",
+            app,
+            *(word for path in paths for word in ("--config-path", path)),
+        ),
+        account=machine.account(NAME),
+        needs=needs,
+        stop_signal="TERM",
+        stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
+        environment=(notify(settings), *jemalloc, *reactor, *authorities),
+    )
+
+
+def _directories(settings: Settings) -> tuple[Directory, ...]:
+    logs = Directory(path=settings.paths.log_files, mode=0o750, service=NAME)
+    return (
+        Directory(path=settings.paths.sockets, mode=0o755, service=NAME),
+        *((logs,) if settings.logs_to_disk else ()),
+    )
+
+
+def _rows(_plan: Plan) -> tuple[Row, ...]:
+    return (
+        Row(
+            name="Synapse open files",
+            amount="hard limit",
+            memory=0,
+            reason="each process raises its own limit as far as it may: soft_file_limit",
+        ),
+    )
+
+
+SERVICE = Service(
+    name=NAME,
+    account="synapse",
+    after=("postgres", "redis"),
+    programs=_programs,
+    files=files,
+    directories=_directories,
+    rows=_rows,
+)
