@@ -199,7 +199,9 @@ def test_pools_shrink_to_the_servers_connections_or_it_is_refused(
         )
     with Server("none", environment(postgres, redis) | few) as server:
         server.launch()
-        server.log.wait_for("PostgreSQL has 5 connections for Synapse: the pools have 5 together instead of 10")
+        server.log.wait_for(
+            "PostgreSQL has 5 connections for Synapse: the pools have 5 together instead of 10"
+        )
         server.stop()
     postgres.execute("ALTER ROLE synapse CONNECTION LIMIT -1", "DROP DATABASE few")
 
