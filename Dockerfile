@@ -24,8 +24,8 @@ LABEL org.opencontainers.image.title="Ganglion" \
       org.opencontainers.image.description="The Matrix homeserver Synapse, split into as many workers as one variable asks for" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
 
-# The owners of what is in /data: numbers of our own, or a package of another day could
-# pick others and a volume would belong to nobody.
+# The owners of files in /data. The numbers are fixed here: a later version of a package could
+# choose others, and the files of a volume would then belong to no account.
 RUN groupadd --system --gid 991 synapse \
     && useradd --system --uid 991 --gid synapse --home-dir /data --no-create-home --shell /usr/sbin/nologin synapse \
     && groupadd --system --gid 992 postgres \
@@ -84,7 +84,7 @@ rm -rf /tmp/*
 END
 
 # No VOLUME: an anonymous one would leave the data out of `docker commit`, with which
-# integration tests keep a prepared server. Who wants to keep data mounts one at /data.
+# integration tests keep a prepared server. To keep data, mount a volume at /data.
 ENV GANGLION_DATA=/data LANG=C.UTF-8
 EXPOSE 8008 8448
 STOPSIGNAL SIGTERM

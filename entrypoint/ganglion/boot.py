@@ -96,7 +96,7 @@ def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say
 
     Synapse is imported meanwhile.
     """
-    # What the role's password was last set to: a variable may have brought another since.
+    # The password that the role has now. A variable may give another one at this start.
     in_force = Path(settings.paths.password_in_force)
     if not Path(settings.paths.postgres_version).exists():
         say("making the database")

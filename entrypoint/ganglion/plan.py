@@ -1,4 +1,4 @@
-"""What a server is made of: the plan, how it is assembled, and the files that follow from it.
+"""How a plan is assembled, and the files that follow from it.
 
 Rendering is pure: it does not touch the disk.
 """

@@ -294,7 +294,7 @@ def test_a_header_names_the_process(server: Controlled) -> None:
     answer = server.get("/_matrix/client/versions", {WORKER: "nobody1"})
     assert answer.status == 400
     assert answer.json()["error"] == (
-        f"X-Ganglion-Worker names nobody; there are {', '.join(server.names)}"
+        f"X-Ganglion-Worker names no process; choose one of {', '.join(server.names)}"
     )
     admin = server.get("/_synapse/admin/v1/server_version", {WORKER: "nobody1"})
     assert admin.status == 400

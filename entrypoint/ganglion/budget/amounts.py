@@ -1,4 +1,4 @@
-"""What the budget shares out, as values: docs/budget.md tells how it comes about."""
+"""The values of the budget. docs/budget.md explains how they are computed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ KB, MB, GB = 1024, 1024**2, 1024**3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Something that can do with more or less: bytes at least and at most, and its part of what
-    memory is left, in thousandths.
+    """A flexible amount: its least and most in bytes, and its part of the memory that is left, in
+    thousandths.
     """
 
     least: int
@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What one service asks of the memory: `fixed` amounts in bytes, and parts, both by name.
+    """The memory that one service asks for: `fixed` amounts in bytes, and parts, both by name.
 
     `label` names the service in messages. Names are unique over all services.
     """
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idle:
-    """What Synapse's processes take before they work, in bytes: all together once, and each."""
+    """The memory of idle Synapse processes, in bytes: shared by all, and of each."""
 
     shared: int
     each: int
@@ -57,7 +57,7 @@ class Idle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caches:
-    """One process's caches: `memory` in bytes is what they should come to."""
+    """One process's caches. `memory` is their intended size in bytes."""
 
     memory: int
     factor: float
@@ -69,8 +69,10 @@ class Caches:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Everything that is shared out. `memory` is what each thing is given, in bytes: all of what
-    there is, as the kernel's cache of files has the rest.
+    """Every amount that is shared out.
+
+    `memory` is the share of each service or purpose, in bytes. Together they are the whole limit,
+    as the kernel's file cache (`files`) gets the rest.
     """
 
     limits: Limits

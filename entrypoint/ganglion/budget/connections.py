@@ -1,4 +1,4 @@
-"""How many connections to PostgreSQL each of Synapse's processes may open, and what each does."""
+"""How many connections to PostgreSQL each Synapse process may open."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ from ganglion.settings.variables import Settings
 from ganglion.topology.roles import BY_NAME, ROLES, Role
 from ganglion.topology.topology import Process, Topology
 
-# What any process needs beside its roles' work: reading streams, locks, its own bookkeeping.
+# For every process, beside the work of its roles: reading streams, locks, bookkeeping.
 OWN_CONNECTIONS = 1
 MAIN_CONNECTIONS = 4
 # Synapse's default for a process that does everything: more threads than this only contend for
 # the interpreter's lock. synapse/storage/database.py, make_pool.
 MOST_CONNECTIONS = 10
-# One may be taken for long, by a background update for instance, and must not be the only one.
+# A background update may hold one for long, so it must not be the only one.
 LEAST_CONNECTIONS = 2
-# The memory of one connection, in bytes. See programs/postgres/server.py for what was measured.
+# The memory of one connection, in bytes. Measurements: programs/postgres/server.py.
 CONNECTION = 5 * 1024**2
 # superuser_reserved_connections, 3 by default, and some for pg_dump, psql and the readiness check.
 SPARE_CONNECTIONS = 13
-# Of an external server's, which keeps some back itself: for the readiness check and for psql.
+# Of an external server, which has reserved connections of its own: for the readiness check and psql.
 SPARE_EXTERNAL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionPool:
-    """Connections that a process keeps open at least, and those it opens at most."""
+    """The least number of connections that a process keeps open, and the most that it opens."""
 
     least: int
     most: int
@@ -33,9 +33,7 @@ class ConnectionPool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConnections:
-    """What an external server says of its connections: how many it takes, how many of these are
-    not for us, and how many are in use by others.
-    """
+    """The connections of an external server: its limit, those reserved for others, those in use."""
 
     most: int
     reserved: int
@@ -43,7 +41,7 @@ class ServerConnections:
 
     @property
     def free(self) -> int:
-        """Those that our pools may have."""
+        """How many connections the pools may have."""
         return max(0, self.most - self.reserved - self.used - SPARE_EXTERNAL)
 
 
@@ -61,7 +59,7 @@ def bounds(settings: Settings, topology: Topology) -> Mapping[str, tuple[int, in
     POSTGRES_CP_MAX, where it is given, is both.
     """
     if settings.sqlite is not None:
-        # Synapse gives an SQLite database one connection whatever it is told.
+        # Synapse opens one connection to an SQLite database, regardless of these settings.
         return {process.name: (1, 1) for process in topology.processes}
     given, floor = settings.postgres_cp_max, settings.postgres_cp_min or 1
     if given is not None:

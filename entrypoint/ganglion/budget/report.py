@@ -15,7 +15,7 @@ from ganglion.settings.variables import Settings
 from ganglion.topology.auto import LAYOUTS, Layout, large_enough
 from ganglion.topology.topology import Process, Topology
 
-# What says instead of the budget how much caches hold.
+# Variables that replace the cache sizes of the budget.
 CACHES_GIVEN = ("SYNAPSE_CACHE_FACTOR", "SYNAPSE_EVENT_CACHE_SIZE")
 
 
@@ -94,7 +94,7 @@ def _why_connections(settings: Settings) -> str:
 
 
 def _elsewhere(settings: Settings, budget: Budget) -> Iterator[Row]:
-    """What runs outside the container, and takes none of its memory."""
+    """The servers outside the container, which take none of its memory."""
     if settings.sqlite is not None:
         yield Row(
             name="SQLite", amount="1 connection", memory=0, reason="a file, no server of its own"

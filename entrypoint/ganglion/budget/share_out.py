@@ -19,34 +19,34 @@ from ganglion.machine.limits import Limits, amount
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
-# The kernel's own share: sockets, page tables, and peaks that nobody planned.
+# The kernel's own share: sockets, page tables and unplanned peaks.
 RESERVE_LEAST, RESERVE_PART = 32 * MB, 20
 # PSS (/proc/PID/smaps_rollup) of the image's processes, idle, on 2026-11-25: 123M for supervisor
-# and main alone, 154M with 2 workers, 276M with 10, 358M with the 16 of complement. What all share
-# is counted once, the supervisor with it. Where counts of references are written to, as on Python
-# 3.11, each takes 50M.
+# and main alone, 154M with 2 workers, 276M with 10, 358M with the 16 of complement. Shared memory
+# is counted once, with the supervisor. Python 3.11 writes reference counts into shared pages, so
+# each takes 50M there.
 SHARED, EACH_FORKED, EACH_COUNTING = 110 * MB, 16 * MB, 50 * MB
 # A Python of its own with Synapse in it: 104M to 106M of PSS, idle, on 3.11.
 SUPERVISOR, EACH_FRESH = 30 * MB, 100 * MB
-# What a process takes more than idle while it works, its caches aside. An estimate.
+# The memory of a working process beyond its idle size and its caches. An estimate.
 AT_WORK = 30 * MB
 # 20000 events of a room, in a process with Synapse imported, took 58 MB of PSS: 2.9 kB each. State
 # and relations come on top of it.
 EVENT = 4 * KB
 # The part of a process's caches that is for events; they have an option of their own.
 EVENT_PART = 4
-# What all other caches may come to at a factor of 1. An estimate: the sum of their entries is some
-# two million, and not every cache fills.
+# The size of all other caches at a factor of 1. An estimate: together they have about two million
+# entries, and not every cache fills.
 AT_FACTOR_ONE = 256 * MB
 FACTORS = (0.1, 10.0)
-# What jemalloc counts as allocated in a process that has imported Synapse and done nothing: 27 MB
-# of 115 MB PSS. Python's small objects are not in it, PYTHONMALLOC=malloc would put them there.
+# The allocation that jemalloc counts in an idle process that has imported Synapse: 27 MB of 115 MB
+# PSS. Python's small objects are not in it, PYTHONMALLOC=malloc would put them there.
 ALLOCATED_AT_START = 32 * MB
 CACHES_LEAST, CACHES_MOST = 16 * MB, 4 * GB
 # Beside the roles that no worker has: a quarter of Synapse's requests only main answers.
 MAIN_WEIGHT = 5
-# What a server for tests is given beyond the least of everything. It has few users, and often many
-# beside it, each of which would plan with half of the machine: 20 in a machine of 24G took 246M of
+# A test server gets at most this much beyond the least of everything. It has few users, and often
+# many servers run side by side, each planning with half of the machine: 20 in a machine of 24G took 246M of
 # PSS each, 85M of it PostgreSQL's and 14M nginx's, and 181M with GANGLION_MEMORY=768M.
 ENOUGH_FOR_TESTS = 512 * MB
 
@@ -105,7 +105,7 @@ def _idle(settings: Settings, machine: Machine) -> Idle:
 
 
 def _synapse(settings: Settings, topology: Topology, idle: Idle) -> tuple[Demand, Demand]:
-    """What Synapse's processes take before their caches fill, and the caches.
+    """The memory of Synapse's processes before their caches fill, and the caches.
 
     All parts together leave a tenth to the kernel's file cache, through which PostgreSQL reads.
     """
@@ -142,7 +142,7 @@ def _further(
 def _caches(
     settings: Settings, topology: Topology, machine: Machine, memory: int
 ) -> dict[str, Caches]:
-    """Each process's caches. What is more than the least goes by the weight of its work."""
+    """Each process's caches. Memory beyond the least is distributed by the weight of its work."""
     weights = {
         process.name: (MAIN_WEIGHT if process.is_main else 1)
         + sum(role.caches for role in connections.work_of(process, topology))
@@ -153,7 +153,7 @@ def _caches(
         name: _caches_of(min(CACHES_MOST, CACHES_LEAST + further * weight // all_weights), machine)
         for name, weight in weights.items()
     }
-    # Whoever says how much is to be kept gets it; eviction still begins where memory ends.
+    # A variable decides the size of the caches; eviction still starts at the end of the memory.
     asked: dict[str, Any] = {}
     if settings.cache_factor is not None:
         asked["factor"] = settings.cache_factor

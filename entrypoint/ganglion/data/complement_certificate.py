@@ -27,8 +27,9 @@ MADE_FOR = "made-for"
 
 
 def ensure(directory: Path, authority: Path, server_name: str) -> bool:
-    """See that `directory` holds server.crt and server.key for a name, signed by what is in
-    `authority`. Whether they had to be made: another name or another authority needs others.
+    """Make server.crt and server.key in `directory`, unless they fit the name and the authority.
+
+    Returns whether they were made. `authority` is the directory with ca.crt and ca.key.
 
     Raises ConfigError where the authority cannot be used.
     """
@@ -113,7 +114,7 @@ def host_of(server_name: str) -> str:
 
 
 def _name(server_name: str) -> x509.GeneralName:
-    """What the certificate is for. An address is not looked up as a name: RFC 9110, 4.3.5."""
+    """The subject alternative name. An address is not matched as a DNS name: RFC 9110, 4.3.5."""
     host = host_of(server_name)
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
@@ -122,7 +123,7 @@ def _name(server_name: str) -> x509.GeneralName:
 
 
 def _subject(server_name: str) -> x509.Name:
-    # A common name has 64 characters at most; whoever checks looks at the alternative name.
+    # A common name has 64 characters at most. Clients check the alternative name.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host_of(server_name)[:64])])
 
 

@@ -1,8 +1,8 @@
-"""The commands `generate` and `migrate_config` of Synapse's own image: a homeserver.yaml out of the
-variables, with a signing key and a log configuration. What is there already stays as it is.
+"""The commands `generate` and `migrate_config` of Synapse's own image.
 
-Nothing here needs them, as the variables count at every start; but who edits such a file, or
-starts without the variables afterwards, finds it.
+They write a homeserver.yaml from the variables, a signing key and a log configuration. Existing
+files are kept. Ganglion does not need these files, as it reads the variables at every start. They
+are for people who edit them, or start without the variables afterwards.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,19 @@ from ganglion.settings.operator_files import homeserver_yaml
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology
 
-# What Synapse's image asks for before it writes such a file.
+# The variables that Synapse's image requires for this.
 NEEDED = ("SYNAPSE_SERVER_NAME", "SYNAPSE_REPORT_STATS")
 # The secrets that its file holds.
 SECRETS = ("registration_shared_secret", "macaroon_secret_key", "form_secret")
 HEADER = """\
-# Written once by `ganglion generate` out of the variables, and never again: it is yours. What is
-# here counts more than the variables, but for listeners, database, Redis and workers, which come
+# Written once by `ganglion generate` from the variables, and never again: it is yours. These
+# options override the variables, except for listeners, database, Redis and workers, which come
 # from the variables at every start. See docs/configuration.md and docs/drop-in.md.
 """
 
 
 def generate(settings: Settings, account: str | None, say: Callable[[str], None]) -> None:
-    """Write what is missing of the three files, for an account if there is one.
+    """Write those of the three files that are missing, owned by `account` if one is given.
 
     Raises ConfigError without the variables that Synapse's image needs for it, or where a file
     cannot be written.

@@ -18,7 +18,7 @@ def check_name(settings: Settings, operator: OperatorFiles) -> None:
     once it has users, and other homeservers would take us for somebody else before.
     """
     data, name = Path(settings.data), server_name(settings, operator)
-    made = Path(settings.paths.postgres_version).exists() or (data / "sqlite").exists()
+    made = Path(settings.paths.postgres_version).exists() or Path(settings.paths.sqlite).exists()
     keys = sorted(
         path.name.removesuffix(SIGNING_KEY_SUFFIX) for path in data.glob(f"*{SIGNING_KEY_SUFFIX}")
     )

@@ -160,6 +160,10 @@ class Paths:
         return f"{self.run}/supervisor.sock"
 
     @property
+    def supervisord_pid(self) -> str:
+        return f"{self.run}/supervisord.pid"
+
+    @property
     def command_socket(self) -> str:
         """Where the control application tells the supervisor to stop and start processes."""
         return f"{self.run}/processes.sock"

@@ -1,4 +1,4 @@
-"""What a rendered file is, how it is written, and a quoting filter for each syntax.
+"""Rendered files: the type, the writer, and a quoting filter for each syntax.
 
-What the files say belongs to `programs`.
+Their contents belong to `programs`.
 """

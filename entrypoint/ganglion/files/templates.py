@@ -37,8 +37,8 @@ def _environment() -> Environment:
 def nginx_string(text: str) -> str:
     """A quoted string of nginx's syntax, whose parser undoes backslashes once.
 
-    http://nginx.org/en/docs/dev/development_guide.html; a `$` is left alone, because what is
-    written so is either a pattern of a map, where it means the end, or holds none.
+    http://nginx.org/en/docs/dev/development_guide.html; a `$` is not escaped: it only
+    occurs in the patterns of maps, where it marks the end.
     """
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -10,11 +10,11 @@ from ganglion.machine.unix_accounts import numbers
 
 
 def write_directory(directory: Path, files: Iterable[File], accounts: dict[str, str]) -> None:
-    """Put `files` down as the whole content of `directory`: all of them or none.
+    """Replace the content of `directory` by `files`: all of them or none.
 
-    They are written beside it and take its place by being renamed, so no reader ever finds half
-    of them, nor a file of an earlier start that is not rendered any more. What was there is removed
-    rather than renamed: overlayfs cannot rename a directory that came with a container's image.
+    They are written beside it and renamed, so a reader never finds half of them, nor a stale file
+    of an earlier start. The old directory is removed, not renamed: overlayfs cannot rename a
+    directory that came with the image.
     """
     staged = directory.with_name(f".{directory.name}.new")
     shutil.rmtree(staged, ignore_errors=True)

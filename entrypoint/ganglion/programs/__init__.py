@@ -2,6 +2,6 @@
 
 Everything about a service stands together here: its supervisord entries, files, account,
 directories, share of the memory, stop time and messages. `registry.py` lists the services, once.
-What all of Synapse's processes share in memory belongs to `supervisor/fork`, what runs inside them
-to `in_synapse`, and what persists to `data`.
+Code that runs inside Synapse's processes belongs to `in_synapse`, forking to `supervisor/fork`, and
+persistent files to `data`.
 """

@@ -188,7 +188,7 @@ def _max_upload(settings: Settings, operator: OperatorFiles) -> int:
     try:
         return parsers.size(str(operator.options.get("max_upload_size", settings.max_upload_size)))
     except parsers.Invalid:
-        # Synapse says better what is wrong with its own option.
+        # Synapse itself reports an invalid option of its own best.
         return settings.max_upload_size
 
 
@@ -227,7 +227,7 @@ def _control(settings: Settings, topology: Topology, machine: Machine) -> dict[s
 
 
 def _test(settings: Settings, topology: Topology) -> dict[str, Any] | None:
-    """What the public ports have more in test mode."""
+    """The additions to the public ports in test mode."""
     if not settings.test_mode:
         return None
     return {

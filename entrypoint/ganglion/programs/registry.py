@@ -27,7 +27,7 @@ SERVICES: tuple[Service, ...] = (
 # The account of each service when Ganglion starts as root.
 ACCOUNTS = {service.name: service.account for service in SERVICES if service.account}
 
-# What the pure stages use when no machine is inspected: `check`, `render`, tests.
+# Used by the pure stages when no machine is inspected: `check`, `render`, tests.
 TYPICAL = replace(installed.TYPICAL, accounts=tuple(ACCOUNTS.items()))
 
 
@@ -58,7 +58,7 @@ def directories(settings: Settings) -> Iterator[Directory]:
 
 
 def requirements(settings: Settings) -> Iterator[Requirement]:
-    """What the machine must have installed."""
+    """The programs that the machine must have installed."""
     for service in running(settings):
         yield from service.requirements
 
@@ -69,7 +69,7 @@ def accounts(settings: Settings) -> dict[str, str]:
 
 
 def demands(settings: Settings, topology: Topology, machine: Machine) -> Iterator[Demand]:
-    """What each service asks of the memory."""
+    """The memory that each service asks for."""
     within = limits.chosen(machine.limits, memory=settings.memory, cpus=settings.cpus)
     for service in running(settings):
         yield from service.demands(settings, topology, machine, within)

@@ -16,7 +16,7 @@ def render(plan: Plan) -> File:
         path=CONF,
         content=fill(
             "supervisord.conf.j2",
-            run=plan.settings.run,
+            paths=plan.settings.paths,
             as_root=bool(plan.machine.accounts),
             programs=found,
             groups=[

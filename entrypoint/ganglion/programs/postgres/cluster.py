@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL server: its cluster is made, and its role given a password."""
+"""The embedded server's cluster: making it, and setting its role's password."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from ganglion.files.write import make_directory
 from ganglion.machine.installed import Machine
 from ganglion.settings.variables import Settings
 
-# The clean database that a server in test mode is reset to: control/databases.py.
+# The clean database that a test server is reset to: control/test/databases.py.
 CLEAN = "ganglion_clean"
-# Beside a prepared cluster that is used where it is: nobody else may have it, nor a copy of it.
+# Marks a prepared cluster that is used in place: it must not be used or copied again.
 CLAIM = ".claimed"
 
 
@@ -28,7 +28,7 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
     account = machine.account("postgres")
     staged = cluster.with_name(".postgres.new")
     _remove(staged)
-    # The names are plain, the password printable ASCII: settings.py.
+    # The names are plain, the password printable ASCII: settings/parsers.py.
     role, database = settings.postgres_user, settings.postgres_db
     quoted = password.replace("'", "''")
     administrator = account or machine.ourselves
@@ -78,12 +78,12 @@ def _remove(staged: Path) -> None:
 
 
 def _take(prepared: str | None, staged: Path, *, in_place: bool) -> bool:
-    """Have the prepared cluster at `staged`. Returns whether there is one, that nobody has.
+    """Put the prepared cluster at `staged`. Returns whether there is one that is still unused.
 
-    To copy its 2000 files takes up to 2 s where others were just removed. Where they are in the
-    same file system as the data, which then are in the container's own layer, they can stay where
-    they are, and only what is written to is copied, by that file system. Whoever copies the data
-    directory out of a container would miss them; so this is for tests.
+    Copying its 2000 files takes up to 2 s right after others were removed. With `in_place`, and in
+    the same file system as the data, a link replaces the copy: the container's own layer then
+    copies only the files that are written to. A copy of the data directory would miss these files,
+    so this is for test mode.
     """
     if prepared is None:
         return False
@@ -139,7 +139,7 @@ def _single_user(machine: Machine, cluster: Path, *statements: str) -> None:
         machine,
         (
             *("postgres", "--single", "-F", "-j", "-c", "log_checkpoints=off"),
-            # What fails is not to be shown: it may have a password in it.
+            # A failed statement is not shown, because it may contain a password.
             *("-c", "log_min_error_statement=panic"),
             *_cheap_passwords(machine),
             "template1",
@@ -150,9 +150,10 @@ def _single_user(machine: Machine, cluster: Path, *statements: str) -> None:
 
 
 def _cheap_passwords(machine: Machine) -> tuple[str, ...]:
-    """Have a password's hash be worked out once, not 4096 times, for each of the hundreds of
-    connections that are opened. Many rounds protect what people choose, and from whoever has the
-    hashes: ours are 256 random bits, behind a socket of this machine.
+    """Compute a password's hash with 1 iteration, not 4096, as hundreds of connections are opened.
+
+    Many iterations protect passwords that people choose against theft of the hashes. Ganglion's
+    are 256 random bits, behind a unix socket.
     """
     return ("-c", "scram_iterations=1") if machine.postgres_version >= 16 else ()
 

@@ -13,9 +13,9 @@ from ganglion.settings.variables import Settings
 
 
 def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> ServerConnections:
-    """Wait until the PostgreSQL server answers, and see that its database is fit for Synapse.
+    """Wait until the PostgreSQL server answers, and check that its database is fit for Synapse.
 
-    `any_locale` is Synapse's own allow_unsafe_locale. Returns what the server says of its
+    `any_locale` is Synapse's own allow_unsafe_locale. Returns the server's
     connections. Raises ConfigError when it does not answer in GANGLION_WAIT seconds, or the
     database is not fit.
     """
@@ -104,7 +104,7 @@ def _unreachable(settings: Settings, reason: str) -> Problem:
 def _unfit(
     settings: Settings, connection: psycopg2.extensions.connection, *, any_locale: bool
 ) -> Iterator[Problem]:
-    """What keeps Synapse from using the database.
+    """The reasons why Synapse could not use the database.
 
     Synapse makes the first two checks too, after its start:
     synapse/storage/engines/postgres.py, check_database.
@@ -126,7 +126,7 @@ def _unfit(
             value=settings.postgres_db,
             message=f"the database has {', '.join(wrong)}; Synapse needs encoding UTF8 and locale"
             " C, or its indexes break when the operating system is upgraded",
-            hint="make another, as the server's administrator, and move what is in this one with"
+            hint="make another, as the server's administrator, and move the data with"
             f" pg_dump and pg_restore: {create_database(settings)};",
         )
     if not may_create:

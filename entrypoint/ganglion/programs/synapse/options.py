@@ -23,9 +23,9 @@ from ganglion.settings.variables import Settings
 from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
-# The module in each process that controls for tests speak to.
+# The module in each process that the test controls talk to.
 AGENT = "ganglion.in_synapse.test_agent.agent.Agent"
-# What was used this lately is not evicted for memory's sake: the value of Synapse's own example.
+# Entries used within this time are not evicted to free memory: the value of Synapse's example.
 MIN_CACHE_TTL = "5m"
 # Options of Synapse whose value can be in the file itself or, with _path, in a file of its own.
 # Synapse refuses both at once, so ours is left out where the operator has either.
@@ -67,7 +67,7 @@ def config_paths(settings: Settings, operator: OperatorFiles, process: Process) 
 
 
 class _Plain(yaml.CSafeDumper):
-    """Writes a value out each time, with no anchors for what is there twice. Made by libyaml."""
+    """Writes repeated values in full, without anchors. Uses libyaml."""
 
     def ignore_aliases(self, _data: Any) -> bool:  # noqa: ANN401 - as PyYAML has it
         return True
@@ -115,7 +115,7 @@ def options_of_variables(settings: Settings) -> dict[str, Any]:
         "enable_registration_without_verification": settings.enable_registration,
         "allow_guest_access": settings.allow_guests,
         "turn_uris": list(settings.turn_uris),
-        # Synapse's own default, said aloud, because it warns at length of not being told.
+        # Synapse's own default. Without it in a file, Synapse logs a long warning.
         "trusted_key_servers": [{"server_name": "matrix.org"}],
         "suppress_key_server_warning": True,
     }
@@ -168,12 +168,12 @@ def _overrides(
 
 
 def _agent(settings: Settings) -> dict[str, Any]:
-    """The module that controls for tests speak to, in every process."""
+    """The module that the test controls talk to, in every process."""
     return {"module": AGENT, "config": {"socket": settings.paths.agent_socket("NAME")}}
 
 
 def _duties(topology: Topology) -> dict[str, Any]:
-    """Who does what in the background. Main is named too, lest an operator's file say otherwise."""
+    """The processes that do background work. Main is named too, to override the operator's files."""
     jobs = topology.jobs
     senders = list(jobs.get("federation_sender", (MAIN_AS_WRITER,)))
     values: dict[str, Any] = {
@@ -215,7 +215,7 @@ def _worker(settings: Settings, process: Process) -> dict[str, Any]:
 def _caches(settings: Settings, caches: Caches) -> dict[str, Any]:
     options: dict[str, Any] = {"global_factor": caches.factor}
     if settings.test_mode:
-        # A test that asks again is told what is, not what was up to two minutes ago.
+        # A repeated request in a test gets the current state, not a response of up to two minutes ago.
         options["sync_response_cache_duration"] = 0
     if caches.evict_above is not None:
         options["cache_autotuning"] = {
@@ -229,9 +229,9 @@ def _caches(settings: Settings, caches: Caches) -> dict[str, Any]:
 def _own_share(
     settings: Settings, budget: Budget, operator: OperatorFiles, process: Process
 ) -> dict[str, Any]:
-    """What a worker is given of its own: caches and connections, where they are not main's.
+    """A worker's own caches and connections, if they differ from main's.
 
-    Its file comes after the operator's, so what they set is left out of it.
+    Its file is read after the operator's, so options that the operator sets are left out.
     """
     pool = budget.pools[process.name]
     values = {
