@@ -19,7 +19,7 @@ LEAST_CONNECTIONS = 2
 CONNECTION = 5 * 1024**2
 # superuser_reserved_connections, 3 by default, and some for pg_dump, psql and the readiness check.
 SPARE_CONNECTIONS = 13
-# Of an external server, which has reserved connections of its own: for the readiness check and psql.
+# Of an external server, which reserves connections itself: for the readiness check and psql.
 SPARE_EXTERNAL = 3
 
 

@@ -45,8 +45,8 @@ ALLOCATED_AT_START = 32 * MB
 CACHES_LEAST, CACHES_MOST = 16 * MB, 4 * GB
 # Beside the roles that no worker has: a quarter of Synapse's requests only main answers.
 MAIN_WEIGHT = 5
-# A test server gets at most this much beyond the least of everything. It has few users, and often
-# many servers run side by side, each planning with half of the machine: 20 in a machine of 24G took 246M of
+# A test server gets at most this much beyond the least of everything. It has few users, and many
+# may run side by side, each planning with half of the machine: 20 in a machine of 24G took 246M of
 # PSS each, 85M of it PostgreSQL's and 14M nginx's, and 181M with GANGLION_MEMORY=768M.
 ENOUGH_FOR_TESTS = 512 * MB
 

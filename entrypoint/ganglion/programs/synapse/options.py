@@ -173,7 +173,7 @@ def _agent(settings: Settings) -> dict[str, Any]:
 
 
 def _duties(topology: Topology) -> dict[str, Any]:
-    """The processes that do background work. Main is named too, to override the operator's files."""
+    """The processes that do background work. Main is named too, as files may say otherwise."""
     jobs = topology.jobs
     senders = list(jobs.get("federation_sender", (MAIN_AS_WRITER,)))
     values: dict[str, Any] = {
@@ -215,7 +215,7 @@ def _worker(settings: Settings, process: Process) -> dict[str, Any]:
 def _caches(settings: Settings, caches: Caches) -> dict[str, Any]:
     options: dict[str, Any] = {"global_factor": caches.factor}
     if settings.test_mode:
-        # A repeated request in a test gets the current state, not a response of up to two minutes ago.
+        # A repeated request in a test gets the current state, not an answer two minutes old.
         options["sync_response_cache_duration"] = 0
     if caches.evict_above is not None:
         options["cache_autotuning"] = {
