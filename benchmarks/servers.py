@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from cryptography.hazmat.primitives import serialization
-
 from benchmarks.variants import Variant
 from ganglion.topology.roles import PRESETS
 from tests import harness
@@ -310,13 +308,8 @@ class Peer(InDocker):
 def _authority() -> dict[str, str]:
     """The files of an authority that signs the certificate of Synapse's own image."""
     with tempfile.TemporaryDirectory() as directory:
-        made = Authority.make(Path(directory))
-        key = made.key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        return {"ca.crt": made.path.read_text(encoding="utf-8"), "ca.key": key.decode()}
+        made = Authority.make(Path(directory)).as_complement(Path(directory))
+        return {name: (made / name).read_text(encoding="utf-8") for name in ("ca.crt", "ca.key")}
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, peer: bool = True) -> None:

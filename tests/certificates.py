@@ -1,108 +1,41 @@
-"""Certificates from an authority of the test's own."""
+"""A certificate authority for tests, and certificates that it signs."""
 
-import datetime as dt
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-LIFETIME = dt.timedelta(days=2)
-CERTIFICATES_ONLY = x509.KeyUsage(
-    key_cert_sign=True,
-    crl_sign=False,
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    encipher_only=False,
-    decipher_only=False,
-)
+import trustme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Signs certificates. Whoever trusts `path`, a PEM file, trusts them."""
+    """A certificate authority. `path` is a PEM file of its certificate, for clients to trust."""
 
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
+    ca: trustme.CA
     path: Path
 
     @classmethod
     def make(cls, directory: Path) -> Self:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = _name("An authority for tests")
-        certificate = (
-            _builder(name, name, key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .add_extension(CERTIFICATES_ONLY, critical=True)
-            .sign(key, hashes.SHA256())
-        )
+        """Make an authority and write its certificate into `directory`."""
+        ca = trustme.CA()
         path = directory / "authority.pem"
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        return cls(key=key, certificate=certificate, path=path)
+        ca.cert_pem.write_to_path(path)
+        return cls(ca=ca, path=path)
 
     def as_complement(self, directory: Path) -> Path:
-        """Write it into a directory as ca.crt and ca.key, as Complement does."""
-        (directory / "ca.crt").write_bytes(self.path.read_bytes())
-        (directory / "ca.key").write_bytes(
-            self.key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.TraditionalOpenSSL,
-                serialization.NoEncryption(),
-            )
-        )
+        """Write ca.crt and ca.key into a directory, as Complement does. Returns the directory."""
+        self.ca.cert_pem.write_to_path(directory / "ca.crt")
+        self.ca.private_key_pem.write_to_path(directory / "ca.key")
         return directory
 
     def issue(self, directory: Path) -> tuple[Path, Path]:
-        """Write a certificate for localhost and 127.0.0.1, and its key, into `directory`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        certificate = (
-            _builder(_name("localhost"), self.certificate.subject, key.public_key())
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            # Python is strict about this one since 3.13: ssl.VERIFY_X509_STRICT.
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
-                critical=False,
-            )
-            .sign(self.key, hashes.SHA256())
-        )
-        paths = directory / "tls.pem", directory / "tls.key"
-        paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        paths[1].touch(mode=0o600)
-        paths[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return paths
+        """Write a certificate for localhost and 127.0.0.1, and its key, into `directory`.
 
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
-) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - LIFETIME)
-        .not_valid_after(now + LIFETIME)
-    )
+        Returns their paths. The key has mode 0600.
+        """
+        made = self.ca.issue_cert("localhost", "127.0.0.1")
+        certificate, key = directory / "tls.pem", directory / "tls.key"
+        certificate.write_bytes(made.cert_chain_pems[0].bytes())
+        key.touch(mode=0o600)
+        key.write_bytes(made.private_key_pem.bytes())
+        return certificate, key

@@ -6,10 +6,12 @@ value is in its place and nowhere else.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import crossplane
 import yaml
 from supervisor.options import UnhosedConfigParser
 
@@ -41,90 +43,37 @@ class Directive:
                     yield from directive.all(*path[1:])
 
 
-QUOTED_ESCAPES = {'"': '"', "'": "'", "\\": "\\", "t": "\t", "r": "\r", "n": "\n"}
+ESCAPE = re.compile(r"\\([\"'\\trn])")
+ESCAPED = {"t": "\t", "r": "\r", "n": "\n"}
 
 
 def nginx(text: str) -> Directive:
-    """An nginx.conf, as a directive without words. After ngx_conf_read_token in ngx_conf_file.c."""
-    tokens = _nginx_tokens(text)
-    block, end = _nginx_block(tokens)
-    if end != "":
-        raise Unreadable("a } that closes nothing")
-    return Directive(words=(), block=block)
+    """Read an nginx.conf. Returns a directive without words. Raises Unreadable.
+
+    crossplane leaves escapes in words, which nginx undoes: ngx_conf_read_token in ngx_conf_file.c.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".conf") as file:
+        file.write(text.encode())
+        file.flush()
+        # Which directives are allowed where, nginx itself says in tests/live.
+        found = crossplane.parse(file.name, single=True, check_ctx=False, check_args=False)
+    if found["errors"]:
+        raise Unreadable("; ".join(error["error"] for error in found["errors"]))
+    return Directive(words=(), block=_directives(found["config"][0]["parsed"]))
 
 
-def _nginx_block(tokens: Iterator[tuple[bool, str]]) -> tuple[tuple[Directive, ...], str]:
-    """The directives up to the end of a block, and what ended it: } or nothing."""
-    found: list[Directive] = []
-    words: list[str] = []
-    for is_word, token in tokens:
-        if is_word:
-            words.append(token)
-        elif token == "}":
-            if words:
-                raise Unreadable(f"a closing brace after {words}")
-            return tuple(found), "}"
-        elif not words:
-            raise Unreadable(f"{token} without words")
-        else:
-            block: tuple[Directive, ...] | None = None
-            if token == "{":
-                block, end = _nginx_block(tokens)
-                if end != "}":
-                    raise Unreadable("a { that nothing closes")
-            found.append(Directive(words=tuple(words), block=block))
-            words = []
-    if words:
-        raise Unreadable(f"no ; after {words}")
-    return tuple(found), ""
+def _directives(parsed: Iterable[Mapping[str, Any]]) -> tuple[Directive, ...]:
+    return tuple(
+        Directive(
+            words=tuple(_unescaped(word) for word in (each["directive"], *each["args"])),
+            block=_directives(each["block"]) if "block" in each else None,
+        )
+        for each in parsed
+    )
 
 
-def _nginx_tokens(text: str) -> Iterator[tuple[bool, str]]:
-    """Words, marked as such, and ; { }."""
-    place = 0
-    while place < len(text):
-        character = text[place]
-        if character in " \t\r\n":
-            place += 1
-        elif character == "#":
-            place = (text + "\n").index("\n", place)
-        elif character in ";{}":
-            yield False, character
-            place += 1
-        elif character in "\"'":
-            word, place = _nginx_quoted(text, place)
-            yield True, word
-        else:
-            word, place = _nginx_plain(text, place)
-            yield True, word
-
-
-def _nginx_quoted(text: str, start: int) -> tuple[str, int]:
-    place, word = start + 1, ""
-    while True:
-        if place >= len(text):
-            raise Unreadable(f"a {text[start]} that nothing closes")
-        character = text[place]
-        if character == "\\":
-            following = text[place + 1 : place + 2]
-            word += QUOTED_ESCAPES.get(following, f"\\{following}")
-            place += 2
-        elif character == text[start]:
-            break
-        else:
-            word += character
-            place += 1
-    if text[place + 1 : place + 2] not in tuple(" \t\r\n;{)"):
-        raise Unreadable(f"{text[place + 1 : place + 2]!r} behind a quoted word")
-    return word, place + 1
-
-
-def _nginx_plain(text: str, start: int) -> tuple[str, int]:
-    found = re.compile(r"(?:\\.|\$\{|[^\s;{\\])+", re.DOTALL).match(text, start)
-    if found is None or text[found.end() : found.end() + 1] == "":
-        raise Unreadable(f"the word at {text[start : start + 20]!r} has no end")
-    escape = re.compile(r"\\([\"'\\trn])")
-    return escape.sub(lambda pair: QUOTED_ESCAPES[pair[1]], found[0]), found.end()
+def _unescaped(word: str) -> str:
+    return ESCAPE.sub(lambda pair: ESCAPED.get(pair[1], pair[1]), word)
 
 
 def supervisord(text: str) -> dict[str, dict[str, str]]:

@@ -1,10 +1,7 @@
 """What holds for the files of every golden case, whatever it is about."""
 
-import os
 import re
 import shlex
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +9,13 @@ from typing import Any
 
 import pytest
 from supervisor.options import ServerOptions
-from synapse.config.homeserver import HomeServerConfig
 
 from ganglion.programs.control import CONF
 from ganglion.programs.registry import programs as programs_of
-from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS, config_paths
+from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS
 from ganglion.routing.nginx_maps import NOBODY, named_upstream
 from ganglion.supervisor.daemon import Options
-from ganglion.topology.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER, Process
+from ganglion.topology.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER
 from tests.certificates import Authority
 from tests.golden.cases import HERE, Case, good
 from tests.syntax import Directive, read_all
@@ -252,32 +248,6 @@ def test_no_two_listeners_share_an_address(case: Case) -> None:
 
 
 @EVERY_CASE
-def test_nginx_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    assert program is not None, "nginx is not installed; run scripts/setup --test"
-    plan = case.made(short_path, authority)
-    path = Path(plan.settings.run, "conf", "nginx.conf")
-    text = path.read_text(encoding="utf-8")
-    # It would really listen: at sockets that disturb nobody, and need no network.
-    address = r"listen (\d+|[\d.]+:\d+|\[[\da-f:]+\]:\d+)( ssl)?;"
-    quiet = re.sub(
-        address, lambda found: f"listen unix:{short_path}/{found.start()}{found[2] or ''};", text
-    )
-    assert quiet.count("listen unix:") == text.count("listen ") > 0
-    path.write_text(quiet, encoding="utf-8")
-    done = subprocess.run(
-        [program, "-t", "-e", "stderr", "-c", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = [line for line in done.stderr.splitlines() if "[" in line]
-    if os.geteuid() != 0:
-        said = [line for line in said if '"user" directive' not in line]
-    assert (done.returncode, said) == (0, [])
-
-
-@EVERY_CASE
 def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
     plan = case.made(short_path, authority)
     options: Any = Options("/nowhere", prefork=True)
@@ -309,77 +279,6 @@ def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authori
     }
     for name, (_, needs, _, _, _, _) in configured.items():
         assert set(needs) <= configured.keys() - {name}
-
-
-def loaded(paths: tuple[str, ...]) -> Any:
-    """What Synapse makes of the files of one process."""
-    arguments = [word for path in paths for word in ("--config-path", path)]
-    return HomeServerConfig.load_config("a process", arguments)
-
-
-LOADED = (
-    "complement",
-    "restricted-federation",
-    "tcp-and-metrics",
-    "given-values",
-    "test-mode",
-)
-
-
-# Old ways of Twisted's own, seen when Synapse is imported.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("case", LOADED, indirect=True)
-def test_synapse_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
-    plan = case.made(short_path, authority)
-    layout, settings = plan.topology, plan.settings
-    replicating = {process.name for process in layout.processes if process.replication}
-    for process in layout.processes:
-        config = loaded(config_paths(settings, plan.operator, process))
-        name = MAIN_AS_WRITER if process.is_main else process.name
-        worker = config.worker
-        assert worker.instance_name == name
-        assert config.server.server_name == settings.server_name
-        assert worker.worker_replication_secret == plan.secrets.worker_replication_secret
-        assert config.redis.redis_enabled
-        known = {MAIN if name == MAIN_AS_WRITER else name for name in worker.instance_map}
-        assert known == replicating
-        assert_listeners(process, worker.worker_listeners or config.server.listeners)
-        assert_duties(process, layout.jobs, config)
-        for stream, writers in layout.stream_writers.items():
-            assert getattr(worker.writers, stream) == list(writers)
-
-
-def assert_listeners(process: Process, found: Any) -> None:
-    """See that Synapse listens where the topology says, and serves there what it says."""
-    expected = {process.http, process.replication, process.metrics} - {None}
-    addresses = {
-        listener.path if hasattr(listener, "path") else listener.port for listener in found
-    }
-    assert addresses <= {address.path or address.port for address in expected if address}
-    served = {
-        name
-        for listener in found
-        for resource in listener.http_options.resources
-        for name in resource.names
-    }
-    assert process.resources - {"media"} <= served
-
-
-def assert_duties(process: Process, jobs: Mapping[str, tuple[str, ...]], config: Any) -> None:
-    """See that a process does just the background work that is its own."""
-
-    def has(job: str) -> bool:
-        return process.name in jobs.get(job, (MAIN,))
-
-    worker = config.worker
-    assert worker.run_background_tasks == has("background_worker")
-    assert worker.should_update_user_directory == has("user_dir")
-    assert worker.should_notify_appservices == has("appservice")
-    assert worker.start_pushers == has("pusher")
-    assert worker.send_federation == has("federation_sender")
-    # Without media workers all may have a repository, and main serves it.
-    if "media_repository" in jobs:
-        assert config.media.can_load_media_repo == ("media" in process.resources)
 
 
 # What is there of the controls for tests, in any file.

@@ -37,11 +37,6 @@ def parts(value: object) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.make(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="session")
 def small(authority: Authority) -> Iterator[Server]:
     """A server of the preset `small` with TLS, for all tests that leave it as they found it."""
     with Server("small", operator_file=SINGLE_SIGN_ON) as server:

@@ -2,7 +2,7 @@
 
 Builds the resource trees that main and workers would listen with, out of Synapse's own listener
 code, and writes down each registration. Run by scripts/oracle; the result for the pinned version is
-checked in beside this file, and tests/unit/test_oracle.py compares it with what is installed.
+checked in beside this file, and tests/synapse/test_oracle.py compares it with what is installed.
 """
 
 import json

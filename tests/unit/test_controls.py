@@ -1,6 +1,5 @@
 """The control application, and what the agent in a process works out, without any process."""
 
-import importlib
 import io
 import json
 import socket
@@ -12,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from twisted.internet.task import Clock
 
 from ganglion.control.application import Application, Controls
 from ganglion.control.refusal import Refusal
@@ -22,9 +20,6 @@ from ganglion.control.test.processes import Processes
 from ganglion.in_synapse.test_agent.positions import Positions
 from ganglion.plan import render
 from tests.plans import plan
-
-# Old ways of Twisted's own, seen when Synapse is imported.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @dataclass(slots=True)
@@ -207,41 +202,6 @@ def test_a_barrier_ends_with_who_is_behind(short_run: Path, agents: dict[str, Fa
         barrier(place(short_run), {"timeout": 0.05})
     assert caught.value.status == 504
     assert caught.value.message == ("not in 0.05 s: pusher1 has not seen events of main up to 7")
-
-
-def test_messages_are_delayed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Imported here, where what Twisted warns of on the way is no error.
-    delays_module = importlib.import_module("ganglion.in_synapse.test_agent.delays")
-    subscriber: Any = delays_module.RedisSubscriber
-    handled: list[tuple[float, str]] = []
-    clock = Clock()
-
-    def note(_self: object, _pattern: str, _channel: str, message: str) -> None:
-        handled.append((clock.seconds(), message))
-
-    monkeypatch.setattr(subscriber, "messageReceived", note)
-    delays = delays_module.DelayedMessages(clock)
-    received = subscriber.messageReceived
-    received(None, "", "", "at once")
-    delays.set(100)
-    received(None, "", "", "first")
-    clock.advance(0.06)
-    delays.set(10)
-    received(None, "", "", "not before the first")
-    clock.advance(0.03)
-    assert handled == [(0.0, "at once")]
-    clock.advance(0.02)
-    assert [message for _, message in handled[1:]] == ["first", "not before the first"]
-    delays.set(5000)
-    received(None, "", "", "let go")
-    received(None, "", "", "and this")
-    delays.set(0)
-    assert [message for _, message in handled[3:]] == ["let go", "and this"]
-    received(None, "", "", "as before")
-    assert len(handled) == 6
-    # What was yet to be called finds nothing to do.
-    clock.advance(10)
-    assert len(handled) == 6
 
 
 class FakeStream:

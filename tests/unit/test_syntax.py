@@ -1,4 +1,4 @@
-"""The tests' own readers of configuration: what they take, and what they do not let pass."""
+"""The readers of configuration files that tests use."""
 
 import pytest
 
@@ -23,13 +23,11 @@ def test_nginx() -> None:
     text = """\
 # a comment; with { and "
 user www-data; map "$a $b" $c {
-    "~^x\\\\.{2}\\d$" 'it''s';
+    "~^x\\\\.{2}\\d$" 'it"s';
 }
 listen [::]:80; # and { another
 """
-    with pytest.raises(Unreadable):
-        nginx(text)
-    assert nginx(text.replace("it''s", 'it"s')) == Directive(
+    assert nginx(text) == Directive(
         words=(),
         block=(
             Directive(words=("user", "www-data")),
@@ -53,7 +51,6 @@ listen [::]:80; # and { another
         ("a '\"';", ("a", '"')),
         (r"a b\;c;", ("a", r"b\;c")),
         ("a ${b}c;", ("a", "${b}c")),
-        ("a b}c;", ("a", "b}c")),
     ],
 )
 def test_nginx_words(text: str, expected: tuple[str, ...]) -> None:
@@ -61,9 +58,9 @@ def test_nginx_words(text: str, expected: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "a b", "a {", "a { b; ", "}", "a; }", ";", "{ }", 'a "b', 'a "b"c;', "a { b }"]
+    "text", ["a b", "a {", "a { b; ", "}", "a; }", ";", 'a "b', 'a "b;', "a } b;", 'a { b "}";']
 )
-def test_no_nginx(text: str) -> None:
+def test_broken_nginx_files_are_rejected(text: str) -> None:
     with pytest.raises(Unreadable):
         nginx(text)
 
@@ -80,7 +77,7 @@ def test_redis() -> None:
 
 
 @pytest.mark.parametrize("text", ['a "b', "a 'b", 'a "b"c', r"a 'b\'", r"a 'b\\'", r'a "b\"'])
-def test_no_redis(text: str) -> None:
+def test_broken_redis_files_are_rejected(text: str) -> None:
     with pytest.raises(Unreadable):
         redis(text)
 

@@ -3,10 +3,8 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any
 
 import pytest
-from synapse.config.homeserver import HomeServerConfig
 
 from ganglion.programs.synapse import test_options
 from ganglion.settings import environment, test_mode
@@ -176,95 +174,6 @@ def test_nothing_of_it_is_rendered_without_it() -> None:
     text = "".join(file.content for file in files.values())
     assert not re.search(r"fsync|bcrypt_rounds|rc_message|blacklist|testing\.yaml", text)
     assert "GANGLION_TEST_MODE" not in text
-
-
-def config_of(values: Mapping[str, Any]) -> Any:
-    """What Synapse reads out of options."""
-    config = HomeServerConfig()
-    config.parse_config_dict(
-        {
-            "server_name": "hs1",
-            "report_stats": False,
-            "macaroon_secret_key": "x",
-            "form_secret": "x",
-            "signing_key": f"ed25519 a_test {'A' * 43}",
-            "suppress_key_server_warning": True,
-            **values,
-        },
-        config_dir_path="/nowhere",
-        data_dir_path="/nowhere",
-        allow_secrets_in_config=True,
-    )
-    return config
-
-
-def flat(value: Any, path: str = "") -> dict[str, str]:
-    """A configuration as texts by their places."""
-    if isinstance(value, Mapping):
-        items = {str(key): item for key, item in value.items()}
-    elif hasattr(value, "__dict__") and type(value).__module__.startswith("synapse"):
-        items = {key: item for key, item in vars(value).items() if key != "root"}
-    elif hasattr(value, "__attrs_attrs__"):
-        items = {item.name: getattr(value, item.name) for item in value.__attrs_attrs__}
-    else:
-        return {path: re.sub(r" at 0x\w+", "", str(value))}
-    found: dict[str, str] = {}
-    for key, item in items.items():
-        found |= flat(item, f"{path}.{key}")
-    return found
-
-
-def every() -> dict[str, Any]:
-    return test_options.options(settings(GANGLION_TEST_MODE="yes"))
-
-
-# Old ways of Twisted's own, seen when Synapse is imported.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-def without(values: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The options without one, or without one of those in it."""
-    first, *rest = path
-    if not rest:
-        return {key: item for key, item in values.items() if key != first}
-    return {**values, first: without(values[first], tuple(rest))}
-
-
-def places(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Each option, and each that is in another where Synapse looks for it by its name."""
-    nested = ("experimental_features", "rc_login", "rc_joins", "rc_invites", "rc_presence")
-    found: list[tuple[str, ...]] = []
-    for name, value in values.items():
-        inside = [(name, key) for key in value] if name in nested else [(name,)]
-        found.extend(inside)
-    return found
-
-
-@pytest.mark.parametrize("place", places(every()), ids=".".join)
-def test_synapse_reads_each_option_and_it_changes_something(place: tuple[str, ...]) -> None:
-    """With an option that Synapse does not know, it would read the same without it."""
-    # What Synapse would refuse by itself is left out with it.
-    values = every()
-    if place == ("enable_registration_without_verification",):
-        values["enable_registration"] = False
-    if place == ("experimental_features", "msc3391_enabled"):
-        values = without(values, ("experimental_features", "msc3890_enabled"))
-    fewer = without(values, place)
-    if place == ("url_preview_ip_range_blacklist",):
-        values["url_preview_ip_range_blacklist"] = ["192.0.2.0/24"]
-        fewer = without({**values, "url_preview_enabled": False}, place)
-    assert flat(config_of(values)) != flat(config_of(fewer))
-
-
-def test_every_rate_limit_of_synapse_is_lifted() -> None:
-    limits = vars(config_of(every()).ratelimiting)
-    found = {name: limit for name, limit in limits.items() if hasattr(limit, "per_second")}
-    assert len(found) > 15
-    assert {name for name, limit in found.items() if limit.per_second < 1000} == set()
-    assert {name for name, limit in found.items() if limit.burst_count < 1000} == set()
-    rest = {name for name in limits if name.startswith(("rc_", "remote_"))} - set(found)
-    assert rest == {"rc_admin_redaction", "rc_federation"}
-    assert limits["rc_federation"].reject_limit >= 1000
 
 
 def test_a_sync_is_never_answered_from_before() -> None:

@@ -22,9 +22,6 @@ from ganglion.supervisor.fork.shared_config import read
 from ganglion.topology.topology import Process
 from tests.plans import plan
 
-# Old ways of Twisted's own, seen when Synapse is imported.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 FORK = multiprocessing.get_context("fork")
 WORKERS = ("none", "complement", "full", "medium")
 KEY = generate_signing_key("test")
