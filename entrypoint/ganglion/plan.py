@@ -96,8 +96,22 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
     Raises ConfigError.
     """
-    settings = environment.from_environ(environ, _read, os.path.exists)
+    settings = read_variables(environ)
     return existing_database.adopt(settings, operator_files.load(settings))
+
+
+def read_variables(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from variables and their files alone. Raises ConfigError."""
+    return environment.from_environ(environ, _read, os.path.exists)
+
+
+def notes_on(plan: Plan, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """List remarks for the operator on a plan that works."""
+    return (
+        *plan.topology.notes,
+        *environment.notes(environ, plan.settings),
+        *existing_database.notes(plan.settings, plan.operator),
+    )
 
 
 def typical_machine() -> Machine:

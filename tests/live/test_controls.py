@@ -340,7 +340,7 @@ def test_the_command_line_does_the_same(server: Controlled) -> None:
 
     users = json.loads(said("users", "2", "--prefix", "cli", "--admin", "--json"))["users"]
     assert [user["localpart"] for user in users] == ["cli1", "cli2"]
-    assert said("barrier").startswith("every process has seen everything after 0.")
+    assert said("barrier").startswith("all processes caught up after 0.")
     assert said("worker", READER, "slow", "1") == f"{READER}: slow\n"
     assert said("worker", READER, "restart") == f"{READER}: restart\n"
     assert said("replication-delay", "5") == "replication is delayed by 5 ms\n"
@@ -437,8 +437,8 @@ def test_they_are_not_there_in_production() -> None:
         assert refused.returncode == 2
         assert refused.stderr == (
             "ganglion: 1 problem\n"
-            "GANGLION_TEST_MODE='no': the server that runs here is none for tests, and has no"
+            "GANGLION_TEST_MODE='no': the running server is not in test mode and has no test"
             " controls\n"
-            "    fix: start it with GANGLION_TEST_MODE=yes; never where real users are\n"
+            "    fix: start a server without real users with GANGLION_TEST_MODE=yes\n"
         )
         server.stop()

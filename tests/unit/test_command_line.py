@@ -1,6 +1,9 @@
-"""The command line as a process of its own: exit status, what is printed where, what is written."""
+"""The command line from outside: exit status, output and written files of its verbs."""
 
+import contextlib
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ganglion import __version__
+from ganglion.cli.main import main
 from tests.plans import said
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,15 +21,28 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a run of the program came to."""
+    """Exit status and output of one run."""
 
     status: int
     out: str
     err: str
 
 
-def ganglion(*arguments: str | bytes, stdin: str = "", **environ: str | bytes) -> Result:
-    """Run a verb with an environment that is all our own."""
+def ganglion(*arguments: str, **environ: str | bytes) -> Result:
+    """Run a verb in this process, in an environment that holds nothing else."""
+    out, err = io.StringIO(), io.StringIO()
+    # As Python decodes it: https://peps.python.org/pep-0383/
+    decoded = {name: os.fsdecode(value) for name, value in environ.items()}
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main(arguments, decoded)
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return Result(status=status, out=out.getvalue(), err=err.getvalue())
+
+
+def process(*arguments: str, stdin: str = "", **environ: str | bytes) -> Result:
+    """Run a verb as a process, in an environment that holds nothing else."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "ganglion", *arguments],
         env={"PYTHONPATH": str(ROOT / "entrypoint"), **environ},
@@ -40,7 +57,7 @@ def ganglion(*arguments: str | bytes, stdin: str = "", **environ: str | bytes) -
 
 
 def refused(*problems: str) -> Result:
-    """A run that ended for these problems."""
+    """A run that ended with these problems."""
     title = f"ganglion: {len(problems)} problem{'s' if len(problems) > 1 else ''}\n"
     return Result(status=2, out="", err=title + "\n".join(problems) + "\n")
 
@@ -58,7 +75,7 @@ def test_check_prints_the_processes() -> None:
     )
 
 
-def test_check_prints_json_for_a_program_and_notes_for_a_person() -> None:
+def test_check_prints_json_on_stdout_and_notes_on_stderr() -> None:
     result = ganglion("check", "--json", WORKERS="synapse.app.pusher")
     note = (
         "synapse.app.pusher is the name of a former Synapse application: it means the role pusher,"
@@ -90,14 +107,14 @@ def test_check_prints_json_for_a_program_and_notes_for_a_person() -> None:
 def test_bad_input_ends_every_verb_before_it_does_anything(verb: str, tmp_path: Path) -> None:
     arguments = ["alice"] if verb == "register-user" else []
     places = {"GANGLION_DATA": f"{tmp_path}/data", "GANGLION_RUN": f"{tmp_path}/run"}
-    assert ganglion(verb, *arguments, WORKERS="pushr", **places) == refused(BAD)
+    assert process(verb, *arguments, WORKERS="pushr", **places) == refused(BAD)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_problems_of_every_stage_are_told_at_once(tmp_path: Path) -> None:
+def test_problems_of_all_stages_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "homeserver.yaml").write_text("worker_app: x\n")
     environ = {"GANGLION_DATA": str(tmp_path), "HTTP_PORT": "0", "SYNAPSE_SERVERNAME": "x"}
-    assert ganglion("run", WORKERS="pushr, sso:2", **environ) == refused(
+    assert process("run", WORKERS="pushr, sso:2", **environ) == refused(
         said(
             "SYNAPSE_SERVERNAME",
             "is not a variable of Ganglion",
@@ -123,7 +140,7 @@ def test_problems_of_every_stage_are_told_at_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["homeserver.yaml"]
 
 
-def test_bytes_that_are_no_text_are_told_not_stumbled_over() -> None:
+def test_invalid_utf8_is_reported_without_a_traceback() -> None:
     assert (
         ganglion("check", WORKERS=b"pusher\xff").err
         == refused(
@@ -137,7 +154,7 @@ def test_bytes_that_are_no_text_are_told_not_stumbled_over() -> None:
     assert ganglion("check", SYNAPSE_FORM_SECRET=b"\xff\xfe").status == 2
 
 
-def test_a_secret_file_that_is_no_text(tmp_path: Path) -> None:
+def test_a_secret_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"\xff\x00")
     assert ganglion("check", SYNAPSE_FORM_SECRET_FILE=str(path)) == refused(
@@ -149,12 +166,10 @@ def test_a_secret_file_that_is_no_text(tmp_path: Path) -> None:
     )
 
 
-def test_render_writes_every_file_and_says_how_many(tmp_path: Path) -> None:
+def test_render_writes_all_files_and_prints_their_number(tmp_path: Path) -> None:
     result = ganglion("render", "--output", str(tmp_path / "a" / "out"), WORKERS="none")
     files = [path for path in (tmp_path / "a" / "out").rglob("[!.]*") if path.is_file()]
-    assert result == Result(
-        status=0, out=f"{len(files)} files written to {tmp_path}/a/out\n", err=""
-    )
+    assert result == Result(status=0, out=f"wrote {len(files)} files to {tmp_path}/a/out\n", err="")
     # And a list of them, so that it knows its own the next time.
     listed = (tmp_path / "a" / "out" / ".rendered").read_text().splitlines()
     assert sorted(listed) == sorted(str(path.relative_to(tmp_path / "a" / "out")) for path in files)
@@ -188,7 +203,7 @@ def test_render_writes_into_an_empty_directory_and_through_a_link(tmp_path: Path
     ],
     ids=" ".join,
 )
-def test_render_refuses_a_directory_that_holds_other_things(
+def test_render_rejects_a_directory_that_holds_other_files(
     tmp_path: Path, foreign: list[str]
 ) -> None:
     for name in foreign:
@@ -197,7 +212,7 @@ def test_render_refuses_a_directory_that_holds_other_things(
     assert ganglion("render", "--output", str(tmp_path)) == refused(
         said(
             f"--output={str(tmp_path)!r}",
-            "holds other things, which would be lost",
+            "holds other files, which would be lost",
             "name a new or empty directory",
         )
     )
@@ -205,7 +220,7 @@ def test_render_refuses_a_directory_that_holds_other_things(
     assert sorted(left) == sorted(foreign)
 
 
-def test_render_refuses_a_rendered_directory_with_something_added(tmp_path: Path) -> None:
+def test_render_rejects_a_rendered_directory_with_an_added_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert ganglion("render", "--output", str(out)).status == 0
     (out / "notes.txt").write_text("mine\n")
@@ -213,7 +228,7 @@ def test_render_refuses_a_rendered_directory_with_something_added(tmp_path: Path
     assert (out / "notes.txt").read_text() == "mine\n"
 
 
-def test_render_says_why_it_cannot_write(tmp_path: Path) -> None:
+def test_render_reports_why_it_cannot_write(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "out"):
         assert ganglion("render", "--output", str(path)) == refused(
@@ -225,10 +240,12 @@ def test_render_says_why_it_cannot_write(tmp_path: Path) -> None:
         )
 
 
-def test_questions_to_a_server_that_does_not_run(tmp_path: Path) -> None:
+def test_verbs_that_ask_a_server_report_that_none_runs(tmp_path: Path) -> None:
     run = f"{tmp_path}/run"
     place = {"GANGLION_RUN": run, "WORKERS": "none", "HTTP_PORT": "1"}
-    fix = "start one with `ganglion run`, or name the directory of the one that runs"
+    fix = (
+        "start one with `ganglion run`, or set GANGLION_RUN to the directory of the running server"
+    )
     assert ganglion("status", **place) == refused(
         said(
             f"GANGLION_RUN={run!r}",
@@ -237,7 +254,7 @@ def test_questions_to_a_server_that_does_not_run(tmp_path: Path) -> None:
         )
     )
     secret = f"{run}/conf/secrets/registration_shared_secret"
-    assert ganglion("register-user", "alice", stdin="secret\n", **place) == refused(
+    assert process("register-user", "alice", stdin="secret\n", **place) == refused(
         said(
             f"GANGLION_RUN={run!r}",
             f"no server answers here: {secret}: No such file or directory",
@@ -255,63 +272,104 @@ def test_questions_to_a_server_that_does_not_run(tmp_path: Path) -> None:
     started = json.loads(ganglion("ready", "--json", **place).out)
     assert started.keys() == {"postgres", "redis", "main", "pusher1", "pusher2", "nginx"}
     # It is none for tests.
-    fix = "start it with GANGLION_TEST_MODE=yes; never where real users are"
-    none = "the server that runs here is none for tests, and has no controls"
+    fix = "start a server without real users with GANGLION_TEST_MODE=yes"
+    none = "the running server is not in test mode and has no test controls"
     assert ganglion("test", "reset", **place) == refused(said("GANGLION_TEST_MODE='no'", none, fix))
     testing = json.loads(ganglion("ready", "--json", GANGLION_TEST_MODE="yes", **place).out)
     assert testing.keys() - started.keys() == {"control"}
 
 
-def test_the_controls_of_a_server_that_does_not_run(tmp_path: Path) -> None:
+def test_controls_report_that_no_server_runs(tmp_path: Path) -> None:
     run = f"{tmp_path}/run"
     assert ganglion("test", "barrier", GANGLION_RUN=run) == refused(
         said(
             f"GANGLION_RUN={run!r}",
             f"no server answers here: unix:{run}/sockets/control.sock: [Errno 2] No such file or"
             " directory",
-            "start one with `ganglion run`, or name the directory of the one that runs",
+            "start one with `ganglion run`, or set GANGLION_RUN to the directory of the running"
+            " server",
         )
     )
     assert ganglion("test", "worker", "main", "slow") == refused(
-        said("MS", "is missing", "ganglion test worker main slow 200")
+        said("MS", "is missing", "type `ganglion test worker main slow 200`")
     )
     assert ganglion("test", "worker", "main", "kill", "5") == refused(
-        said("MS='5'", "means nothing to kill", "ganglion test worker main kill")
+        said("MS='5'", "does not apply to kill", "type `ganglion test worker main kill`")
     )
 
 
-def test_an_empty_password_is_refused() -> None:
-    assert ganglion("register-user", "alice", stdin="\n") == refused(
-        said("password", "is empty", "type it again, or give it as one line on standard input")
+def test_an_empty_password_is_rejected() -> None:
+    assert process("register-user", "alice", stdin="\n") == refused(
+        said("password", "is empty", "type it again, or write it as one line to standard input")
     )
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [[], ["dance"], ["render"], ["check", "--loud"], ["test"], ["test", "users", "many"]],
+    ("arguments", "problem", "fix"),
+    [
+        (["render"], "render: the following arguments are required: --output", "render --help"),
+        (["check", "--loud"], "check: unknown argument '--loud'", "check --help"),
+        (["status", "now"], "status: unknown argument 'now'", "status --help"),
+        (["explain", "GET"], "explain: the following arguments are required: PATH", "explain --he"),
+        (["test"], "test: the following arguments are required: CONTROL", "test --help"),
+        (["test", "users", "x"], "test users: argument N: invalid int value: 'x'", "test users --"),
+    ],
     ids=str,
 )
-def test_a_wrong_command_line(arguments: list[str]) -> None:
+def test_bad_options_end_with_2_usage_and_a_fix(
+    arguments: list[str], problem: str, fix: str
+) -> None:
     result = ganglion(*arguments)
     assert (result.status, result.out) == (2, "")
-    assert result.err.startswith("usage: ganglion")
+    first, usage, *_, last = result.err.splitlines()
+    assert first == f"ganglion {problem}"
+    assert usage.startswith(f"usage: ganglion {arguments[0]}")
+    assert last.startswith(f"    fix: type `ganglion {fix}")
 
 
-def test_help_names_every_verb() -> None:
-    result = ganglion("--help")
-    assert result.status == 0
-    for verb in (
-        "budget",
-        "check",
-        "render",
-        "run",
-        "ready",
-        "status",
-        "register-user",
-        "test",
-        "version",
-    ):
-        assert re.search(rf"^    {verb}\s", result.out, re.MULTILINE)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["chekc"],
+            "unknown verb 'chekc'|type `ganglion check`, or `ganglion --help` for all verbs",
+        ),
+        (["dance"], "unknown verb 'dance'|type `ganglion --help` for all verbs"),
+        (["help", "dance"], "unknown verb 'dance'|type `ganglion --help` for all verbs"),
+        ([""], "unknown verb ''|type `ganglion --help` for all verbs"),
+        (
+            ["--json", "check"],
+            "unknown option '--json' before the verb|type `ganglion check --json`",
+        ),
+        (["--loud"], "unknown option '--loud' before the verb|type `ganglion VERB --loud`"),
+    ],
+    ids=str,
+)
+def test_an_unknown_verb_ends_with_2_and_the_nearest_one(
+    arguments: list[str], message: str
+) -> None:
+    problem, fix = message.split("|")
+    err = f"ganglion: {problem}\n    fix: {fix}\n"
+    assert ganglion(*arguments) == Result(status=2, out="", err=err)
+
+
+def test_help_is_the_same_however_one_asks() -> None:
+    overview = ganglion("--help")
+    assert (overview.status, overview.err) == (0, "")
+    assert overview == ganglion("-h") == ganglion("help")
+    assert ganglion() == Result(status=2, out="", err=f"ganglion: no verb given\n\n{overview.out}")
+    assert ganglion("help", "check") == ganglion("check", "--help")
+
+
+def test_run_takes_no_arguments() -> None:
+    assert ganglion("run", "-m", "synapse.app.homeserver") == refused(
+        said(
+            "run='-m synapse.app.homeserver'",
+            "takes no arguments, because it starts several processes of Synapse",
+            "set WORKERS instead of -m, and SYNAPSE_CONFIG_PATH instead of --config-path; see"
+            " docs/drop-in.md",
+        )
+    )
 
 
 def test_version() -> None:
@@ -321,9 +379,10 @@ def test_version() -> None:
     lines = "".join(f"{name} {number}\n" for name, number in versions.items())
     assert ganglion("version").out == lines
     assert set(versions) == {"ganglion", "matrix-synapse"}
+    assert ganglion("--version") == ganglion("-V") == ganglion("version") == process("version")
 
 
-def test_who_stops_reading_is_no_failure() -> None:
+def test_a_reader_that_closes_the_pipe_is_no_failure() -> None:
     command = f"{sys.executable} -P -m ganglion check | head -n 1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
@@ -354,7 +413,7 @@ def test_budget_prints_every_amount_with_its_reason() -> None:
     )
 
 
-def test_budget_for_a_program_and_with_the_layouts() -> None:
+def test_budget_as_json_and_with_the_layouts() -> None:
     where = {"GANGLION_MEMORY": "16G", "GANGLION_CPUS": "8"}
     found = json.loads(ganglion("budget", "--json", "--explain", "--cpus", "2", **where).out)
     assert found["limits"]["cpus"] == 2
@@ -374,7 +433,7 @@ def test_budget_for_a_program_and_with_the_layouts() -> None:
     assert "layouts" not in planned
 
 
-def test_budget_of_what_cannot_be() -> None:
+def test_budget_rejects_impossible_amounts() -> None:
     assert ganglion("budget", "--memory", "lots", WORKERS="none") == refused(
         said("--memory='lots'", "is not a size", "write a whole number with K, M or G, such as 50M")
     )
@@ -386,12 +445,12 @@ def test_budget_of_what_cannot_be() -> None:
         )
     )
     for verb in (("budget", "--memory", "300M"), ("check",), ("run",)):
-        result = ganglion(*verb, WORKERS="full", GANGLION_MEMORY="300M")
+        result = process(*verb, WORKERS="full", GANGLION_MEMORY="300M")
         assert result.status == 2
         assert "memory='300M': (GANGLION_MEMORY) is less than the 2328M" in result.err
 
 
-def test_budget_says_where_files_of_ones_own_count_instead(tmp_path: Path) -> None:
+def test_budget_notes_options_that_override_it(tmp_path: Path) -> None:
     (tmp_path / "homeserver.yaml").write_text("caches: {global_factor: 2}\n")
     result = ganglion("budget", WORKERS="none", GANGLION_DATA=str(tmp_path))
-    assert result.err == "note: your own files set caches, which counts instead\n"
+    assert result.err == "note: your own files set caches, which overrides the budget\n"

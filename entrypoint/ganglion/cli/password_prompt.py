@@ -1,4 +1,4 @@
-"""A password from whoever runs us."""
+"""Ask for a new password."""
 
 import getpass
 from typing import TextIO
@@ -7,9 +7,9 @@ from ganglion.errors import ConfigError, Problem
 
 
 def ask(stdin: TextIO) -> str:
-    """A new password: typed twice at a terminal, else the first line of `stdin`.
+    """Read a new password: typed twice at a terminal, else the first line of `stdin`.
 
-    Raises ConfigError where it is empty or not the same both times.
+    Raises ConfigError if it is empty or not the same both times.
     """
     if not stdin.isatty():
         password = stdin.readline().rstrip("\n")
@@ -29,7 +29,7 @@ def _bad(message: str) -> ConfigError:
                 variable="password",
                 value=None,
                 message=message,
-                hint="type it again, or give it as one line on standard input",
+                hint="type it again, or write it as one line to standard input",
             )
         ]
     )

@@ -1,9 +1,9 @@
-"""The topology as a person reads it, and as a program does."""
+"""Tables and JSON of the command line."""
 
-import json
 import re
 
-from ganglion.cli.output import as_json, columns, table
+from ganglion.cli.check import as_json, as_table
+from ganglion.cli.output import columns
 from tests.plans import topology_of
 
 WORKERS = "event_persister, media=media_repository+pusher:2, old=synapse.app.user_dir"
@@ -20,7 +20,7 @@ def test_a_table_without_rows_is_its_titles() -> None:
 
 
 def test_the_table_of_a_topology() -> None:
-    lines = table(topology_of(WORKERS, SYNAPSE_USE_UNIX_SOCKET="no")).splitlines()
+    lines = as_table(topology_of(WORKERS, SYNAPSE_USE_UNIX_SOCKET="no")).splitlines()
     streams = "quarantined_media_changes"
     rows = [
         ("PROCESS", "ROLES", "ADDRESS", "WRITES", "JOBS"),
@@ -44,8 +44,8 @@ def test_the_table_of_a_topology() -> None:
     } == {lines[0].index("ADDRESS")}
 
 
-def test_the_same_for_a_program() -> None:
-    assert json.loads(as_json(topology_of(WORKERS, SYNAPSE_USE_UNIX_SOCKET="no"))) == {
+def test_the_json_of_a_topology() -> None:
+    assert as_json(topology_of(WORKERS, SYNAPSE_USE_UNIX_SOCKET="no")) == {
         "processes": [
             {"name": "main", "roles": [], "address": "127.0.0.1:18000", "streams": [], "jobs": []},
             {

@@ -1,0 +1,71 @@
+"""Check the configuration and print the processes.
+
+Reads the variables and the operator's files, as a start would. Prints every
+process with its roles, its address, the streams that it writes and the jobs
+that only it does. Notes go to standard error. Nothing is written or started.
+
+Exit status: 0 if the configuration works, else 2 with all problems.
+"""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from ganglion.cli.output import columns, print_json, print_notes
+from ganglion.cli.verb import Verb
+from ganglion.plan import assemble, notes_on, render
+from ganglion.settings import test_mode
+from ganglion.topology.topology import Process, Topology
+
+
+def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    plan = assemble(environ)
+    # Rendering reports problems that no stage before it sees.
+    render(plan)
+    if options.json:
+        print_json(as_json(plan.topology))
+    else:
+        print(as_table(plan.topology))
+    print_notes([*test_mode.says(plan.settings), *notes_on(plan, environ)])
+    return 0
+
+
+def as_table(topology: Topology) -> str:
+    """Format every process with its roles, address, streams and jobs."""
+    rows = [
+        (
+            process.name,
+            ", ".join(process.roles) or "-",
+            str(process.http),
+            ", ".join(_streams(topology, process)) or "-",
+            ", ".join(_jobs(topology, process)) or "-",
+        )
+        for process in topology.processes
+    ]
+    return columns(("PROCESS", "ROLES", "ADDRESS", "WRITES", "JOBS"), rows)
+
+
+def as_json(topology: Topology) -> dict[str, Any]:
+    """Return the same as values for JSON, with the topology's notes."""
+    processes = [
+        {
+            "name": process.name,
+            "roles": list(process.roles),
+            "address": str(process.http),
+            "streams": _streams(topology, process),
+            "jobs": _jobs(topology, process),
+        }
+        for process in topology.processes
+    ]
+    return {"processes": processes, "notes": list(topology.notes)}
+
+
+def _streams(topology: Topology, process: Process) -> list[str]:
+    return [stream for stream, names in topology.stream_writers.items() if process.name in names]
+
+
+def _jobs(topology: Topology, process: Process) -> list[str]:
+    return [job for job, names in topology.jobs.items() if process.name in names]
+
+
+VERB = Verb(name="check", manual=__doc__, run=run, json=True)

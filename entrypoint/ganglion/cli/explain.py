@@ -1,0 +1,62 @@
+"""Say which process answers a request, and why.
+
+METHOD and PATH are those of the request. Write PATH as a client sends it, with
+the query and percent-encoded. Prints the first row of the table of routes that
+matches, the key by which nginx picks a worker, the worker, and the fallback if
+the worker is down.
+
+Example: ganglion explain GET '/_matrix/client/v3/sync?since=s1' \\
+             --header 'Authorization: Bearer syt_YWxpY2U_x_y'
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from ganglion.cli.output import print_json
+from ganglion.cli.verb import Verb
+from ganglion.plan import assemble
+from ganglion.routing.explain import as_text, explain, header
+
+# A client outside every private network: https://www.rfc-editor.org/rfc/rfc5737
+SOME_CLIENT = "192.0.2.1"
+
+
+def options(parser: ArgumentParser) -> None:
+    parser.add_argument("method", metavar="METHOD", help="GET, PUT, …")
+    parser.add_argument("path", metavar="PATH", help="the path with the query")
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="'NAME: VALUE'",
+        help="a header of the request; may be given several times",
+    )
+    parser.add_argument(
+        "--from",
+        dest="address",
+        default=SOME_CLIENT,
+        metavar="ADDRESS",
+        help="the client's IP address (default: %(default)s)",
+    )
+
+
+def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    plan = assemble(environ)
+    found = explain(
+        options.method.upper(),
+        options.path,
+        dict(header(text) for text in options.header),
+        options.address,
+        plan.topology,
+        plan.routes,
+        test_mode=plan.settings.test_mode,
+    )
+    if options.json:
+        print_json(asdict(found))
+    else:
+        print(as_text(found))
+    return 0
+
+
+VERB = Verb(name="explain", manual=__doc__, run=run, options=options, json=True)

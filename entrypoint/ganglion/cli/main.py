@@ -1,0 +1,112 @@
+"""Find the verb, parse its options, run it, report its errors."""
+
+import os
+import signal
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import MutableMapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import NoReturn
+
+from ganglion.cli.output import columns
+from ganglion.cli.verb import VERBS, Verb, add_json, load
+from ganglion.errors import ConfigError
+
+# The exit status of argparse, bash and docker for bad input. 1 is for a verb that failed.
+BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
+    """Run one verb. Returns the exit status.
+
+    `arguments` are those after the program's name. `environ` is the environment to read; `run`
+    removes secrets from it. Raises SystemExit after --help and for bad options.
+    """
+    try:
+        try:
+            return _dispatch(arguments, environ)
+        finally:
+            sys.stdout.flush()
+    except ConfigError as error:
+        number = len(error.problems)
+        print(f"ganglion: {number} problem{'s' if number > 1 else ''}\n{error}", file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        # The reader closed the pipe, as in `ganglion check | head`. Python flushes stdout once
+        # more at exit, so give it a place where that works.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _dispatch(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
+    if not arguments:
+        print(f"ganglion: no verb given\n\n{overview()}", file=sys.stderr)
+        return BAD_INPUT
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        if rest and not rest[0].startswith("-"):
+            return _dispatch((rest[0], "--help"), environ)
+        print(overview())
+        return 0
+    if name in ("-V", "--version"):
+        name = "version"
+    if name not in VERBS:
+        print(f"ganglion: {_unknown(name, rest)}", file=sys.stderr)
+        return BAD_INPUT
+    verb = load(name)
+    parser = parser_of(verb)
+    options, unknown = parser.parse_known_args(rest)
+    if unknown and verb.reject is not None:
+        raise ConfigError([verb.reject(unknown)])
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]!r}")
+    return verb.run(options, environ)
+
+
+class Parser(ArgumentParser):
+    """argparse's parser, with errors that end with a command to type."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and exit."""
+        usage = self.format_usage()
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n{usage}    fix: type `{self.prog} --help`\n")
+
+
+def parser_of(verb: Verb, width: int | None = None) -> ArgumentParser:
+    """Make the parser of a verb. `width` is in columns; None means the width of the terminal."""
+    parser = Parser(
+        prog=f"ganglion {verb.name}",
+        description=verb.text,
+        formatter_class=partial(RawDescriptionHelpFormatter, width=width),
+    )
+    if verb.json:
+        add_json(parser)
+    verb.options(parser)
+    return parser
+
+
+def overview() -> str:
+    """Describe the program and list its verbs."""
+    verbs = [load(name) for name in VERBS]
+    table = columns(("verbs:", ""), [(f"  {verb.name}", verb.help) for verb in verbs])
+    return f"""\
+usage: ganglion VERB [OPTION...]
+
+One Synapse homeserver, split into workers by one variable.
+
+{table}
+
+Type `ganglion VERB --help` for the manual of a verb. Variables configure the server:
+docs/variables.md lists them."""
+
+
+def _unknown(name: str, rest: Sequence[str]) -> str:
+    if name.startswith("-"):
+        verb = next((word for word in rest if word in VERBS), "VERB")
+        return f"unknown option {name!r} before the verb\n    fix: type `ganglion {verb} {name}`"
+    near = get_close_matches(name, VERBS, n=1)
+    fix = f"type `ganglion {near[0]}`, or " if near else "type "
+    return f"unknown verb {name!r}\n    fix: {fix}`ganglion --help` for all verbs"

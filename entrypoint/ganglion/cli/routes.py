@@ -1,0 +1,60 @@
+"""Print the table of routes for this topology.
+
+The first row that matches a request decides. Each row has the pool that
+answers, the pool's workers, the key by which nginx picks one of them, the pool
+that takes over if all of them are down, and the pattern of method and path.
+"""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ganglion.cli.output import columns, print_json
+from ganglion.cli.verb import Verb
+from ganglion.plan import assemble
+from ganglion.routing.table import Choice, table
+
+
+def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    plan = assemble(environ)
+    choices = table(plan.topology, plan.routes.routes)
+    if options.json:
+        print_json(as_json(choices))
+    else:
+        print(as_table(choices))
+    return 0
+
+
+def as_table(choices: Sequence[Choice]) -> str:
+    """Format every route in the order of the table."""
+    rows = [
+        (
+            choice.route.name,
+            choice.pool.name,
+            ", ".join(member.name for member in choice.pool.members),
+            choice.route.key.value,
+            "-" if choice.fallback is None else choice.fallback.name,
+            choice.route.pattern,
+        )
+        for choice in choices
+    ]
+    return columns(("ROUTE", "POOL", "WORKERS", "KEY", "FALLBACK", "PATTERN"), rows)
+
+
+def as_json(choices: Sequence[Choice]) -> list[dict[str, Any]]:
+    """Return the same as values for JSON."""
+    return [
+        {
+            "route": choice.route.name,
+            "pattern": choice.route.pattern,
+            "roles": list(choice.route.roles),
+            "pool": choice.pool.name,
+            "workers": [member.name for member in choice.pool.members],
+            "key": choice.route.key.value,
+            "fallback": None if choice.fallback is None else choice.fallback.name,
+        }
+        for choice in choices
+    ]
+
+
+VERB = Verb(name="routes", manual=__doc__, run=run, json=True)

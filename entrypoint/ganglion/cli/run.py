@@ -1,0 +1,97 @@
+"""Start the server and stay in the foreground.
+
+Reads the configuration, prepares the data directory, starts every process and
+restarts those that fail. SIGTERM stops the server in order. All configuration
+errors are reported together, each with a fix, before anything starts.
+
+Exit status: 0 after SIGTERM, 2 for a configuration that does not work, else 1.
+"""
+
+import signal
+from argparse import Namespace
+from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from setproctitle import setproctitle
+
+from ganglion.cli.output import print_notes
+from ganglion.cli.verb import Verb
+from ganglion.errors import Problem
+from ganglion.machine.installed import discover
+from ganglion.plan import assemble, notes_on
+from ganglion.programs import registry
+from ganglion.settings import test_mode
+from ganglion.settings.variables import Settings, variables
+
+
+def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
+    # PID 1 ignores signals without a handler.
+    signal.signal(signal.SIGTERM, _stop)
+    # Before the environment changes: setproctitle writes over the place where the kernel put it.
+    setproctitle("ganglion: supervisor")
+    # These take the longest to import, so SIGTERM has its handler before.
+    from ganglion import boot
+    from ganglion.supervisor.start_times import Timeline
+
+    timeline = Timeline()
+    timeline.mark("python")
+    plan = assemble(environ)
+    machine = discover(
+        Path(plan.settings.paths.postgres),
+        registry.requirements(plan.settings),
+        registry.accounts(plan.settings),
+        postgres=plan.settings.embedded_postgres,
+        user=plan.settings.uid,
+        group=plan.settings.gid,
+    )
+    print_notes(notes_on(plan, environ))
+    _clean(environ, plan.settings)
+    budget = registry.share_out(plan.settings, plan.topology, machine)
+    plan = replace(plan, machine=machine, budget=budget)
+    for line in test_mode.says(plan.settings):
+        _say(line)
+    timeline.mark("plan")
+    return boot.start(plan, _say, timeline)
+
+
+def _say(line: str) -> None:
+    print(f"ganglion | {line}", flush=True)
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    # Stopped before anything ran: `docker stop` expects status 0.
+    raise SystemExit(0)
+
+
+def _clean(environ: MutableMapping[str, str], settings: Settings) -> None:
+    """Change the environment into the one that processes inherit.
+
+    Secrets leave it. SYNAPSE_ASYNC_IO_REACTOR leaves it too, because Synapse takes any value for
+    yes; the rendered files have its meaning. Proxies enter it: their URL may hold a password, so it
+    is in no file.
+    """
+    for _, variable in variables():
+        if variable.secret:
+            for name in (*variable.names, f"{variable.name}_FILE"):
+                environ.pop(name, None)
+    environ.pop("SYNAPSE_ASYNC_IO_REACTOR", None)
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        value: str | None = getattr(settings, name)
+        if value is not None:
+            environ[name] = value
+
+
+def _reject(arguments: Sequence[str]) -> Problem:
+    """Describe arguments that Synapse's own image takes for its single process."""
+    return Problem(
+        variable="run",
+        value=" ".join(arguments),
+        message="takes no arguments, because it starts several processes of Synapse",
+        hint="set WORKERS instead of -m, and SYNAPSE_CONFIG_PATH instead of --config-path; see"
+        " docs/drop-in.md",
+    )
+
+
+VERB = Verb(name="run", manual=__doc__, run=run, reject=_reject)
