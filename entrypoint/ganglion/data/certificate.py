@@ -1,5 +1,9 @@
 """The TLS certificate: the operator's, or one that Complement's authority signs."""
 
+import datetime as dt
+import errno
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,24 +13,55 @@ from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 
+FIELDS = {"SYNAPSE_TLS_CERT": "tls_cert", "SYNAPSE_TLS_KEY": "tls_key"}
+# Bytes; a chain of certificates has some 10 kB.
+LARGEST = 1024**2
 
-def check(settings: Settings) -> None:
-    """Check the operator's certificate and key. Raises ConfigError."""
+
+def check(settings: Settings, now: dt.datetime) -> None:
+    """Check the operator's certificate and key: both readable, fitting together, valid `now`.
+
+    Raises ConfigError.
+    """
     if test_mode.own_certificate(settings):
         return
-    paths = (("SYNAPSE_TLS_CERT", settings.tls_cert), ("SYNAPSE_TLS_KEY", settings.tls_key))
-    problems = [
-        Problem(
-            variable=name,
-            value=path,
-            message="is not a file that can be read",
-            hint="give the path of a PEM file; in a container, mount it there",
-        )
-        for name, path in paths
-        if path is not None and not Path(path).is_file()
-    ]
+    texts: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for name, path in (
+        ("SYNAPSE_TLS_CERT", settings.tls_cert),
+        ("SYNAPSE_TLS_KEY", settings.tls_key),
+    ):
+        if path is None:
+            continue
+        try:
+            texts[name] = _read(path)
+        except OSError as error:
+            message = f"cannot be read: {error.strerror}"
+            hint = "give the path of a PEM file; in a container, mount it there"
+            problems.append(Problem(variable=name, value=path, message=message, hint=hint))
+    if len(texts) == 2 and settings.tls_cert and settings.tls_key:
+        # cryptography takes its time to import; only a server with TLS spends it.
+        from ganglion.data import certificate_check  # noqa: PLC0415
+
+        problems += [
+            Problem(
+                variable=name, value=getattr(settings, FIELDS[name]), message=message, hint=hint
+            )
+            for name, message, hint in certificate_check.faults(
+                texts["SYNAPSE_TLS_CERT"], texts["SYNAPSE_TLS_KEY"], now
+            )
+        ]
     if problems:
         raise ConfigError(problems)
+
+
+def _read(path: str) -> bytes:
+    """The content of a regular file. Raises OSError; never blocks, as a FIFO would."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read(LARGEST)
 
 
 def ensure(settings: Settings, operator: OperatorFiles, say: Callable[[str], None]) -> None:

@@ -1,8 +1,15 @@
-"""The owners of files in the data directory."""
+"""The owners of files in the data directory.
 
+Root changes owners here, in directories that other accounts can write to. So it walks by
+descriptors, never follows a link, and never leaves the data directory.
+"""
+
+import contextlib
+import errno
 import os
-from collections.abc import Callable
-from pathlib import Path
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
 
 from ganglion.files.write import make_directory
 from ganglion.machine.installed import Machine
@@ -12,17 +19,22 @@ from ganglion.settings.variables import Settings
 
 Say = Callable[[str], None]
 
+ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 
 def take_over(settings: Settings, operator: OperatorFiles, machine: Machine, say: Say) -> None:
-    """Give Synapse's account what it writes to, or reads by itself, and another account wrote: that
-    of Synapse's own image, run under other numbers.
+    """Chown files that another UID created, such as Synapse's own image, to Synapse's account.
+
+    These are the files and directories that Synapse writes to, and option files that are not
+    readable by everyone. Files outside the data directory are left alone.
     """
     account = machine.account("synapse")
+    if account is None:
+        return
     options = operator.options
     named = [options.get(name) for name in ("media_store_path", "signing_key_path", "uploads_path")]
     paths = [Path(settings.data, path) for path in named if isinstance(path, str)]
     paths.append(Path(settings.paths.media_store))
-    # The files of options too, where not everybody may read them: `generate` makes such.
     paths += [path for path in map(Path, operator.paths) if not path.stat().st_mode & 0o004]
     if settings.sqlite is not None:
         # SQLite writes its journal beside the file.
@@ -30,20 +42,71 @@ def take_over(settings: Settings, operator: OperatorFiles, machine: Machine, say
         place = Path(settings.sqlite).parent
         make_directory(place, place.stat().st_mode & 0o777 if place.exists() else 0o755, account)
     for path in paths:
-        inside = path.is_relative_to(settings.data) and path != Path(settings.data)
-        if inside and hand_over(path, account):
+        if hand_over(Path(settings.data), path, account):
             say(f"{path} belongs to {account} from now on")
 
 
-def hand_over(path: Path, account: str | None) -> bool:
-    """Give a file, or a directory with all that is in it, to an account. Whether that was needed:
-    what belongs to it already is not looked through.
+def hand_over(data: Path, path: Path, account: str) -> bool:
+    """Chown a file, or a directory with its contents, to an account.
+
+    Returns whether that was needed: a path that already belongs to the account is not walked. A
+    path that does not exist, is not below `data` or is reached through a link is left alone.
     """
-    if account is None or not path.exists():
+    try:
+        inside = Path(os.path.normpath(path)).relative_to(data)
+    except ValueError:
         return False
     owner, group = numbers(account)
-    if path.stat().st_uid == owner:
+    try:
+        with _entered(data, inside.parent) as parent:
+            found = os.stat(inside.name, dir_fd=parent, follow_symlinks=False)
+            if found.st_uid == owner:
+                return False
+            if stat.S_ISDIR(found.st_mode):
+                with _opened(inside.name, parent) as top:
+                    _chown_tree(top, owner, group)
+                return True
+            return _chown(inside.name, parent, owner, group)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
+
+
+def _chown_tree(top: int, owner: int, group: int) -> None:
+    os.fchown(top, owner, group)
+    for _, directories, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+        for name in (*directories, *files):
+            _chown(name, descriptor, owner, group)
+
+
+def _chown(name: str, parent: int, owner: int, group: int) -> bool:
+    """Chown one entry of a directory. Returns False for a file that has several names.
+
+    One of the names could be outside the data directory.
+    """
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         return False
-    for item in (path, *path.rglob("*")):
-        os.chown(item, owner, group, follow_symlinks=False)
+    os.chown(name, owner, group, dir_fd=parent, follow_symlinks=False)
     return True
+
+
+@contextlib.contextmanager
+def _entered(top: Path, below: PurePath) -> Iterator[int]:
+    """A descriptor of the directory `below`, reached from `top` without following a link."""
+    with contextlib.ExitStack() as opened:
+        descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        opened.callback(os.close, descriptor)
+        for part in below.parts:
+            descriptor = opened.enter_context(_opened(part, descriptor))
+        yield descriptor
+
+
+@contextlib.contextmanager
+def _opened(name: str, parent: int) -> Iterator[int]:
+    descriptor = os.open(name, ENTER, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -40,6 +40,14 @@ class OperatorFiles:
     paths: tuple[str, ...] = ()
     registrations: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    # Texts of registrations that Synapse's account may not read, by their paths.
+    copies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def all_registrations(self) -> tuple[str, ...]:
+        """The registrations that the options name, and those of the directory."""
+        named = self.options.get("app_service_config_files") or []
+        return tuple(dict.fromkeys([*map(str, named), *self.registrations]))
 
     @property
     def any_locale(self) -> bool:

@@ -38,18 +38,22 @@ def supervise(
     timeline: Timeline,
     *,
     prefork: bool,
+    account: str | None = None,
     command_socket: str | None = None,
 ) -> int:
     """Run every program of a supervisord.conf until SIGTERM, SIGINT or SIGQUIT.
 
     `notify_socket` is the path at which programs report readiness. `timeline` holds the stages of
-    the start so far. With `prefork`, this process imports Synapse and forks Synapse's processes.
+    the start so far. With `prefork`, this process imports Synapse and forks Synapse's processes;
+    it then reads their configuration with the rights of `account`, or its own without one.
     `command_socket` is the path at which test controls stop and start processes; None without test
     mode.
 
     Returns the exit status: 0 after one of these signals, 1 if a program kept failing.
     """
-    options = Options(notify_socket, prefork=prefork, command_socket=command_socket)
+    options = Options(
+        notify_socket, prefork=prefork, account=account, command_socket=command_socket
+    )
     options.realize(["--configuration", configuration, "--nodaemon"])
     options.first = True
     options.test = False
@@ -71,6 +75,7 @@ class Options(ServerOptions):
         notify_socket: str,
         *,
         prefork: bool,
+        account: str | None = None,
         command_socket: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -81,6 +86,7 @@ class Options(ServerOptions):
         # Whether Synapse's processes are forked from this one, and whether that is possible yet.
         self.prefork = prefork
         self.preloaded = False
+        self.account = account
         self.shared_config: SharedConfig | None = None
         self.exit_status = 0
         # Every program by its name. GatedConfig.make_process adds them.
@@ -167,7 +173,7 @@ class Daemon(Supervisor):
         started = time.monotonic()
         preload()
         command = shlex.split(self.options.programs[MAIN].config.command)
-        self.options.shared_config = read(config_files(command))
+        self.options.shared_config = read(config_files(command), self.options.account)
         prepare_shared_memory()
         self.options.preloaded = True
         self.timeline.mark("preload")

@@ -7,6 +7,7 @@ operator may change them, and last, where the topology must win.
 """
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -49,6 +50,7 @@ def files(plan: Plan) -> tuple[File, ...]:
         *([_yaml(TESTING, test_options.options(settings))] if settings.test_mode else []),
         _yaml(OVERRIDES, _overrides(settings, topology, budget, operator)),
         *_secret_files(settings, secrets),
+        *_copies(operator),
     ]
     for process in topology.processes:
         found.append(_yaml(f"synapse/log/{process.name}.yaml", logging(settings, process)))
@@ -159,7 +161,7 @@ def _overrides(
         },
         **_duties(topology),
     }
-    registrations = _registrations(operator)
+    registrations = _registrations(settings, operator)
     if registrations:
         values["app_service_config_files"] = registrations
     if settings.test_mode:
@@ -308,7 +310,25 @@ def _redis(settings: Settings) -> dict[str, Any]:
     return values
 
 
-def _registrations(operator: OperatorFiles) -> list[str]:
-    """The application services of the operator's files, and those of the directory."""
-    named = operator.options.get("app_service_config_files") or []
-    return list(dict.fromkeys([*named, *operator.registrations]))
+def _registrations(settings: Settings, operator: OperatorFiles) -> list[str]:
+    """The registrations of application services, or their copies."""
+    copies = _copy_paths(operator)
+    conf_file = settings.paths.conf_file
+    return [
+        conf_file(copies[path]) if path in copies else path for path in operator.all_registrations
+    ]
+
+
+def _copy_paths(operator: OperatorFiles) -> dict[str, str]:
+    """Where each copied registration goes, below the conf directory."""
+    return {
+        path: f"appservices/{number}-{PurePosixPath(path).name}"
+        for number, path in enumerate(operator.copies, 1)
+    }
+
+
+def _copies(operator: OperatorFiles) -> list[File]:
+    return [
+        File(path=place, content=operator.copies[path], mode=SECRET, program="synapse")
+        for path, place in _copy_paths(operator).items()
+    ]

@@ -13,21 +13,13 @@ from typing import Any
 
 import yaml
 
+from ganglion.machine.acting import acting_as
+
 # The sections of Synapse's configuration that differ between its processes, as Ganglion renders
 # them: they read worker_app, worker_name, worker_listeners, worker_log_config, enable_media_repo,
 # and each process's part of the budget (database, event_cache_size, caches). A test reads every
 # process's configuration both ways and compares.
 SECTIONS = ("worker", "media", "database", "caches")
-# With these options Synapse imports the operator's modules, which a restart must import anew.
-IMPORTING = frozenset(
-    {
-        "modules",
-        "password_providers",
-        "presence_router",
-        "spam_checker",
-        "third_party_event_rules",
-    }
-)
 # Ganglion's own modules do not change while it runs, so they may be imported before the fork.
 OWN_MODULES = "ganglion."
 
@@ -68,37 +60,42 @@ class SharedConfig:
         setattr(self.config, name, section)
 
 
-def read(files: Sequence[str]) -> SharedConfig | None:
-    """Read main's files. Return None if each process must read them itself.
+def read(files: Sequence[str], account: str | None) -> SharedConfig | None:
+    """Read main's files with the rights of `account`. Return None if each process must read them.
 
-    That is so when they name modules to import, or cannot be read: then main reports the error.
+    That is so when the options name modules of others, whose code this process must not run and
+    which a restart must import anew; and when the files cannot be read: main reports the error.
     """
     from synapse.config._base import read_config_files
     from synapse.config.homeserver import HomeServerConfig
 
     words = [word for file in files for word in ("--config-path", file)]
     try:
-        digests = _digests(files)
-        options = read_config_files(list(files))
-        if _imports(options):
-            return None
-        config = HomeServerConfig.load_config("Synapse", words)
+        with acting_as(account):
+            digests = _digests(files)
+            options = read_config_files(list(files))
+            if _imports(options):
+                return None
+            config = HomeServerConfig.load_config("Synapse", words)
     except (Exception, SystemExit):  # noqa: BLE001 - main meets the same error and reports it
         return None
     return SharedConfig(config=config, options=options, files=tuple(files), digests=digests)
 
 
-def _imports(options: Mapping[str, Any]) -> bool:
-    """Return whether the configuration imports modules of the operator's."""
-    others = IMPORTING & options.keys()
-    modules = options.get("modules")
-    if isinstance(modules, list) and all(map(_is_own, modules)):
-        others -= {"modules"}
-    return bool(others)
+def _imports(value: object) -> bool:
+    """Return whether options name a module to import that is not Ganglion's.
 
-
-def _is_own(module: object) -> bool:
-    return isinstance(module, dict) and str(module.get("module")).startswith(OWN_MODULES)
+    Synapse's options name one as `module` wherever they take one: modules, storage providers,
+    password providers, mappings of SSO users, spam checkers and more.
+    """
+    if isinstance(value, list):
+        return any(map(_imports, value))
+    if not isinstance(value, Mapping):
+        return False
+    module = value.get("module")
+    if module is not None and not str(module).startswith(OWN_MODULES):
+        return True
+    return any(map(_imports, value.values()))
 
 
 def _digests(files: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,64 @@
+"""Registration files of application services that Synapse's account may not read."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from ganglion.machine.acting import acting_as
+from ganglion.settings.operator_files import OperatorFiles
+
+# Bytes; a registration has some hundred.
+LARGEST = 1024**2
+# Keys of every registration: https://spec.matrix.org/latest/application-service-api/#registration
+KEYS = {"id", "as_token", "hs_token"}
+
+
+def copy_unreadable(
+    operator: OperatorFiles, account: str | None, say: Callable[[str], None]
+) -> OperatorFiles:
+    """Have copies rendered of the registrations that only another account may read.
+
+    Bridges write theirs at mode 0600 of an account of their own, and must go on reading them, so
+    their owner stays. Root reads them here. Nothing is copied unless Ganglion started as root.
+    """
+    if account is None or os.geteuid() != 0:
+        return operator
+    copies: dict[str, str] = {}
+    for path in operator.all_registrations:
+        try:
+            with acting_as(account):
+                _text(path)
+        except PermissionError:
+            text = _registration(path)
+            if text is not None:
+                copies[path] = text
+                say(f"{path} is copied for the account {account}, which may not read it")
+        except (OSError, ValueError):
+            # The trial of all named files reports it.
+            continue
+    return replace(operator, copies=copies)
+
+
+def _registration(path: str) -> str | None:
+    """The text of a file if it is a registration. Its directory may belong to another account."""
+    try:
+        text = _text(path)
+        found = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return text if isinstance(found, dict) and found.keys() >= KEYS else None
+
+
+def _text(path: str) -> str:
+    """The text of a regular file that is not a link. Raises OSError and ValueError."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(Path(path).absolute(), flags)
+    with os.fdopen(descriptor, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read(LARGEST)

@@ -1,0 +1,39 @@
+"""Access to files with the rights of another account."""
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator
+
+from ganglion.machine.unix_accounts import is_numeric, numbers
+
+
+@contextlib.contextmanager
+def acting_as(account: str | None) -> Iterator[None]:
+    """Access files with the rights of `account` during the body; None changes nothing.
+
+    Only the effective IDs change, so this is for Ganglion's own code and Synapse's. Code of others
+    must not run in the body: it could take root's IDs back. No other thread may run.
+    """
+    if account is None or os.geteuid() != 0:
+        yield
+        return
+    user, group = numbers(account)
+    before = os.getgroups()
+    os.setgroups(groups_of(account))
+    os.setegid(group)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)
+
+
+def groups_of(account: str) -> list[int]:
+    """The groups of an account's processes: all of a name's groups, the one group of numbers."""
+    user, group = numbers(account)
+    if is_numeric(account):
+        return [group]
+    return os.getgrouplist(pwd.getpwuid(user).pw_name, group)
