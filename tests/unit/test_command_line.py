@@ -240,8 +240,8 @@ def test_render_reports_why_it_cannot_write(tmp_path: Path) -> None:
         )
 
 
-def test_verbs_that_ask_a_server_report_that_none_runs(tmp_path: Path) -> None:
-    run = f"{tmp_path}/run"
+def test_verbs_that_ask_a_server_report_that_none_runs(short_path: Path) -> None:
+    run = f"{short_path}/run"
     place = {"GANGLION_RUN": run, "WORKERS": "none", "HTTP_PORT": "1"}
     fix = (
         "start one with `ganglion run`, or set GANGLION_RUN to the directory of the running server"
@@ -267,8 +267,8 @@ def test_verbs_that_ask_a_server_report_that_none_runs(tmp_path: Path) -> None:
     assert {"postgres", "redis", "main", "nginx"} <= set(answers)
     assert all(answers.values())
     # What was started counts, not what would be today.
-    (tmp_path / "run" / "conf").mkdir(parents=True)
-    (tmp_path / "run" / "conf" / "workers").write_text("pusher=pusher:2\n")
+    (short_path / "run" / "conf").mkdir(parents=True)
+    (short_path / "run" / "conf" / "workers").write_text("pusher=pusher:2\n")
     started = json.loads(ganglion("ready", "--json", **place).out)
     assert started.keys() == {"postgres", "redis", "main", "pusher1", "pusher2", "nginx"}
     # It is none for tests.
@@ -279,8 +279,8 @@ def test_verbs_that_ask_a_server_report_that_none_runs(tmp_path: Path) -> None:
     assert testing.keys() - started.keys() == {"control"}
 
 
-def test_controls_report_that_no_server_runs(tmp_path: Path) -> None:
-    run = f"{tmp_path}/run"
+def test_controls_report_that_no_server_runs(short_path: Path) -> None:
+    run = f"{short_path}/run"
     assert ganglion("test", "barrier", GANGLION_RUN=run) == refused(
         said(
             f"GANGLION_RUN={run!r}",
