@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ganglion.control.config import ControlConfig
 from ganglion.errors import ConfigError
 from ganglion.files.file import File
 from ganglion.machine.installed import Machine
@@ -90,3 +92,12 @@ def options(files: Mapping[str, File], path: str) -> Any:
 def as_plain(value: object) -> Any:
     """A value as JSON would give it back: to compare what tuples and lists hold."""
     return json.loads(json.dumps(value))
+
+
+def control_config(run: Path | str = "/run/ganglion", workers: str = "pusher") -> ControlConfig:
+    """The control application's configuration of a server in test mode, as it is rendered."""
+    files = render(
+        plan({"WORKERS": workers, "GANGLION_RUN": str(run), "GANGLION_TEST_MODE": "yes"})
+    )
+    (text,) = (file.content for file in files if file.path == "control.json")
+    return ControlConfig.load(text)

@@ -6,7 +6,7 @@ from html import escape
 from ganglion.routing.table import Choice, Key, table
 from ganglion.settings import environment
 from ganglion.topology import topology
-from ganglion.topology.topology import MAIN
+from ganglion.topology.names import MAIN
 
 # Colours that can be told apart without seeing red and green.
 COLOURS = {

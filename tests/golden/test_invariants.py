@@ -15,7 +15,8 @@ from ganglion.programs.registry import programs as programs_of
 from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS
 from ganglion.routing.nginx_maps import NOBODY, named_upstream
 from ganglion.supervisor.daemon import Options
-from ganglion.topology.topology import LONGEST_SOCKET_PATH, MAIN, MAIN_AS_WRITER
+from ganglion.topology.names import MAIN, MAIN_AS_WRITER
+from ganglion.topology.topology import LONGEST_SOCKET_PATH
 from tests.certificates import Authority
 from tests.golden.cases import HERE, Case, good
 from tests.syntax import Directive, read_all

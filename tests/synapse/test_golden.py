@@ -8,7 +8,8 @@ import pytest
 from synapse.config.homeserver import HomeServerConfig
 
 from ganglion.programs.synapse.options import config_paths
-from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Process
+from ganglion.topology.names import MAIN, MAIN_AS_WRITER
+from ganglion.topology.topology import Process
 from tests.certificates import Authority
 from tests.golden.cases import Case
 

@@ -6,8 +6,9 @@ from ganglion.routing.nginx_maps import match
 from ganglion.routing.table import table
 from ganglion.settings import environment
 from ganglion.topology import topology
+from ganglion.topology.names import MAIN, MAIN_AS_WRITER
 from ganglion.topology.roles import PRESETS, ROLES
-from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Process, Topology
+from ganglion.topology.topology import Process, Topology
 from tests.oracle.samples import Registration, load
 
 ORACLE = load()

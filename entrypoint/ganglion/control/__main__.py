@@ -1,4 +1,4 @@
-"""Serves the control application: `python -m ganglion.control CONTROL.JSON`."""
+"""Serve the control application: `python -m ganglion.control CONTROL.JSON`."""
 
 import sys
 from pathlib import Path
@@ -6,34 +6,35 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from ganglion.control.application import Application, Controls
-from ganglion.control.test.place import Place
+from ganglion.control.application import Application
+from ganglion.control.config import ControlConfig
+from ganglion.control.test.routes import routes_of_server
 
-# One process, because a reset must know of every other request. A thread for each request that
-# waits: a barrier, a reset, another reset behind it.
+# One process, because a reset must exclude every other request, and one thread for each request
+# that waits: a barrier, a reset, a second reset behind it.
 THREADS = 16
 
 
 class Server(BaseApplication):
-    """gunicorn, told by its arguments alone."""
+    """gunicorn, configured by its arguments only."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, config: ControlConfig) -> None:
+        self._config = config
         super().__init__()
 
     def load_config(self) -> None:
         options: dict[str, Any] = {
-            "bind": f"unix:{self._place.socket}",
-            # Of the socket: nginx's workers have an account of their own.
+            "bind": f"unix:{self._config.socket}",
+            # Of the socket, because nginx's workers have another account.
             "umask": 0,
             "workers": 1,
             "threads": THREADS,
             "worker_class": "gthread",
-            # A first reset without a prepared database takes its time.
+            # No limit: a first reset without a prepared database takes long.
             "timeout": 0,
             "graceful_timeout": 1,
             "loglevel": "warning",
-            # Another socket of its own, with which gunicorn would be controlled.
+            # gunicorn would open a second socket to be controlled by.
             "control_socket_disable": True,
             "proc_name": "ganglion",
         }
@@ -41,13 +42,13 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Application:
-        return Application(Controls.at(self._place))
+        return Application(routes_of_server(self._config))
 
 
 def main(arguments: list[str]) -> None:
-    """Serve until told to stop."""
+    """Serve until a signal ends the process."""
     (path,) = arguments
-    Server(Place.load(Path(path).read_text(encoding="utf-8"))).run()
+    Server(ControlConfig.load(Path(path).read_text(encoding="utf-8"))).run()
 
 
 if __name__ == "__main__":

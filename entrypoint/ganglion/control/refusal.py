@@ -1,14 +1,15 @@
-"""An answer that is no success, and the checks of what was sent that come to one."""
+"""Error responses, and checks of a request's body that raise them."""
 
 from collections.abc import Mapping
 from typing import Any
 
 Json = dict[str, Any]
+# In milliseconds.
 LONGEST_DELAY = 60_000
 
 
 class Refusal(Exception):
-    """The request is answered with this status, and this text as its error."""
+    """Ends a request with this HTTP status, and this text as its error."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -17,46 +18,51 @@ class Refusal(Exception):
 
 
 def only(body: Mapping[str, Any], *names: str) -> None:
-    """See that nothing else was sent: a misspelt name would count for nothing."""
+    """Reject unknown fields: a misspelt one would be ignored."""
     unknown = sorted(set(body) - set(names))
     if unknown:
         known = f"write {', '.join(names)}" if names else "send no body"
-        raise Refusal(400, f"there is no {unknown[0]} here; {known}")
+        raise Refusal(400, f"unknown field {unknown[0]!r}; {known}")
 
 
 def whole(body: Mapping[str, Any], name: str, least: int, most: int, default: int | None) -> int:
-    """A whole number of the body."""
+    """Return a field that is a whole number from `least` to `most`."""
     value = body.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise Refusal(400, f'write {{"{name}": N}} with a whole number from {least} to {most}')
+        raise Refusal(
+            400, f'{name} must be a whole number from {least} to {most}; write {{"{name}": N}}'
+        )
     return value
 
 
 def text(body: Mapping[str, Any], name: str, default: str | None) -> str | None:
-    """A text of the body."""
+    """Return a field that is text, and not empty."""
     value = body.get(name, default)
     if value is not None and (not isinstance(value, str) or not value):
-        raise Refusal(400, f'write {{"{name}": "…"}} with some text')
+        raise Refusal(400, f'{name} must be text that is not empty; write {{"{name}": "…"}}')
     return value
 
 
 def truth(body: Mapping[str, Any], name: str) -> bool:
-    """Whether something is asked for."""
+    """Return a field that is true or false; false by default."""
     value = body.get(name, False)
     if not isinstance(value, bool):
-        raise Refusal(400, f'write {{"{name}": true}} or {{"{name}": false}}')
+        raise Refusal(400, f'{name} must be true or false; write {{"{name}": true}}')
     return value
 
 
 def seconds(body: Mapping[str, Any], name: str, default: float, most: float) -> float:
-    """A time in seconds."""
+    """Return a field that is a time in seconds, above 0 and up to `most`."""
     value = body.get(name, default)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value <= most:
-        raise Refusal(400, f'write {{"{name}": N}} with a number of seconds up to {most:g}')
+        raise Refusal(
+            400,
+            f'{name} must be a number of seconds above 0 and up to {most:g}; write {{"{name}": N}}',
+        )
     return float(value)
 
 
 def milliseconds(body: Mapping[str, Any]) -> int:
-    """A delay in milliseconds."""
+    """Return the field `milliseconds`, a delay."""
     return whole(body, "milliseconds", 0, LONGEST_DELAY, None)

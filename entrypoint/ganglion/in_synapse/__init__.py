@@ -1,1 +1,7 @@
-"""TODO."""
+"""Code that Synapse loads into its own processes.
+
+In here: the handler of Synapse's log (`log_handler`), and the module through which test controls
+reach into a process (`test_agent`). Not in here: anything that runs in the supervisor or in the
+control application. A process that is started on its own imports what this package imports, so it
+imports nothing of Ganglion but `topology.names`.
+"""

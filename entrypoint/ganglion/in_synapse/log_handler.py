@@ -1,36 +1,40 @@
-"""The handler of Synapse's log: lines go to our stderr, many at once."""
+"""The handler of Synapse's log: writes lines to stderr in batches."""
 
 import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 # In seconds: how long a line may wait for others.
 DELAY = 0.1
-# In characters: what is not kept waiting. A pipe takes 64 KiB at once.
+# In characters: a longer batch is written at once. A pipe takes 64 KiB at once.
 FULL = 32 * 1024
 
 
 class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to stderr after DELAY, or at once where a line is a warning or worse.
+    """Writes lines to stderr after DELAY, or at once after a warning or an error.
 
-    Each write wakes the supervisor, which puts the process's name in front of the lines. One for
-    every line took a fifth of the processor time of cheap requests, its and ours together. What
-    is lost when the process is killed are at most the lines of the last DELAY.
+    Each write wakes the supervisor, which adds the prefix with the process's name. One write for
+    every line took a fifth of the processor time of cheap requests, Synapse's and the supervisor's
+    together. A process that is killed loses at most the lines of its last DELAY.
+
+    `sleep` waits for a number of seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
         super().__init__(sys.stderr)
+        self._sleep = sleep
         self._lines: list[str] = []
         self._size = 0
         self._something = threading.Event()
         self._writer: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line, or write it with all that are kept. The handler's lock is held."""
+        """Keep a line, or write it with all lines kept so far. The caller holds the lock."""
         try:
             line = self.format(record) + self.terminator
-        except Exception:  # noqa: BLE001 - a wrong call of the logger must not end what called it
+        except Exception:  # noqa: BLE001 - a wrong call of the logger must not end its caller
             self.handleError(record)
             return
         self._lines.append(line)
@@ -40,12 +44,12 @@ class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
         elif not self._something.is_set():
             self._something.set()
             if self._writer is None:
-                # Not before there is something to write: no thread may run when we are forked.
+                # Started with the first line, because no thread may run when a process is forked.
                 self._writer = threading.Thread(target=self._write_later, daemon=True, name="log")
                 self._writer.start()
 
     def flush(self) -> None:
-        """Write all that is kept."""
+        """Write all lines kept so far."""
         self.acquire()
         try:
             lines, self._lines, self._size = self._lines, [], 0
@@ -53,7 +57,7 @@ class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
                 self.stream.write("".join(lines))
                 super().flush()
         except BrokenPipeError:
-            # The supervisor is gone, and with it whoever reads.
+            # The supervisor is gone, and nothing else reads this pipe.
             pass
         finally:
             self.release()
@@ -61,6 +65,6 @@ class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
     def _write_later(self) -> None:
         while True:
             self._something.wait()
-            time.sleep(DELAY)
+            self._sleep(DELAY)
             self._something.clear()
             self.flush()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from ganglion.routing.table import Choice, Key, Pin
-from ganglion.topology.topology import MAIN
+from ganglion.topology.names import MAIN
 
 KEY_VARIABLES = {
     Key.USER: "$ganglion_user",

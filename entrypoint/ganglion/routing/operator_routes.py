@@ -28,8 +28,9 @@ from unpaddedbase64 import encode_base64
 from ganglion.errors import ConfigError, Problem
 from ganglion.routing.table import ROUTES, Key, Pin, Route
 from ganglion.settings.variables import Settings
+from ganglion.topology.names import MAIN
 from ganglion.topology.roles import BY_NAME
-from ganglion.topology.topology import MAIN, Topology
+from ganglion.topology.topology import Topology
 
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 # The part of regular expressions that Python and PCRE read alike, without flags or look-around.

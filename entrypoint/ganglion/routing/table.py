@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ganglion.topology.topology import MAIN, Process, Topology
+from ganglion.topology.names import MAIN
+from ganglion.topology.topology import Process, Topology
 
 
 class Key(Enum):

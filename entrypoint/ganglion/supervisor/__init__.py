@@ -1,7 +1,7 @@
 """supervisord, run in Ganglion's own process, and the forking of Synapse's processes.
 
-What goes in here: everything that runs in the supervisor while the server runs, from the main loop
-(`daemon`) to the output of programs, and what a forked child does before Synapse takes over
-(`fork`). What does not: deciding which programs there are and how they start (`programs`), and code
-that runs inside Synapse (`in_synapse`).
+In here: everything that runs in the supervisor while the server runs, from the main loop (`daemon`)
+to the output of programs, and the first steps of a forked child until Synapse takes over (`fork`).
+Not in here: the list of programs and how each starts (`programs`), and code that runs inside
+Synapse (`in_synapse`).
 """

@@ -150,7 +150,7 @@ class GatedProcess(Subprocess):
 
     def finish(self, pid: int, sts: int) -> None:
         """Note that the program has ended, and count an early end as a failure."""
-        # Kill what is left of the program's process group. A killed nginx leaves its workers, which
+        # Kill the rest of the program's process group. A killed nginx leaves its workers, which
         # hold the ports that its successor needs, and would outlive the supervisor.
         with contextlib.suppress(ProcessLookupError):
             self.config.options.kill(-pid, signal.SIGKILL)

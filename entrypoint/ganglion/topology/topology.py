@@ -6,12 +6,10 @@ from types import MappingProxyType
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings.variables import Settings
+from ganglion.topology.names import MAIN
 from ganglion.topology.roles import AUTO, BY_NAME, ROLES, Kind
 from ganglion.topology.workers_syntax import Entry, parse_workers
 
-MAIN = "main"
-# What Synapse's stream_writers call the main process.
-MAIN_AS_WRITER = "master"
 MOST_WORKERS = 200
 # sockaddr_un.sun_path holds 108 bytes, the last of them zero: unix(7).
 LONGEST_SOCKET_PATH = 107

@@ -1,9 +1,9 @@
-"""The database: how a clean one takes the place of the one that is in use.
+"""Replace the database that Synapse uses by a clean one.
 
-An embedded server has a clean copy ready, which is renamed into place. SQLite's file is removed. An
-external server may be
-somebody else's: databases are neither made nor renamed there, as settings, grants and poolers know
-them by their name; its tables are dropped, and main makes them anew, which takes seconds longer.
+Embedded server: a clean copy is ready, and is renamed into place. SQLite: the file is removed.
+External server: other people may administer it, and settings, grants and connection poolers refer
+to its databases by name. So databases are neither created nor renamed there; all tables are dropped
+and main creates them again, which takes seconds longer.
 """
 
 import contextlib
@@ -17,56 +17,57 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
+from ganglion.control.config import DatabaseConfig
 from ganglion.control.refusal import Refusal
-from ganglion.control.test.place import DatabasePlace
 from ganglion.programs.postgres.cluster import CLEAN
 
-# Beside the clean database: the copy of it that the next reset takes, and the one that the last
+# Two databases besides the clean one: its copy for the next reset, and the database that the last
 # reset replaced.
 NEXT, OLD = "ganglion_next", "ganglion_old"
-# Where a connection is made to say something of other databases.
+# The database to connect to for statements about other databases.
 MAINTENANCE = "postgres"
-# libpq's own limit for one attempt, seconds.
+# In seconds: libpq's limit for one attempt.
 CONNECT_TIMEOUT = 5
-# How long a connection whose client is dead may take to notice, in seconds.
+# In seconds: how long PostgreSQL may take to end a connection.
 ENDED_WITHIN = 10.0
 
 
 class Database(Protocol):
-    """What a reset asks of the database. Another kind is another class, and a row of database_at.
+    """The database as a reset needs it. A new kind is a class, and a line of database_at.
 
-    Nobody has it open while it is exchanged or kept.
+    No Synapse process has it open during `exchange` and `keep`.
     """
 
     def prepare(self) -> None:
-        """Do ahead what can be done before Synapse is ended. Called from several threads."""
+        """Do everything that can be done while Synapse runs. Called from several threads."""
 
     def exchange(self) -> bool:
-        """Have an empty or a clean database in place. Returns whether Synapse is yet to make its
-        tables in it and, once it has, `keep` is to be called.
+        """Put a clean or an empty database in place.
+
+        Returns whether Synapse must create its tables first, and `keep` must be called then.
         """
 
     def keep(self) -> None:
-        """Take what is in place for clean from now on."""
+        """Keep a copy of the database in place, as the clean one of later resets."""
 
 
-def database_at(place: DatabasePlace) -> Database:
-    """The database of a server, as it is to be treated."""
-    if place.sqlite is not None:
-        return Sqlite(Path(place.sqlite))
-    return Embedded(place) if place.embedded else External(place)
+def database_at(config: DatabaseConfig) -> Database:
+    """Return the database of a server."""
+    if config.sqlite is not None:
+        return Sqlite(Path(config.sqlite))
+    return Embedded(config) if config.embedded else External(config)
 
 
 @contextlib.contextmanager
-def _connected(place: DatabasePlace, database: str) -> Iterator[psycopg2.extensions.cursor]:
-    """A cursor that commits each statement by itself."""
-    passfile: dict[str, Any] = {} if place.passfile is None else {"passfile": place.passfile}
+def _connected(config: DatabaseConfig, database: str) -> Iterator[psycopg2.extensions.cursor]:
+    """Connect to a database. Yields a cursor that commits each statement by itself."""
+    passfile: dict[str, Any] = {} if config.passfile is None else {"passfile": config.passfile}
     connection = psycopg2.connect(
-        host=place.host,
-        port=place.port,
-        user=place.administrator or place.user,
+        host=config.host,
+        port=config.port,
+        user=config.administrator or config.user,
         dbname=database,
-        sslmode=place.sslmode,
+        sslmode=config.sslmode,
         connect_timeout=CONNECT_TIMEOUT,
         **passfile,
     )
@@ -79,7 +80,7 @@ def _connected(place: DatabasePlace, database: str) -> Iterator[psycopg2.extensi
 
 
 def _end_connections(cursor: psycopg2.extensions.cursor, database: str) -> None:
-    """End every other connection to a database, and wait until they have."""
+    """End every other connection to a database, and wait until they are closed."""
     deadline = time.monotonic() + ENDED_WITHIN
     while True:
         cursor.execute(
@@ -90,39 +91,43 @@ def _end_connections(cursor: psycopg2.extensions.cursor, database: str) -> None:
         if not cursor.fetchall():
             return
         if time.monotonic() > deadline:
-            raise Refusal(409, f"somebody keeps connections to the database {database} open")
+            raise Refusal(
+                409,
+                f"connections to the database {database} stay open;"
+                " disconnect their clients and try again",
+            )
         time.sleep(0.002)
 
 
 class Sqlite:
-    """A file, which main makes anew where it finds none."""
+    """A file. Main creates it again if there is none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def prepare(self) -> None:
-        """Nothing can be done ahead."""
+        """Do nothing: the work must wait until Synapse has ended."""
 
     def exchange(self) -> bool:
-        """Remove the file with what SQLite keeps beside it, which without it means nothing."""
+        """Remove the file, and the files that SQLite keeps for it."""
         for ending in ("", "-journal", "-wal", "-shm"):
             self._path.with_name(f"{self._path.name}{ending}").unlink(missing_ok=True)
         return False
 
     def keep(self) -> None:
-        """There is no place to keep another."""
+        """Do nothing: there is no place for a copy."""
 
 
 class Embedded:
-    """The server of ours, where we administer every database."""
+    """The embedded server, where the application administers every database."""
 
-    def __init__(self, place: DatabasePlace) -> None:
-        self._place = place
+    def __init__(self, config: DatabaseConfig) -> None:
+        self._config = config
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
-        """Have a copy of the clean database ready, and be rid of the one before."""
-        with self._lock, _connected(self._place, MAINTENANCE) as cursor:
+        """Copy the clean database for the next reset, and drop the one replaced last."""
+        with self._lock, _connected(self._config, MAINTENANCE) as cursor:
             found = self._names(cursor)
             if CLEAN in found and NEXT not in found:
                 self._create(cursor, NEXT, CLEAN)
@@ -130,11 +135,13 @@ class Embedded:
                 self._run(cursor, "DROP DATABASE {} WITH (FORCE)", OLD)
 
     def exchange(self) -> bool:
-        """Rename the copy into place, both names in one transaction: a server that is stopped in
-        the middle has one database or the other.
+        """Rename the copy into place.
+
+        Both names change in one transaction, so a server that is stopped in the middle of it has
+        one database or the other.
         """
-        live = self._place.name
-        with self._lock, _connected(self._place, MAINTENANCE) as cursor:
+        live = self._config.name
+        with self._lock, _connected(self._config, MAINTENANCE) as cursor:
             found = self._names(cursor)
             if OLD in found:
                 self._run(cursor, "DROP DATABASE {} WITH (FORCE)", OLD)
@@ -148,10 +155,10 @@ class Embedded:
             return CLEAN not in found
 
     def keep(self) -> None:
-        """Copy what is in place, which is clean, into the database that copies are made of."""
-        with self._lock, _connected(self._place, MAINTENANCE) as cursor:
-            _end_connections(cursor, self._place.name)
-            self._create(cursor, CLEAN, self._place.name)
+        """Copy the database in place, which is clean, to the template of later copies."""
+        with self._lock, _connected(self._config, MAINTENANCE) as cursor:
+            _end_connections(cursor, self._config.name)
+            self._create(cursor, CLEAN, self._config.name)
 
     def _names(self, cursor: psycopg2.extensions.cursor) -> set[str]:
         cursor.execute("SELECT datname FROM pg_database")
@@ -160,9 +167,9 @@ class Embedded:
     def _create(self, cursor: psycopg2.extensions.cursor, name: str, template: str) -> None:
         statement = "CREATE DATABASE {} OWNER {} TEMPLATE {}"
         if template == "template0":
-            # As postgres.py makes the first one.
+            # The same as in programs/postgres/cluster.py.
             statement += " ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
-        self._run(cursor, statement, name, self._place.user, template)
+        self._run(cursor, statement, name, self._config.user, template)
 
     @staticmethod
     def _run(cursor: psycopg2.extensions.cursor, statement: str, *names: str) -> None:
@@ -170,9 +177,9 @@ class Embedded:
         cursor.execute(sql.SQL(statement).format(*identifiers))
 
 
-# Everything of ours in the schema that Synapse uses, but what belongs to an extension, or to a
-# column: tables take their indexes, triggers, rules and own sequences with them. What is listed may
-# so be gone when its turn comes; the list is made first.
+# Drops everything in Synapse's schema that Synapse's role owns, except parts of extensions and of
+# columns. Dropping a table also drops its indexes, triggers, rules and own sequences. The list is
+# made first, so an item may be gone when its turn comes.
 DROP_EVERYTHING = """
 DO $$
 DECLARE
@@ -205,33 +212,34 @@ END $$
 
 
 class External:
-    """A server that others administer, and of which we have one database and no other rights."""
+    """A server that other people administer. The application may use one database of it."""
 
-    def __init__(self, place: DatabasePlace) -> None:
-        self._place = place
+    def __init__(self, config: DatabaseConfig) -> None:
+        self._config = config
 
     def prepare(self) -> None:
-        """Nothing can be done ahead."""
+        """Do nothing: the work must wait until Synapse has ended."""
 
     def exchange(self) -> bool:
-        """Drop all tables in one statement, which is done as a whole or not at all; main makes them
-        when it starts.
+        """Drop all tables in one statement, all or none. Main creates them when it starts.
+
+        Raises Refusal with the reason if they cannot be dropped.
         """
-        with _connected(self._place, self._place.name) as cursor:
+        with _connected(self._config, self._config.name) as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname ="
                 " current_database() AND usename = current_user AND pid <> pg_backend_pid()"
             )
-            # Somebody who looks at a table is waited for, but not for ever.
+            # Wait for clients of other roles that read a table, but not for ever.
             cursor.execute("SET lock_timeout = '10s'")
             try:
                 cursor.execute(DROP_EVERYTHING)
             except psycopg2.Error as error:
                 reason = str(error).strip().splitlines()[0]
                 raise Refusal(
-                    409, f"the tables of {self._place.name} cannot be dropped: {reason}"
+                    409, f"the tables of {self._config.name} cannot be dropped: {reason}"
                 ) from error
         return False
 
     def keep(self) -> None:
-        """There is no place to keep another."""
+        """Do nothing: there is no place for a copy."""

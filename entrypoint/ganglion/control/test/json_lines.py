@@ -1,4 +1,4 @@
-"""Asking over unix sockets, one line of JSON each way."""
+"""Send requests over unix sockets: one line of JSON each way."""
 
 import contextlib
 import json
@@ -9,21 +9,24 @@ from typing import Any
 
 from ganglion.control.refusal import Json, Refusal
 
-# In seconds, over what the other side was given itself to answer.
+# In seconds: added to the time that the other side itself has for a response.
 GRACE = 2.0
 
 
 def ask(path: str, name: str, request: Mapping[str, Any], within: float) -> Json:
-    """The answer of one process, `name`, that listens at `path`."""
+    """Return the response of the process `name`, which listens at `path`. See ask_all."""
     return ask_all({name: path}, {name: request}, within)[name]
 
 
 def ask_all(
     paths: Mapping[str, str], requests: Mapping[str, Mapping[str, Any]], within: float
 ) -> dict[str, Json]:
-    """The answers of several processes, which are asked all at once.
+    """Send requests to several processes at the same time. Return the response of each.
 
-    Raises Refusal for one that does not run, does not answer in `within` seconds, or refuses.
+    `paths` and `requests` are by the names of the processes.
+
+    Raises Refusal for the first process that is not running, does not respond within `within`
+    seconds, or responds with an error.
     """
     deadline = time.monotonic() + within
     answers: dict[str, Json] = {}
@@ -62,5 +65,7 @@ def _line(name: str, connection: socket.socket, deadline: float, within: float) 
 
 def _no_answer(name: str, error: OSError, within: float) -> Refusal:
     if isinstance(error, TimeoutError):
-        return Refusal(504, f"{name} does not answer in {within:.1f} s; is it paused?")
-    return Refusal(409, f"{name} does not run at the moment")
+        return Refusal(
+            504, f"{name} did not respond within {within:.1f} s; if it is paused, resume it"
+        )
+    return Refusal(409, f"{name} is not running now")

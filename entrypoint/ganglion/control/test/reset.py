@@ -1,4 +1,4 @@
-"""A clean homeserver in the place of the one that runs."""
+"""Reset a running server to a clean homeserver."""
 
 import contextlib
 import shutil
@@ -8,30 +8,30 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from ganglion.control.config import ControlConfig
 from ganglion.control.test.databases import database_at
 from ganglion.control.test.json_lines import ask
-from ganglion.control.test.place import Place
 from ganglion.control.test.processes import Processes
-from ganglion.topology.topology import MAIN
+from ganglion.topology.names import MAIN
 
-# How long Synapse may take with what it does to a new database in the background, in seconds.
+# In seconds: how long Synapse's background updates of a new database may take.
 SETTLED_WITHIN = 120.0
 
 
 class Resets:
-    """Resets, one after the other. What can be done ahead of the next is done at once."""
+    """Runs resets one after the other, and prepares the next one in the background."""
 
-    def __init__(self, place: Place, processes: Processes) -> None:
-        self._place = place
+    def __init__(self, config: ControlConfig, processes: Processes) -> None:
+        self._config = config
         self._processes = processes
-        self._database = database_at(place.database)
+        self._database = database_at(config.database)
         threading.Thread(target=self._recover, daemon=True).start()
 
     def reset(self) -> float:
-        """Reset, and return how many seconds it took: after that every process is ready.
+        """Reset, and return the seconds until every process is ready again.
 
-        Every process is killed, as nothing of what it knows is to be kept; meanwhile a clean
-        database takes the place of the one that they used.
+        Every process is killed, so that none keeps anything in memory. Meanwhile a clean database
+        replaces the used one.
         """
         began = time.monotonic()
         with self._processes.lock:
@@ -44,15 +44,15 @@ class Resets:
                         self._fill()
                     self._forget()
                 finally:
-                    # Whatever went wrong, it is told; the server is to run all the same.
+                    # After an error too: the client gets it, and the server runs again.
                     self._processes.release(names)
         self._prepare_ahead()
         return time.monotonic() - began
 
     @contextlib.contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Have nginx answer 503, lest a client find one half of the server clean."""
-        path = Path(self._place.resetting)
+        """Let nginx answer 503, so that no client sees a server that is half reset."""
+        path = Path(self._config.resetting)
         path.touch()
         try:
             yield
@@ -60,25 +60,25 @@ class Resets:
             path.unlink()
 
     def _fill(self) -> None:
-        """Have main make its tables in an empty database, and keep that for the next reset."""
+        """Let main create its tables in an empty database, and keep a copy for later resets."""
         self._processes.release([MAIN])
         request = {"do": "settle"}
-        ask(self._place.agents[MAIN], MAIN, request, SETTLED_WITHIN)
+        ask(self._config.agents[MAIN], MAIN, request, SETTLED_WITHIN)
         self._processes.hold([MAIN], "KILL")
         self._database.keep()
 
     def _forget(self) -> None:
-        """Empty Redis, of which only our database is ours, and the media."""
-        import redis  # noqa: PLC0415 - half of the time this application would take to start
+        """Empty Synapse's database in Redis, and remove all media."""
+        import redis  # noqa: PLC0415 - half of this application's start time
 
-        path = self._place.redis_password_file
+        path = self._config.redis_password_file
         password = None if path is None else Path(path).read_text(encoding="utf-8").strip()
-        client = redis.Redis(password=password, socket_timeout=5, **self._place.redis)
+        client = redis.Redis(password=password, socket_timeout=5, **self._config.redis)
         try:
             client.flushdb()
         finally:
             client.close()
-        media = Path(self._place.media)
+        media = Path(self._config.media)
         for entry in media.iterdir() if media.is_dir() else ():
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
@@ -86,10 +86,10 @@ class Resets:
                 entry.unlink()
 
     def _recover(self) -> None:
-        """Let go what an application that ended in the middle of a reset still held."""
+        """Release the processes that a reset held when an earlier run of this application ended."""
         with self._processes.lock:
             self._processes.release(self._processes.names)
-            Path(self._place.resetting).unlink(missing_ok=True)
+            Path(self._config.resetting).unlink(missing_ok=True)
         self._prepare()
 
     def _prepare_ahead(self) -> None:
@@ -98,5 +98,5 @@ class Resets:
     def _prepare(self) -> None:
         try:
             self._database.prepare()
-        except Exception:  # noqa: BLE001 - the next reset tries again, and tells
+        except Exception:  # noqa: BLE001 - the next reset prepares again and reports its error
             traceback.print_exc()

@@ -1,17 +1,17 @@
-"""Users with tokens, as many as a test wants, in one call."""
+"""Create users with access tokens, as many as a test needs, in one call."""
 
+from ganglion.control.config import ControlConfig
 from ganglion.control.refusal import Json, only, text, truth, whole
 from ganglion.control.test.json_lines import GRACE, ask
-from ganglion.control.test.place import Place
-from ganglion.topology.topology import MAIN
+from ganglion.topology.names import MAIN
 
 MOST = 10_000
-# A user takes some 10 ms; this many seconds are for all of them and for a busy machine.
+# In seconds, for all users together. A user takes some 10 ms on a quiet machine.
 WITHIN = 120.0
 
 
-def make_users(place: Place, body: Json) -> Json:
-    """Have main make them: it writes users and devices anyhow."""
+def make_users(config: ControlConfig, body: Json) -> Json:
+    """Create users in main, which is the writer of users and devices."""
     only(body, "count", "prefix", "password", "admin")
     request = {
         "do": "users",
@@ -20,4 +20,4 @@ def make_users(place: Place, body: Json) -> Json:
         "password": text(body, "password", None),
         "admin": truth(body, "admin"),
     }
-    return ask(place.agents[MAIN], MAIN, request, WITHIN + GRACE)
+    return ask(config.agents[MAIN], MAIN, request, WITHIN + GRACE)

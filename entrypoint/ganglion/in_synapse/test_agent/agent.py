@@ -1,8 +1,9 @@
-"""A module of Synapse's, loaded by each of its processes in test mode and in no other.
+"""A Synapse module that each Synapse process loads in test mode, and never otherwise.
 
-It answers on a unix socket of the process, one line of JSON each way, and does what no API of
-Synapse's offers: tell the positions of streams, wait for them, and be slow. Synapse's modules:
-https://element-hq.github.io/synapse/latest/modules/writing_a_module.html
+It listens on a unix socket of the process, with one line of JSON each way. It does what Synapse has
+no API for: report and await stream positions, delay requests and replication, create users quickly.
+
+Synapse modules: https://element-hq.github.io/synapse/latest/modules/writing_a_module.html
 """
 
 import json
@@ -21,23 +22,23 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from ganglion.in_synapse.test_agent.delays import DelayedMessages, DelayedRequests
 from ganglion.in_synapse.test_agent.positions import Positions
-from ganglion.topology.topology import MAIN, MAIN_AS_WRITER
+from ganglion.topology.names import MAIN, MAIN_AS_WRITER
 
 LOG = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 LONGEST_REQUEST = 1024 * 1024
-# In seconds, between two looks at whether something has come about. A look takes microseconds.
-BETWEEN_LOOKS = 0.002
-# Users that are made at once: writing to the database is most of it.
+# In seconds, between two checks of a condition. A check takes microseconds.
+POLL_INTERVAL = 0.002
+# How many users are created in parallel. Most of the time is the database's.
 AT_ONCE = 8
-# The fewest rounds that bcrypt has. A password of a test has nothing to protect, and a test that
-# makes a hundred users would wait for it.
+# The minimum that bcrypt allows. A test's password protects nothing, and a test that creates a
+# hundred users would wait for the default.
 ROUNDS = 4
 
 
 class Agent:
-    """What the controls for tests speak to in a process."""
+    """Runs the test controls' commands in one Synapse process."""
 
     def __init__(self, config: Mapping[str, str], api: Any) -> None:
         self._hs = api._hs
@@ -46,16 +47,16 @@ class Agent:
         reactor = self._hs.get_reactor()
         self._requests = DelayedRequests(reactor)
         self._messages = DelayedMessages(reactor)
-        # Not before everything is there that other modules have a say in.
+        # Made later: building these parts of Synapse now would ignore modules loaded after this.
         self._positions: Positions | None = None
         reactor.callLater(0, self._watch)
         self._numbers: dict[str, int] = {}
         path = config["socket"].replace("NAME", name)
-        # A process that was killed leaves it behind.
+        # A killed process leaves its socket behind.
         Path(path).unlink(missing_ok=True)
         factory = Factory()
         factory.noisy = False
-        factory.protocol = lambda: Conversation(self)
+        factory.protocol = lambda: Connection(self)
         reactor.listenUNIX(path, factory, mode=0o600)
 
     def _watch(self) -> None:
@@ -64,16 +65,16 @@ class Agent:
     @property
     def _streams(self) -> Positions:
         if self._positions is None:
-            raise RuntimeError("asked before anything is there")
+            raise RuntimeError("the process has not finished starting")
         return self._positions
 
     @staticmethod
     def parse_config(config: Json) -> Json:
-        """Called by Synapse with what stands under `config`."""
+        """Return the module's configuration as it is. Synapse calls this."""
         return config
 
-    async def answer(self, request: Json) -> Json:
-        """Do what is asked for."""
+    async def run(self, request: Json) -> Json:
+        """Run one command, and return the response."""
         return await self._verbs[request["do"]](request)
 
     @property
@@ -92,12 +93,12 @@ class Agent:
         return {"streams": self._streams.written()}
 
     async def _await(self, request: Json) -> Json:
-        """Wait until this process has seen what is named; what it has not seen in time."""
+        """Wait until this process has seen the positions; return those it has not seen in time."""
         missing = self._streams.missing(request["streams"])
         left = float(request["seconds"])
         while missing and left > 0:
-            await self._sleep(BETWEEN_LOOKS)
-            left -= BETWEEN_LOOKS
+            await self._sleep(POLL_INTERVAL)
+            left -= POLL_INTERVAL
             missing = self._streams.missing(missing)
         return {"missing": missing}
 
@@ -114,14 +115,14 @@ class Agent:
         return {}
 
     async def _settle(self, _request: Json) -> Json:
-        """Wait until everything is done that Synapse does to a new database in the background."""
+        """Wait until Synapse has finished its background updates of a new database."""
         updates = self._hs.get_datastores().main.db_pool.updates
         while not await updates.has_completed_background_updates():
             await self._sleep(0.02)
         return {}
 
     async def _users(self, request: Json) -> Json:
-        """Make users, each with a device and its token."""
+        """Create users, each with a device and its access token."""
         count, prefix = request["count"], request["prefix"]
         made: dict[int, Json] = {}
 
@@ -132,7 +133,7 @@ class Agent:
         return {"users": sorted(made.values(), key=lambda user: int(user.pop("number")))}
 
     async def _user(self, prefix: str, password: str | None, *, admin: bool) -> Json:
-        """Make the next user of a prefix: the lowest number whose name is free."""
+        """Create the next user with this prefix: the lowest number whose name is free."""
         registration = self._hs.get_registration_handler()
         chosen = password or secrets.token_urlsafe(12)
         while True:
@@ -160,30 +161,30 @@ class Agent:
         }
 
     def _hashed(self, password: str) -> str:
-        """As AuthHandler.hash of Synapse's does it, but for the rounds."""
+        """Hash a password as Synapse's AuthHandler.hash does, with fewer rounds."""
         peppered = password + self._hs.config.auth.password_pepper
         return bcrypt.hashpw(peppered.encode(), bcrypt.gensalt(ROUNDS)).decode()
 
     async def _sleep(self, seconds: float) -> None:
         await self._hs.get_clock().sleep(Duration(seconds=seconds))
 
-    def begin(self, conversation: "Conversation", line: bytes) -> None:
-        """Answer a request in the background."""
-        self._hs.run_as_background_process("test_control", self._reply, conversation, line)
+    def begin(self, connection: "Connection", line: bytes) -> None:
+        """Run a command in the background, and respond on its connection."""
+        self._hs.run_as_background_process("test_control", self._respond, connection, line)
 
-    async def _reply(self, conversation: "Conversation", line: bytes) -> None:
+    async def _respond(self, connection: "Connection", line: bytes) -> None:
         try:
-            answer = await self.answer(json.loads(line))
+            response = await self.run(json.loads(line))
         except SynapseError as error:
-            answer = {"error": error.msg, "status": error.code}
+            response = {"error": error.msg, "status": error.code}
         except Exception as error:
-            LOG.exception("a control for tests failed")
-            answer = {"error": f"{type(error).__name__}: {error}", "status": 500}
-        conversation.reply(json.dumps(answer).encode())
+            LOG.exception("A test control failed")
+            response = {"error": f"{type(error).__name__}: {error}", "status": 500}
+        connection.send(json.dumps(response).encode())
 
 
-class Conversation(LineOnlyReceiver):
-    """One connection of the control application's."""
+class Connection(LineOnlyReceiver):
+    """One connection from the control application."""
 
     delimiter = b"\n"
     MAX_LENGTH = LONGEST_REQUEST
@@ -191,8 +192,8 @@ class Conversation(LineOnlyReceiver):
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
-    def reply(self, line: bytes) -> None:
-        """Send an answer; nowhere, where whoever asked has gone."""
+    def send(self, line: bytes) -> None:
+        """Send the response; ignored if the client has disconnected."""
         transport: Any = self.transport
         transport.write(line + self.delimiter)
 

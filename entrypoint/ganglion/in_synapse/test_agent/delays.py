@@ -1,6 +1,6 @@
-"""Being slow on purpose: requests, and what other processes tell over Redis.
+"""Delay requests, and messages that other processes send over Redis.
 
-Synapse has no seam for either, so one method of one class is replaced, in test mode alone.
+Synapse has no hook for either, so one method of one class is replaced, in test mode only.
 """
 
 from collections import deque
@@ -13,8 +13,9 @@ HEALTH = b"/health"
 
 
 class DelayedRequests:
-    """Has each request wait before it is looked at. /health does not, as it asks whether the
-    process lives.
+    """Makes each request wait before Synapse processes it.
+
+    Requests to /health do not wait, so that a slow process is not taken for a dead one.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -35,22 +36,22 @@ class DelayedRequests:
         replaced.process = delayed
 
     def set(self, milliseconds: int) -> None:
-        """Delay requests that come from now on by so much."""
+        """Delay requests that arrive from now on."""
         self._seconds = milliseconds / 1000
 
 
 class DelayedMessages:
-    """Has each message of Redis wait before it is handled; they stay in order."""
+    """Makes each Redis message wait before Synapse handles it, without changing the order."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._seconds = 0.0
-        # What waits: when it is due, and the arguments of the method.
+        # For each waiting message, the time when it is due and the arguments of the method.
         self._waiting: deque[tuple[float, tuple[Any, ...]]] = deque()
         self._handle = RedisSubscriber.messageReceived
 
         def received(*arguments: Any) -> None:
-            # What comes behind one that waits must wait as well.
+            # A message also waits if an earlier one does.
             if self._seconds or self._waiting:
                 self._add(arguments)
             else:
@@ -60,9 +61,7 @@ class DelayedMessages:
         replaced.messageReceived = received
 
     def set(self, milliseconds: int) -> None:
-        """Delay messages that come from now on by so much; without delay, those that wait are
-        handled at once.
-        """
+        """Delay messages that arrive from now on. With 0, handle all waiting messages now."""
         self._seconds = milliseconds / 1000
         if not milliseconds:
             self._pass_on(everything=True)
@@ -70,7 +69,7 @@ class DelayedMessages:
     def _add(self, arguments: tuple[Any, ...]) -> None:
         due = self._reactor.seconds() + self._seconds
         if self._waiting:
-            # Not before the one in front, whose delay may have been longer.
+            # Not before the message in front, whose delay may have been longer.
             due = max(due, self._waiting[-1][0])
         self._waiting.append((due, arguments))
         self._reactor.callLater(due - self._reactor.seconds(), self._pass_on)

@@ -1,18 +1,18 @@
-"""How far this process has written its streams, and how far it has seen those of others.
+"""How far a process has written its own streams, and how far it has seen those of others.
 
-A position is a number that grows with each write. A writer tells it over Redis, with what was
-written; a reader's own notion of it moves when it has taken that in: synapse/replication/tcp.
+A position is a number that grows with each write. A writer sends it over Redis together with the
+rows. A reader moves its own copy when it has handled the rows: synapse/replication/tcp.
 """
 
 import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from ganglion.topology.topology import MAIN, MAIN_AS_WRITER
+from ganglion.topology.names import MAIN, MAIN_AS_WRITER
 
-# Positions by stream and writer, who goes by our name of the process.
+# Positions by stream and writer. The writer is Ganglion's name of the process.
 Named = Mapping[str, Mapping[str, int]]
-# What numbers the streams that do not hold it themselves, among the attributes of Synapse's store.
+# Some streams do not hold their ID generator themselves. Their attributes in Synapse's store:
 GENERATORS = {
     "events": "_stream_id_gen",
     "backfill": "_backfill_id_gen",
@@ -21,17 +21,16 @@ GENERATORS = {
 
 
 class Positions:
-    """Looks into Synapse's replication, whose handler of what arrives is watched."""
+    """Reads the positions in one process. It wraps Synapse's handler of replicated rows."""
 
     def __init__(self, hs: Any) -> None:
         self._instance = hs.get_instance_name()
         self._store = hs.get_datastores().main
         self._commands = hs.get_replication_command_handler()
-        # What is handled at this moment, by stream and writer: a position moves before handlers
-        # have been told, of the typing and the presence of users among others.
+        # The rows being handled now, by stream and writer. Synapse moves some positions (typing and
+        # presence among them) before the users of the stream have been notified.
         self._under_way: dict[tuple[str, str], int] = {}
-        # Up to where something was handled. The federation stream has no other position, in those
-        # who read it.
+        # The last rows handled. Readers of the federation stream have no other position of it.
         self._handled: dict[tuple[str, str], int] = {}
         data = hs.get_replication_data_handler()
         handle = data.on_rdata
@@ -47,15 +46,17 @@ class Positions:
         data.on_rdata = on_rdata
 
     def written(self) -> dict[str, int]:
-        """How far this process has written each stream that it writes."""
+        """Return how far this process has written each stream of which it is a writer."""
         return {
             stream.NAME: max(stream.minimal_local_current_token(), self._ahead(stream))
             for stream in self._commands.get_streams_to_replicate()
         }
 
     def _ahead(self, stream: Any) -> int:
-        """The last that was written while something before it was not, which a position does not
-        count yet: MultiWriterIdGenerator in synapse/storage/util/id_generators.py.
+        """Return the highest ID that is written while a lower one is not; 0 if there is none.
+
+        A stream's position stays below such IDs until the lower one is written:
+        MultiWriterIdGenerator in synapse/storage/util/id_generators.py.
         """
         generator = getattr(stream, "_stream_id_gen", None)
         if generator is None and stream.NAME in GENERATORS:
@@ -64,7 +65,10 @@ class Positions:
             return max(getattr(generator, "_finished_ids", ()), default=0)
 
     def missing(self, wanted: Named) -> dict[str, dict[str, int]]:
-        """What of other processes' streams has not been seen here up to the position given."""
+        """Return those of the positions that this process has not seen yet.
+
+        Positions of its own streams are never missing.
+        """
         streams = self._commands.get_streams()
         missing: dict[str, dict[str, int]] = {}
         for name, writers in wanted.items():
@@ -82,5 +86,5 @@ class Positions:
         return bool(max(handled, stream.current_token(writer)) >= position)
 
     def announce(self) -> None:
-        """Tell all others again where this process is."""
+        """Send this process's positions to all other processes again."""
         self._commands.send_positions_to_connection()

@@ -21,7 +21,8 @@ from ganglion.programs.synapse.logging import log_config, logging
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.secrets import GIVEN, Secrets
 from ganglion.settings.variables import Settings
-from ganglion.topology.topology import MAIN, MAIN_AS_WRITER, Address, Process, Topology
+from ganglion.topology.names import MAIN, MAIN_AS_WRITER
+from ganglion.topology.topology import Address, Process, Topology
 
 HEADER = "# Made by Ganglion at every start. Changes here are lost; see docs/configuration.md.\n"
 # The module in each process that the test controls talk to.

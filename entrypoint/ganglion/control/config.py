@@ -1,4 +1,4 @@
-"""What the control application is told of the server: control.json, as a value."""
+"""control.json, the control application's configuration, as a value."""
 
 import json
 from collections.abc import Mapping
@@ -8,13 +8,14 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatabasePlace:
-    """Where the database is. `sqlite` is its file, if it is one. `administrator` is the role of an
-    embedded server that we may take; without one we are Synapse's own role.
+class DatabaseConfig:
+    """How to reach the database.
+
+    `sqlite` is the path of its file, or None for PostgreSQL. `administrator` is the role that may
+    administer an embedded server; None if that is Synapse's own role, or the server is external.
     """
 
     sqlite: str | None
-
     embedded: bool
     administrator: str | None
     name: str
@@ -26,25 +27,30 @@ class DatabasePlace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where everything is. `agents` has the socket inside each of Synapse's processes."""
+class ControlConfig:
+    """The paths and servers that the application works with.
+
+    `socket` is the application's own, `supervisor` the supervisor's command socket, `agents` the
+    test agent's socket of each Synapse process by its name. `resetting` is the file that exists
+    during a reset. `redis` holds the arguments of Redis's client.
+    """
 
     socket: str
     supervisor: str
     resetting: str
     media: str
     agents: Mapping[str, str]
-    database: DatabasePlace
+    database: DatabaseConfig
     redis: Mapping[str, Any]
     redis_password_file: str | None
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """Out of JSON that render/control.py made."""
+        """Read the JSON that programs/control.py renders."""
         found: dict[str, Any] = json.loads(text)
         redis = found.pop("redis")
         return cls(
-            database=DatabasePlace(**found.pop("database")),
+            database=DatabaseConfig(**found.pop("database")),
             agents=MappingProxyType(found.pop("agents")),
             redis=MappingProxyType(redis["connection"]),
             redis_password_file=redis["password_file"],

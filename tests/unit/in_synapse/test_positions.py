@@ -1,0 +1,83 @@
+"""The positions that the test agent reads in a process, with fakes of Synapse's parts."""
+
+import threading
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ganglion.in_synapse.test_agent.positions import Positions
+
+
+class FakeStream:
+    """A stream with a reader's positions of its writers."""
+
+    def __init__(self, name: str, seen: Mapping[str, int]) -> None:
+        self.NAME = name
+        self.seen = dict(seen)
+
+    def current_token(self, writer: str) -> int:
+        return self.seen.get(writer, 0)
+
+    def minimal_local_current_token(self) -> int:
+        return self.seen["reader1"]
+
+
+def positions(streams: list[FakeStream], handle: Any = None, **store: Any) -> tuple[Any, Any]:
+    """Return the positions in reader1, and its handler of replicated rows."""
+
+    async def nothing(*_: object) -> None:
+        """Handle the rows."""
+
+    data = SimpleNamespace(on_rdata=handle or nothing)
+    commands = SimpleNamespace(
+        get_streams=lambda: {stream.NAME: stream for stream in streams},
+        get_streams_to_replicate=lambda: streams,
+    )
+    hs = SimpleNamespace(
+        get_instance_name=lambda: "reader1",
+        get_replication_command_handler=lambda: commands,
+        get_replication_data_handler=lambda: data,
+        get_datastores=lambda: SimpleNamespace(main=SimpleNamespace(**store)),
+    )
+    return Positions(hs), data
+
+
+def test_positions_of_other_writers_are_missing_until_they_are_seen() -> None:
+    made, _ = positions([FakeStream("receipts", {"master": 5, "other1": 9, "reader1": 3})])
+    assert made.written() == {"receipts": 3}
+    wanted = {"receipts": {"main": 6, "other1": 9, "reader1": 99}}
+    assert made.missing(wanted) == {"receipts": {"main": 6}}
+    assert made.missing({"receipts": {"main": 5}}) == {}
+
+
+def test_an_id_that_is_written_before_a_lower_one_counts_as_written() -> None:
+    """The position stays at 4 while 5 is being written; 6 is written and was answered."""
+    generator = SimpleNamespace(_lock=threading.Lock(), _finished_ids={6})
+    made, _ = positions([FakeStream("events", {"reader1": 4})], _stream_id_gen=generator)
+    assert made.written() == {"events": 6}
+
+
+def test_rows_that_are_being_handled_are_not_seen_yet() -> None:
+    stream = FakeStream("typing", {})
+    looks = []
+
+    async def handle(_stream: str, writer: str, token: int, _rows: object) -> None:
+        stream.seen[writer] = token
+        looks.append((made.missing({"typing": {"main": 7}}), made.missing({"typing": {"main": 6}})))
+
+    made, data = positions([stream], handle)
+    with pytest.raises(StopIteration):
+        data.on_rdata("typing", "master", 7, []).send(None)
+    assert looks == [({"typing": {"main": 7}}, {})]
+    assert made.missing({"typing": {"main": 7}}) == {}
+
+
+def test_rows_of_a_stream_without_a_position_are_seen_when_they_are_handled() -> None:
+    """Readers of the federation stream have no position of it."""
+    made, data = positions([FakeStream("federation", {})])
+    assert made.missing({"federation": {"main": 2}}) == {"federation": {"main": 2}}
+    with pytest.raises(StopIteration):
+        data.on_rdata("federation", "master", 2, []).send(None)
+    assert made.missing({"federation": {"main": 2}}) == {}
