@@ -1,4 +1,4 @@
-"""A configuration that is read once for all processes is the one each would read for itself."""
+"""The configuration read once for all processes is the one that each would read by itself."""
 
 import json
 import multiprocessing
@@ -28,7 +28,7 @@ KEY = generate_signing_key("test")
 
 
 def dump(value: Any, seen: tuple[int, ...] = ()) -> Any:
-    """A configuration as JSON can hold it, with everything in it but what it came from."""
+    """Return a configuration as values that JSON can hold, without the names of its files."""
     if isinstance(value, str | int | float | bool | None):
         return value
     if id(value) in seen:
@@ -63,13 +63,13 @@ def by_itself(files: tuple[str, ...]) -> Any:
 
 
 def shared(main: tuple[str, ...], files: tuple[str, ...]) -> Any:
-    common = read(main)
+    common = read(main, None)
     assert common is not None
     return dump(common.for_process(files))
 
 
 def in_a_child(function: Any, *arguments: Any) -> Any:
-    """The result of a call in a process of its own: Synapse's configuration has globals."""
+    """Call a function in another process, because Synapse's configuration has globals."""
     with FORK.Pool(1) as pool:
         return pool.apply(function, arguments)
 
@@ -101,10 +101,10 @@ def test_every_process_has_the_configuration_that_it_would_read(found: Plan) -> 
 
 
 @pytest.mark.parametrize("found", ["client_reader"], indirect=True)
-def test_a_changed_file_is_left_to_the_process(found: Plan) -> None:
+def test_a_process_reads_changed_files_itself(found: Plan) -> None:
     main = files_of(found, found.topology.main)
     files = files_of(found, found.topology.workers[0])
-    common = read(main)
+    common = read(main, None)
     assert common is not None
     with Path(main[0]).open("a", encoding="utf-8") as file:
         file.write("enable_set_displayname: false\n")
@@ -112,25 +112,32 @@ def test_a_changed_file_is_left_to_the_process(found: Plan) -> None:
 
 
 @pytest.mark.parametrize("found", ["none"], indirect=True)
-def test_what_cannot_be_read_is_left_to_main(found: Plan) -> None:
+def test_main_reads_and_reports_files_that_cannot_be_read(found: Plan) -> None:
     main = files_of(found, found.topology.main)
     Path(main[0]).write_text("server_name: [", encoding="utf-8")
-    assert read(main) is None
-    assert read((*main, "/nowhere")) is None
+    assert read(main, None) is None
+    assert read((*main, "/nowhere"), None) is None
 
 
 @pytest.mark.parametrize("found", ["none"], indirect=True)
-def test_modules_are_left_to_each_process(found: Plan) -> None:
+@pytest.mark.parametrize(
+    "added",
+    [
+        {"modules": [{"module": "os.nothing", "config": {}}]},
+        {"media_storage_providers": [{"module": "os.nothing", "store_local": True}]},
+        {"cas_config": {"user_mapping_provider": {"module": "os.nothing"}}},
+    ],
+)
+def test_processes_import_modules_themselves(found: Plan, added: dict[str, Any]) -> None:
     main = files_of(found, found.topology.main)
     options = yaml.safe_load(Path(main[0]).read_text(encoding="utf-8"))
-    options["modules"] = [{"module": "os.nothing", "config": {}}]
-    Path(main[0]).write_text(yaml.safe_dump(options), encoding="utf-8")
-    assert read(main) is None
+    Path(main[0]).write_text(yaml.safe_dump(options | added), encoding="utf-8")
+    assert read(main, None) is None
 
 
 @pytest.mark.parametrize("found", ["client_reader"], indirect=True)
-def test_our_own_module_is_read_before_forking(found: Plan) -> None:
-    """That of test mode, which is a part of the program; one of the operator's beside it is not."""
+def test_ganglions_own_module_is_imported_before_the_fork(found: Plan) -> None:
+    """In test mode; but not if the operator's files name another module as well."""
     path = found.settings.run
     settings = replace(found.settings, test_mode=True)
     write_directory(Path(path, "conf"), render(replace(found, settings=settings)), {})
@@ -142,4 +149,4 @@ def test_our_own_module_is_read_before_forking(found: Plan) -> None:
     options = yaml.safe_load(overrides.read_text(encoding="utf-8"))
     options["modules"].insert(0, {"module": "os.nothing", "config": {}})
     overrides.write_text(yaml.safe_dump(options), encoding="utf-8")
-    assert read(main) is None
+    assert read(main, None) is None
