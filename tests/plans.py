@@ -1,4 +1,4 @@
-"""From variables to a plan and its files, as the program goes, but without a disk or a machine."""
+"""Make plans and files from variables, without a disk or a machine."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -24,22 +24,22 @@ from ganglion.topology import topology
 
 
 def no_file(path: str) -> str:
-    """Reads files where there are none."""
+    """Stand in for a file system without files."""
     raise FileNotFoundError(2, "No such file or directory", path)
 
 
 def settings(**environ: str) -> Settings:
-    """What an environment says."""
+    """Read settings from variables. Raises ConfigError."""
     return from_environ(environ, no_file)
 
 
 def topology_of(workers: str, **environ: str) -> topology.Topology:
-    """What a text of WORKERS, and other variables, come to."""
+    """Build the topology of a text of WORKERS and other variables. Raises ConfigError."""
     return topology.build(settings(WORKERS=workers, **environ))
 
 
 def problems(attempt: Callable[[], object]) -> list[str]:
-    """The problems, whole, for which something is refused."""
+    """Return the whole text of every problem that `attempt` raises."""
     try:
         attempt()
     except ConfigError as error:
@@ -48,12 +48,12 @@ def problems(attempt: Callable[[], object]) -> list[str]:
 
 
 def said(where: str, message: str, fix: str) -> str:
-    """A problem as it is shown."""
+    """Return the whole text of a problem."""
     return f"{where}: {message}\n    fix: {fix}"
 
 
 def secrets_of(chosen: Settings) -> Secrets:
-    """The secrets that the variables give, and words in the place of the others."""
+    """Return the secrets that variables give, with placeholders for the others."""
     given = {name: getattr(chosen, name) for name in (*GENERATED, *GIVEN, "signing_key")}
     return replace(placeholders(), **{name: text for name, text in given.items() if text})
 
@@ -65,7 +65,7 @@ def plan(
     operator: OperatorFiles | None = None,
     routes: OperatorRoutes | None = None,
 ) -> Plan:
-    """The whole plan. Raises ConfigError."""
+    """Make the whole plan. Raises ConfigError."""
     chosen = from_environ(environ, no_file)
     layout = build_topology(chosen, machine)
     return Plan(
@@ -80,17 +80,17 @@ def plan(
 
 
 def rendered(environ: Mapping[str, str], **how: Any) -> dict[str, File]:
-    """Every file by its path. Raises ConfigError."""
+    """Return every file by its path. Raises ConfigError."""
     return {file.path: file for file in render(plan(environ, **how))}
 
 
 def options(files: Mapping[str, File], path: str) -> Any:
-    """What one of the rendered YAML files says."""
+    """Parse one of the rendered YAML files."""
     return yaml.safe_load(files[path].content)
 
 
 def as_plain(value: object) -> Any:
-    """A value as JSON would give it back: to compare what tuples and lists hold."""
+    """Convert a value through JSON, so that tuples compare equal to lists."""
     return json.loads(json.dumps(value))
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the input, said so that it can be put right."""
+"""Errors in the configuration, each with the fix."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing wrong: where, what was found there, why it cannot be, and what to do instead."""
+    """One error: the variable, the value found there, a message, and a hint with what to type.
+
+    `value` is None if there is none to show, or if it is secret.
+    """
 
     variable: str
     value: str | None
@@ -19,7 +22,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. Carries every problem found, not just the first."""
+    """The configuration cannot be used. Carries every problem found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from ganglion.machine.limits import amount
-from ganglion.settings.synapse_image import OTHERS, THEIRS
+from ganglion.settings.synapse_image import SUPPORTED, UNSUPPORTED
 from ganglion.settings.variable import Variable
 from ganglion.settings.variables import variables
 from ganglion.topology.auto import LAYOUTS
@@ -83,7 +83,7 @@ def _names(row: Variable) -> str:
     names = [f"`{row.name}`", *(f"or `{alias}`" for alias in row.aliases)]
     if row.secret:
         names.append(f"or `{row.name}_FILE`")
-    names += [f"or, in test mode, `{alias}`" for alias in row.aliases_of_tests]
+    names += [f"or, in test mode, `{alias}`" for alias in row.test_mode_aliases]
     return " ".join(names)
 
 
@@ -155,17 +155,20 @@ def layout_table() -> str:
 
 def drop_in_table() -> str:
     """Every variable of Synapse's own images with what it does here, and what is different."""
-    by_name = {name: row for _, row in variables() for name in (*row.names, *row.aliases_of_tests)}
-    rows = [(f"`{name}`", _here(by_name[name], name), other or "-") for name, other in THEIRS]
+    by_name = {name: row for _, row in variables() for name in (*row.names, *row.test_mode_aliases)}
+    rows = [
+        (f"`{name}`", _here(by_name[name], name), difference or "-")
+        for name, difference in SUPPORTED
+    ]
     rows += [
         (
-            f"`{other.name}`",
-            f"Refused: {other.why}. Instead: {other.fix}."
-            if other.fix
-            else f"Counts for nothing: {other.why}.",
-            f"`{other.harmless}` is let pass" if other.harmless else "-",
+            f"`{variable.name}`",
+            f"Rejected: {variable.why}. Instead: {variable.fix}."
+            if variable.fix
+            else f"Ignored: {variable.why}.",
+            f"`{variable.harmless}` is accepted" if variable.harmless else "-",
         )
-        for other in OTHERS
+        for variable in UNSUPPORTED
     ]
     return markdown(("variable", "here", "what is different"), rows)
 

@@ -91,7 +91,10 @@ def first(image: str, place: str, authority: Mapping[str, str]) -> Iterator[Cont
 
 def test_it_says_what_it_is(first: Container) -> None:
     log = first.log()
-    assert "TEST MODE, as Complement's authority is in /complement/ca: NOT FOR REAL USERS" in log
+    assert (
+        "TEST MODE (Complement's certificate authority is in /complement/ca): NOT FOR REAL USERS"
+        in log
+    )
     assert "made a certificate for hs1, signed by /complement/ca/ca.crt" in log
     assert set(first.pids()) == {"postgres", "redis", "main", "nginx", "control"}
 

@@ -72,10 +72,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_it_says_loudly_what_it_is(server: Server) -> None:
     lines = server.log.text().splitlines()
-    assert any(line.startswith("ganglion | TEST MODE, as Complement's") for line in lines)
+    assert any(line.startswith("ganglion | TEST MODE (Complement's") for line in lines)
     checked = server.ganglion("check")
     assert checked.returncode == 0
-    assert "note: TEST MODE, as Complement's authority is in " in checked.stderr
+    assert "note: TEST MODE (Complement's certificate authority is in " in checked.stderr
     assert "TEST MODE" not in server.ganglion("check", GANGLION_TEST_MODE="no").stderr
 
 

@@ -1,8 +1,8 @@
-"""Ask the installed Synapse what it serves: every servlet and resource, by kind of process.
+"""Record which servlets and resources the installed Synapse registers, by kind of process.
 
-Builds the resource trees that main and workers would listen with, out of Synapse's own listener
-code, and writes down each registration. Run by scripts/oracle; the result for the pinned version is
-checked in beside this file, and tests/synapse/test_oracle.py compares it with what is installed.
+This builds the resource trees of main and of workers with Synapse's own listener code, and writes
+down each registration. scripts/oracle runs it. The result for the pinned version is checked in next
+to this file, and tests/synapse/test_oracle.py compares it with the installed Synapse.
 """
 
 import json
@@ -24,8 +24,8 @@ from synapse.config.homeserver import HomeServerConfig
 from synapse.http.server import JsonResource
 
 HERE = Path(__file__).resolve().parent
-# The kinds of process that Ganglion makes, each with the resources of its HTTP listener and
-# whether it has a media repository.
+# The kinds of process, each with the resources of its HTTP listener and whether it has a media
+# repository.
 KINDS: dict[str, tuple[tuple[str, ...], bool]] = {
     "main": (("client", "federation"), True),
     "main_without_media": (("client", "federation"), False),
@@ -33,7 +33,7 @@ KINDS: dict[str, tuple[tuple[str, ...], bool]] = {
     "federation_worker": (("federation",), False),
     "media_worker": (("client", "media"), True),
 }
-# Two ways to log in that exclude each other, with what belongs to them.
+# Two login methods that exclude each other, with their options.
 LOGINS: dict[str, dict[str, Any]] = {
     "synapse": {
         "oidc_providers": [
@@ -67,15 +67,15 @@ LOGINS: dict[str, dict[str, Any]] = {
 
 
 def experimental_features() -> dict[str, bool]:
-    """Every experimental feature that is a switch and off by default, switched on."""
+    """Return every experimental feature that is a switch and off by default, switched on."""
     source = Path(str(synapse.config.experimental.__file__)).read_text(encoding="utf-8")
     names = re.findall(r'experimental\.get\(\s*"(\w+)",\s*False\s*,?\s*\)', source)
-    # Delegated authentication and rendezvous exclude other things that are asked for here.
+    # Delegated authentication and rendezvous exclude other options used here.
     return {name: True for name in names if name not in {"msc4108_enabled", "msc4388_mode"}}
 
 
 def configuration(directory: Path, login: str, *, media: bool, worker: bool) -> HomeServerConfig:
-    """Synapse's configuration with everything on that registers a servlet."""
+    """Make a configuration of Synapse that switches on everything that registers a servlet."""
     key = generate_signing_key("test")
     values: dict[str, Any] = {
         "server_name": "localhost",
@@ -112,7 +112,7 @@ def configuration(directory: Path, login: str, *, media: bool, worker: bool) -> 
 def resources(
     directory: Path, login: str, names: tuple[str, ...], *, media: bool, worker: bool
 ) -> Mapping[str, Any]:
-    """The resource tree's paths, as Synapse's own listener makes it."""
+    """Return the resource tree by path, as Synapse's own listener code builds it."""
     config = configuration(directory, login, media=media, worker=worker)
     app: Any = synapse.app.generic_worker if worker else synapse.app.homeserver
     listener_type = {
@@ -139,9 +139,9 @@ def resources(
 
 
 def registrations(tree: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str | None]]:
-    """Each registration of a tree: method, pattern, servlet, category.
+    """Yield each registration of a tree: method, pattern, servlet, category.
 
-    A resource that is no JsonResource serves everything below its path by any method.
+    A resource other than a JsonResource serves every path below its own with any method.
     """
     for path, resource in tree.items():
         if not isinstance(resource, JsonResource):
@@ -160,14 +160,14 @@ def registrations(tree: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str 
 
 
 def denied(servlet: str) -> list[str]:
-    """The methods that a servlet's class says a worker must not take."""
+    """Return the methods that workers must not serve, according to the servlet's class."""
     module, _, name = servlet.rpartition(".")
     loaded = sys.modules.get(f"synapse.{module}")
     return list(getattr(getattr(loaded, name, None), "WORKERS_DENIED_METHODS", ()))
 
 
 def served(directory: str, login: str, kind: str) -> list[dict[str, Any]]:
-    """What one kind of process serves."""
+    """Return the registrations of one kind of process."""
     logging.disable(logging.CRITICAL)
     names, media = KINDS[kind]
     tree = resources(Path(directory), login, names, media=media, worker=kind.endswith("_worker"))
@@ -184,13 +184,13 @@ def served(directory: str, login: str, kind: str) -> list[dict[str, Any]]:
 
 
 def oracle() -> dict[str, Any]:
-    """Everything the installed Synapse serves, and by which kinds of process."""
+    """Return every registration of the installed Synapse with its kinds of process."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     fork = multiprocessing.get_context("fork")
     for login in LOGINS:
         with tempfile.TemporaryDirectory() as directory:
             for kind in KINDS:
-                # Each in a process of its own: Synapse keeps some of this in global variables.
+                # Use a new process for each, because Synapse keeps some state in global variables.
                 with fork.Pool(1) as pool:
                     found = pool.apply(served, (directory, login, kind))
                 for item in found:

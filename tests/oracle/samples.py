@@ -1,4 +1,4 @@
-"""Requests made out of the oracle's patterns, in the spellings that are really sent."""
+"""Make requests from the oracle's patterns, in the spellings that clients use."""
 
 import json
 import re
@@ -41,7 +41,7 @@ SAMPLES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """One row of the oracle: what Synapse registers, and which kinds of process do."""
+    """One row of the oracle: a registration, and the kinds of process that have it."""
 
     method: str
     pattern: str
@@ -52,13 +52,13 @@ class Registration:
 
     @property
     def requests(self) -> tuple[tuple[str, str], ...]:
-        """Methods and raw paths that it serves; a resource without methods is asked for by GET."""
+        """The methods and raw paths that match; for a resource without methods, only GET."""
         method = "GET" if self.method == "*" else self.method
         return tuple((method, path) for path in paths(self.pattern))
 
 
 def load() -> tuple[Registration, ...]:
-    """The checked-in oracle."""
+    """Load the checked-in oracle."""
     (path,) = HERE.glob("synapse-*.json")
     rows = json.loads(path.read_text(encoding="utf-8"))["registrations"]
     return tuple(
@@ -75,7 +75,7 @@ def load() -> tuple[Registration, ...]:
 
 
 def paths(pattern: str) -> tuple[str, ...]:
-    """Paths that a pattern matches: every alternative and every sample once, the rest as usual."""
+    """Return paths that match a pattern, which together use every alternative and every sample."""
     tree = parser.parse(pattern)
     names = {number: name for name, number in tree.state.groupdict.items()}
     found = tuple(dict.fromkeys(_sequence(tree, names)))
@@ -85,7 +85,7 @@ def paths(pattern: str) -> tuple[str, ...]:
 
 
 def _sequence(items: Iterable[Any], names: dict[int, str]) -> list[str]:
-    """The first is the usual one; each other differs from it in one place."""
+    """Return a basic text first, and then texts that differ from it in one place each."""
     options = [list(_item(item, names)) for item in items]
     usual = [choices[0] for choices in options]
     found = ["".join(usual)]
@@ -101,7 +101,7 @@ def _item(item: Any, names: dict[int, str]) -> Iterator[str]:
     elif kind is op.AT:
         yield ""
     elif kind is op.ANY:
-        # A dot that nobody escaped, in the name of an unstable prefix.
+        # An unescaped dot in the name of an unstable prefix.
         yield "."
     elif kind in (op.NOT_LITERAL, op.IN):
         yield "x"
@@ -111,7 +111,7 @@ def _item(item: Any, names: dict[int, str]) -> Iterator[str]:
     elif kind is op.SUBPATTERN:
         inner = _sequence(value[3], names)
         name = names.get(value[0], "")
-        # A group that is one character class takes samples; `path` is a group with more in it.
+        # Samples replace groups that are one character class, and the group `path`.
         sampled = name == "path" or inner == ["x"]
         yield from SAMPLES.get(name, inner) if sampled else inner
     elif kind in (op.MAX_REPEAT, op.MIN_REPEAT):
@@ -121,9 +121,9 @@ def _item(item: Any, names: dict[int, str]) -> Iterator[str]:
         if optional:
             yield ""
     else:
-        raise AssertionError(f"a new kind of pattern: {item}")
+        raise AssertionError(f"unknown part of a pattern: {item}")
 
 
 def _is_any(items: Iterable[Any]) -> bool:
-    """Whether it is one character class, as in `[^/]*`: then one sample is enough."""
+    """Return whether the items are one character class, as in `[^/]*`: one sample is enough."""
     return [kind for kind, _ in items] in ([op.NOT_LITERAL], [op.ANY], [op.IN])

@@ -1,4 +1,4 @@
-"""The table of roles against the configuration of the Synapse that is installed."""
+"""The table of roles agrees with the configuration of the installed Synapse."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ganglion.topology.roles import ROLES, Role
 STREAMS = [role for role in ROLES if role.stream]
 SINGLETONS = [role for role in ROLES if role.singleton_key]
 LISTS = [role for role in ROLES if role.list_key]
-# What Synapse calls whoever does a role's work, in its configuration once that is read.
+# The attribute of Synapse's parsed configuration that says whether a process does a role's work.
 DUTY = {
     "background_worker": "run_background_tasks",
     "user_dir": "should_update_user_directory",
@@ -27,7 +27,7 @@ def name(role: Role) -> str:
 
 
 def read(values: dict[str, Any], worker: str | None = None) -> Any:
-    """The part of Synapse's configuration that is about workers, as one process reads it."""
+    """Return Synapse's parsed worker configuration, as one process reads it."""
     own = {"worker_app": "synapse.app.generic_worker", "worker_name": worker} if worker else {}
     places = {place: {"path": f"/{place}"} for place in ("main", "a1", "a2")}
     config: Any = HomeServerConfig()
@@ -52,14 +52,14 @@ def test_every_stream_of_synapse_has_a_role() -> None:
 
 
 @pytest.mark.parametrize("role", STREAMS, ids=name)
-def test_limits_of_streams_are_synapses(role: Role) -> None:
+def test_the_limits_of_streams_are_those_of_synapse(role: Role) -> None:
     assert role.stream is not None
     assert getattr(read({"stream_writers": {role.stream: ["a1"]}}).writers, role.stream) == ["a1"]
     assert takes_several(role.stream) == (role.limit is None)
 
 
 @pytest.mark.parametrize("role", SINGLETONS, ids=name)
-def test_a_singleton_is_one_worker_and_no_list(role: Role) -> None:
+def test_a_singleton_is_one_worker_and_not_a_list(role: Role) -> None:
     assert role.limit == 1
     assert role.singleton_key is not None
     doing = {
@@ -69,7 +69,7 @@ def test_a_singleton_is_one_worker_and_no_list(role: Role) -> None:
     assert doing == {None: False, "a1": True, "a2": False}
     both = {role.singleton_key: ["a1", "a2"]}
     assert not getattr(read(both, "a1"), DUTY[role.name])
-    # With nobody named main does it.
+    # If no worker is named, main does the work.
     assert getattr(read({role.singleton_key: None}), DUTY[role.name])
 
 
@@ -85,8 +85,8 @@ def test_a_list_takes_several_workers_and_main(role: Role) -> None:
         assert [worker for worker, does in doing.items() if does] == holders
 
 
-def test_the_roles_beyond_these_are_known() -> None:
-    """A role that is neither written into the configuration nor served is a mistake."""
+def test_every_other_role_serves_requests() -> None:
+    """A role that neither serves requests nor is in the configuration is a mistake."""
     rest = [role for role in ROLES if role not in (*STREAMS, *SINGLETONS, *LISTS)]
     assert all(role.resources for role in rest)
     assert [role.name for role in rest if role.limit is not None] == ["sso"]

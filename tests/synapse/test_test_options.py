@@ -12,7 +12,7 @@ from tests.plans import settings
 
 
 def config_of(values: Mapping[str, Any]) -> Any:
-    """What Synapse reads out of options."""
+    """Parse options as Synapse does."""
     config = HomeServerConfig()
     config.parse_config_dict(
         {
@@ -32,7 +32,7 @@ def config_of(values: Mapping[str, Any]) -> Any:
 
 
 def flat(value: Any, path: str = "") -> dict[str, str]:
-    """A configuration as texts by their places."""
+    """Return the values of a configuration as texts, by their paths."""
     if isinstance(value, Mapping):
         items = {str(key): item for key, item in value.items()}
     elif hasattr(value, "__dict__") and type(value).__module__.startswith("synapse"):
@@ -52,7 +52,7 @@ def every() -> dict[str, Any]:
 
 
 def without(values: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-    """The options without one, or without one of those in it."""
+    """Return the options without the one at a path."""
     first, *rest = path
     if not rest:
         return {key: item for key, item in values.items() if key != first}
@@ -60,7 +60,7 @@ def without(values: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def places(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Each option, and each that is in another where Synapse looks for it by its name."""
+    """Return the paths of all options, including nested ones that Synapse reads by name."""
     nested = ("experimental_features", "rc_login", "rc_joins", "rc_invites", "rc_presence")
     found: list[tuple[str, ...]] = []
     for name, value in values.items():
@@ -70,9 +70,9 @@ def places(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("place", places(every()), ids=".".join)
-def test_synapse_reads_each_option_and_it_changes_something(place: tuple[str, ...]) -> None:
-    """With an option that Synapse does not know, it would read the same without it."""
-    # What Synapse would refuse by itself is left out with it.
+def test_each_option_changes_synapses_configuration(place: tuple[str, ...]) -> None:
+    """An option that Synapse does not know would change nothing."""
+    # Remove options that Synapse rejects without this one too.
     values = every()
     if place == ("enable_registration_without_verification",):
         values["enable_registration"] = False
@@ -85,7 +85,7 @@ def test_synapse_reads_each_option_and_it_changes_something(place: tuple[str, ..
     assert flat(config_of(values)) != flat(config_of(fewer))
 
 
-def test_every_rate_limit_of_synapse_is_lifted() -> None:
+def test_every_rate_limit_of_synapse_is_raised() -> None:
     limits = vars(config_of(every()).ratelimiting)
     found = {name: limit for name, limit in limits.items() if hasattr(limit, "per_second")}
     assert len(found) > 15

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from pathlib import Path
 
-from ganglion.settings.synapse_image import OTHERS, THEIRS, DropIn
+from ganglion.settings.synapse_image import SUPPORTED, UNSUPPORTED, SynapseImageSettings
 from ganglion.settings.variables import variables as rows
 from ganglion.topology.roles import LEGACY_APPS, PRESETS, ROLES
 from scripts.documents import tables
@@ -56,10 +56,14 @@ def test_the_readme_has_both_tables(tmp_path: Path) -> None:
 
 def test_each_variable_of_synapses_images_is_one_of_ours_or_told_of() -> None:
     table = tables.drop_in_table()
-    names = [name for name, _ in THEIRS] + [other.name for other in OTHERS]
+    names = [name for name, _ in SUPPORTED] + [other.name for other in UNSUPPORTED]
     assert len(set(names)) == len(names)
     for name in names:
         assert sum(line.startswith(f"| `{name}` |") for line in table.splitlines()) == 1
     # Each row that is there for the users of those images is in the table.
-    ours = {row.name for field, row in rows() if field in {item.name for item in fields(DropIn)}}
+    ours = {
+        row.name
+        for field, row in rows()
+        if field in {item.name for item in fields(SynapseImageSettings)}
+    }
     assert ours - {"GANGLION_COMPLEMENT"} <= set(names)

@@ -1,4 +1,4 @@
-"""The limits of memory and processor time, as the kernel shows them in its files."""
+"""The limits of memory and processor time, read from the kernel's files."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ GB = 1024**3
 MACHINE = {"/proc/meminfo": "MemTotal:       16777216 kB\nMemFree:        1 kB\n"}
 ALL = Limits(
     memory=8 * GB,
-    memory_from="half of this machine, as nothing limits us",
+    memory_from="half of the machine's memory (no container limit is set)",
     cpus=8.0,
-    cpus_from="processors of this machine",
+    cpus_from="processors of the machine",
 )
 
 
@@ -30,17 +30,17 @@ def found(files: Mapping[str, str], processors: int = 8) -> tuple[int, str, floa
 UNLIMITED = (ALL.memory, ALL.memory_from, ALL.cpus, ALL.cpus_from)
 
 
-def test_without_control_groups_the_machine_is_the_limit() -> None:
+def test_without_cgroups_the_machine_is_the_limit() -> None:
     assert found(MACHINE) == UNLIMITED
 
 
-def test_where_nothing_tells_something_is_assumed() -> None:
+def test_without_proc_some_memory_is_assumed() -> None:
     assert found({}, 2) == (4 * GB, "assumed", 2.0, ALL.cpus_from)
 
 
-def test_a_small_machine_is_ours_whole() -> None:
+def test_all_the_memory_of_a_small_machine_is_used() -> None:
     small = {"/proc/meminfo": "MemTotal: 2097152 kB\n"}
-    assert found(small)[:2] == (2 * GB, "memory of this machine")
+    assert found(small)[:2] == (2 * GB, "memory of the machine")
     middling = {"/proc/meminfo": "MemTotal: 6291456 kB\n"}
     assert found(middling)[:2] == (4 * GB, ALL.memory_from)
 
@@ -48,7 +48,7 @@ def test_a_small_machine_is_ours_whole() -> None:
 V2 = {**MACHINE, "/proc/self/cgroup": "0::/\n"}
 
 
-def test_version_2_in_a_container_with_a_view_of_its_own() -> None:
+def test_version_2_in_a_container() -> None:
     files = {
         **V2,
         "/sys/fs/cgroup/memory.max": "2147483648\n",
@@ -79,7 +79,7 @@ def test_the_tightest_of_nested_groups_holds(tightest: str) -> None:
     assert found(files) == (GB, "cgroup memory.max", 1.0, "cgroup cpu.max")
 
 
-def test_a_group_outside_of_what_is_seen() -> None:
+def test_a_cgroup_outside_the_visible_tree() -> None:
     files = {**MACHINE, "/proc/self/cgroup": "0::/../other\n", "/sys/fs/cgroup/memory.max": "1024"}
     assert found(files)[:2] == (1024, "cgroup memory.max")
 
@@ -90,7 +90,7 @@ V1 = {
 }
 
 
-def test_version_1_seen_from_the_machine_and_from_the_container() -> None:
+def test_version_1_on_the_machine_and_in_a_container() -> None:
     for place in ("/docker/1", "/docker", ""):
         files = {
             **V1,
@@ -112,7 +112,7 @@ def test_version_1_without_limits() -> None:
     assert found(files) == UNLIMITED
 
 
-def test_both_versions_at_once() -> None:
+def test_both_versions_together() -> None:
     files = {
         **V1,
         "/sys/fs/cgroup/unified/cpu.max": "300000 100000",
@@ -123,7 +123,7 @@ def test_both_versions_at_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-5", "0", "1 2 3"])
-def test_what_cannot_be_understood_is_no_limit(text: str) -> None:
+def test_an_unreadable_value_is_no_limit(text: str) -> None:
     files = {
         **V2,
         "/sys/fs/cgroup/memory.max": text,
@@ -132,12 +132,12 @@ def test_what_cannot_be_understood_is_no_limit(text: str) -> None:
     assert found(files) == UNLIMITED
 
 
-def test_fewer_processors_than_the_quota() -> None:
+def test_the_number_of_processors_can_be_below_the_quota() -> None:
     files = {**V2, "/sys/fs/cgroup/cpu.max": "400000 100000"}
     assert found(files, 2)[2:] == (2.0, ALL.cpus_from)
 
 
-def test_variables_count_more() -> None:
+def test_variables_override_limits() -> None:
     assert chosen(ALL, memory=None, cpus=None) == ALL
     assert chosen(ALL, memory=GB, cpus=0.5) == Limits(
         memory=GB, memory_from="GANGLION_MEMORY", cpus=0.5, cpus_from="GANGLION_CPUS"
@@ -145,5 +145,5 @@ def test_variables_count_more() -> None:
 
 
 @pytest.mark.parametrize(("cpus", "cores"), [(0.5, 1), (1.0, 1), (1.5, 2), (64.0, 64)])
-def test_part_of_a_processor_still_runs_a_process(cpus: float, cores: int) -> None:
+def test_cores_are_rounded_up(cpus: float, cores: int) -> None:
     assert chosen(ALL, memory=None, cpus=cpus).cores == cores

@@ -1,10 +1,9 @@
-"""The operator's own files: read, never written, and refused where they cannot be obeyed."""
+"""The operator's own files are read, never written, and rejected if they cannot be applied."""
 
 from pathlib import Path
 
 import pytest
 
-from ganglion.routing.operator_routes import load as load_routes
 from ganglion.settings.environment import from_environ
 from ganglion.settings.operator_files import OperatorFiles, load
 from tests.plans import no_file, options, problems, rendered, said
@@ -15,18 +14,18 @@ def read(data: Path, **environ: str) -> OperatorFiles:
 
 
 def write(data: Path, **files: str) -> None:
-    """Files of the data directory: `homeserver` for homeserver.yaml, others for homeserver.d."""
+    """Write files: `homeserver` to homeserver.yaml, others to homeserver.d."""
     (data / "homeserver.d").mkdir(exist_ok=True)
     for name, text in files.items():
         place = data if name == "homeserver" else data / "homeserver.d"
         (place / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
-def test_no_files(tmp_path: Path) -> None:
+def test_without_files_there_are_no_options(tmp_path: Path) -> None:
     assert read(tmp_path) == read(tmp_path / "missing") == OperatorFiles()
 
 
-def test_the_order_is_homeserver_yaml_and_then_by_name(tmp_path: Path) -> None:
+def test_homeserver_yaml_comes_first_and_the_others_follow_by_name(tmp_path: Path) -> None:
     write(tmp_path, z="a: z\nz: 1\n", homeserver="a: h\nh: 1\n", b="a: b\n", empty="# nothing\n")
     (tmp_path / "homeserver.d" / "a.yml").write_text("not: read\n")
     (tmp_path / "homeserver.d" / "deep.yaml").mkdir()
@@ -44,7 +43,7 @@ def test_the_order_is_homeserver_yaml_and_then_by_name(tmp_path: Path) -> None:
     assert dict(found.options) == {"a": "z", "h": 1, "z": 1}
 
 
-def test_they_are_not_written(tmp_path: Path) -> None:
+def test_files_are_not_written(tmp_path: Path) -> None:
     write(tmp_path, homeserver="a: 1\n")
     before = {path: (path.stat().st_mtime_ns, path.stat().st_mode) for path in tmp_path.rglob("*")}
     read(tmp_path)
@@ -52,24 +51,24 @@ def test_they_are_not_written(tmp_path: Path) -> None:
     assert after == before
 
 
-def refused(data: Path, **environ: str) -> list[str]:
+def rejected(data: Path, **environ: str) -> list[str]:
     return problems(lambda: read(data, **environ))
 
 
 @pytest.mark.parametrize(
     ("option", "why"),
     [
-        ("worker_app", "WORKERS decides which workers there are"),
-        ("worker_name", "WORKERS decides which workers there are"),
-        ("worker_listeners", "each worker's listeners are made for it"),
-        ("notify_appservices", "put appservice into WORKERS instead"),
-        ("update_user_directory", "put user_dir into WORKERS instead"),
+        ("worker_app", "WORKERS decides which workers run"),
+        ("worker_name", "WORKERS decides which workers run"),
+        ("worker_listeners", "the listeners of each worker are generated"),
+        ("notify_appservices", "add the role appservice to WORKERS instead"),
+        ("update_user_directory", "add the role user_dir to WORKERS instead"),
     ],
 )
-def test_options_that_cannot_hold_for_all_processes(tmp_path: Path, option: str, why: str) -> None:
+def test_options_of_a_single_process_are_rejected(tmp_path: Path, option: str, why: str) -> None:
     write(tmp_path, extra=f"{option}: x\n")
-    assert refused(tmp_path) == [
-        said(f"{tmp_path}/homeserver.d/extra.yaml", f"sets {option}", f"take it out; {why}")
+    assert rejected(tmp_path) == [
+        said(f"{tmp_path}/homeserver.d/extra.yaml", f"sets {option}", f"remove it; {why}")
     ]
 
 
@@ -91,14 +90,14 @@ expected ',' or ']', but got '<stream end>'
         ("when: 2026-13-01\n", "cannot be read: month must be in 1..12"),
     ],
 )
-def test_no_yaml(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_yaml(tmp_path: Path, text: str, message: str) -> None:
     write(tmp_path, homeserver=text)
-    assert refused(tmp_path) == [said(f"{tmp_path}/homeserver.yaml", message, "correct the file")]
+    assert rejected(tmp_path) == [said(f"{tmp_path}/homeserver.yaml", message, "correct the file")]
 
 
-def test_no_text(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "homeserver.yaml").write_bytes(b"\xff\xfe")
-    (only,) = refused(tmp_path)
+    (only,) = rejected(tmp_path)
     assert only == said(
         f"{tmp_path}/homeserver.yaml",
         "cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
@@ -107,33 +106,39 @@ def test_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["- a\n", "text\n", "1\n"])
-def test_no_mapping(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_mapping(tmp_path: Path, text: str) -> None:
     write(tmp_path, homeserver=text)
-    assert refused(tmp_path) == [
-        said(f"{tmp_path}/homeserver.yaml", "is not a mapping of options", "write option: value")
+    assert rejected(tmp_path) == [
+        said(
+            f"{tmp_path}/homeserver.yaml",
+            "is not a mapping of options",
+            "write it as lines of `option: value`",
+        )
     ]
 
 
-def test_names_that_supervisord_would_misread(tmp_path: Path) -> None:
+def test_names_that_supervisord_would_misread_are_rejected(tmp_path: Path) -> None:
     for name in ("a;b", "a%b", "a#b", "ä", "a'b", 'a"b'):
         write(tmp_path, **{name: "a: 1\n"})
     write(tmp_path, **{"plain name_1.2@x+y,z=0-": "a: 1\n"})
-    fix = "use letters, digits, spaces and . _ - + = , @ in it"
-    assert refused(tmp_path) == [
-        said(f"{tmp_path}/homeserver.d/{name}.yaml", "has a name with unusual characters", fix)
+    fix = "use only letters, digits, spaces and . _ - + = , @"
+    assert rejected(tmp_path) == [
+        said(
+            f"{tmp_path}/homeserver.d/{name}.yaml", "has an unsupported character in its name", fix
+        )
         for name in ('a"b', "a#b", "a%b", "a'b", "a;b", "ä")
     ]
 
 
-def test_another_server_name_than_the_variables(tmp_path: Path) -> None:
+def test_a_server_name_that_differs_from_the_variable_is_rejected(tmp_path: Path) -> None:
     write(tmp_path, homeserver="server_name: other.example\n")
     assert read(tmp_path).options["server_name"] == "other.example"
     assert read(tmp_path, SYNAPSE_SERVER_NAME="other.example").paths
-    assert refused(tmp_path, SYNAPSE_SERVER_NAME="example.org") == [
+    assert rejected(tmp_path, SYNAPSE_SERVER_NAME="example.org") == [
         said(
             "SYNAPSE_SERVER_NAME='example.org'",
-            "differs from server_name in the operator's files, 'other.example'",
-            "unset the variable, or correct the one that is wrong: it cannot change later",
+            "differs from server_name in your files, 'other.example'",
+            "unset SYNAPSE_SERVER_NAME or correct the wrong name: it cannot change later",
         )
     ]
 
@@ -146,17 +151,17 @@ def test_a_directory_of_registrations(tmp_path: Path) -> None:
     assert found.registrations == (f"{tmp_path}/as/a.yml", f"{tmp_path}/as/b.yaml")
 
 
-def test_a_directory_of_registrations_that_is_not_there(tmp_path: Path) -> None:
-    assert refused(tmp_path, SYNAPSE_AS_REGISTRATION_DIR=f"{tmp_path}/as") == [
+def test_a_missing_directory_of_registrations(tmp_path: Path) -> None:
+    assert rejected(tmp_path, SYNAPSE_AS_REGISTRATION_DIR=f"{tmp_path}/as") == [
         said(
             f"SYNAPSE_AS_REGISTRATION_DIR='{tmp_path}/as'",
             "cannot be read: No such file or directory",
-            "give a directory that holds the registration files of application services",
+            "give a directory with the registration files of application services",
         )
     ]
 
 
-def test_registrations_of_both_kinds_are_put_together(tmp_path: Path) -> None:
+def test_registrations_of_both_sources_are_merged(tmp_path: Path) -> None:
     operator = OperatorFiles(
         registrations=("/as/a.yaml", "/as/b.yaml"),
         options={"app_service_config_files": ["/own.yaml", "/as/a.yaml"]},
@@ -165,18 +170,18 @@ def test_registrations_of_both_kinds_are_put_together(tmp_path: Path) -> None:
     assert overrides["app_service_config_files"] == ["/own.yaml", "/as/a.yaml", "/as/b.yaml"]
     assert "app_service_config_files" not in options(rendered({}), "synapse/overrides.yaml")
     write(tmp_path, homeserver="app_service_config_files: /own.yaml\n")
-    assert refused(tmp_path) == [
+    assert rejected(tmp_path) == [
         said(
             f"{tmp_path}/homeserver.yaml",
-            "sets app_service_config_files to no list",
-            "write one, with - FILE",
+            "sets app_service_config_files to something other than a list",
+            "write a list with a line `- FILE` for each",
         )
     ]
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     write(tmp_path, homeserver="worker_app: x\nnotify_appservices: no\n", list="- a\n")
-    found = refused(tmp_path, SYNAPSE_AS_REGISTRATION_DIR="/no/such")
+    found = rejected(tmp_path, SYNAPSE_AS_REGISTRATION_DIR="/no/such")
     assert [problem.partition(": ")[2].partition("\n")[0] for problem in found] == [
         "sets worker_app",
         "sets notify_appservices",
@@ -195,7 +200,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("database: nonsense\n", False),
     ],
 )
-def test_whether_a_database_of_any_locale_is_accepted(
+def test_allow_unsafe_locale_is_passed_on(
     tmp_path: Path,
     text: str,
     any_locale: bool,  # noqa: FBT001 - a column of the table
@@ -216,8 +221,8 @@ def test_whether_a_database_of_any_locale_is_accepted(
         "worker_replication_secret",
     ],
 )
-def test_a_secret_of_the_operators_takes_the_place_of_ours(option: str) -> None:
-    """Synapse refuses two forms of one secret at once."""
+def test_a_secret_in_the_operators_files_replaces_the_generated_one(option: str) -> None:
+    """Synapse rejects two forms of the same secret."""
     ours = options(rendered({}), "synapse/underrides.yaml")
     assert ours[f"{option}_path"] == f"/run/ganglion/conf/secrets/{option}"
     for form in (option, f"{option}_path"):
@@ -225,15 +230,3 @@ def test_a_secret_of_the_operators_takes_the_place_of_ours(option: str) -> None:
         under = options(rendered({}, operator=operator), "synapse/underrides.yaml")
         assert set(ours) - set(under) == {f"{option}_path"}
         assert option not in under
-
-
-@pytest.mark.parametrize("content", [b"routes: 2026-13-01\n", b"\xff", b"a: [\n"])
-def test_routes_that_cannot_be_read_are_told_not_stumbled_over(
-    tmp_path: Path, content: bytes
-) -> None:
-    path = tmp_path / "routes.yaml"
-    path.write_bytes(content)
-    chosen = from_environ({"GANGLION_DATA": str(tmp_path)}, no_file)
-    (problem,) = problems(lambda: load_routes(chosen, None))
-    assert problem.startswith(f"{path}: cannot be read: ")
-    assert problem.endswith("\n    fix: correct the file")

@@ -1,21 +1,20 @@
-"""The proof that every route leads to a process that serves it, for the installed Synapse."""
+"""Every route leads to a process that serves it, according to the installed Synapse's servlets."""
 
 import pytest
 
 from ganglion.routing.nginx_maps import match
 from ganglion.routing.table import table
-from ganglion.settings import environment
-from ganglion.topology import topology
 from ganglion.topology.names import MAIN, MAIN_AS_WRITER
 from ganglion.topology.roles import PRESETS, ROLES
 from ganglion.topology.topology import Process, Topology
 from tests.oracle.samples import Registration, load
+from tests.plans import topology_of
 
 ORACLE = load()
 LAYOUTS = (*PRESETS, *(role.name for role in ROLES), "stream_writers")
 
-# What only a writer of the stream can do: on another process the servlet raises, or the store
-# asserts. Everything else of a stream is passed on to its writer by replication.
+# Requests that only a writer of the stream can serve: on another process, the servlet raises or the
+# store asserts. Replication forwards all other writes to the writer.
 # https://element-hq.github.io/synapse/latest/workers.html#stream-writers
 WRITERS_ONLY: dict[tuple[str, str], str] = {
     ("PUT", "rest.client.room.RoomTypingRestServlet"): "typing",
@@ -34,29 +33,24 @@ WRITERS_ONLY: dict[tuple[str, str], str] = {
     ("POST", "rest.admin.media.UnquarantineMediaByID"): "quarantined_media_changes",
 }
 
-# What a worker could serve and main serves all the same, with the reason and where it is said.
+# Requests that main serves although a worker could, with the reason and its source.
 LEFT_TO_MAIN: dict[str, tuple[str, str]] = {
     "HealthResource": (
-        "it is each process's own; clients are told of main's, workers are asked at their sockets",
+        "each process has its own; clients get that of main, and probes use each worker's socket",
         "https://element-hq.github.io/synapse/latest/reverse_proxy.html#health-check-endpoint",
     ),
 }
 
 
-def plan(workers: str) -> Topology:
-    """The topology of a text of WORKERS."""
-    return topology.build(environment.from_environ({"WORKERS": workers}, str))
-
-
 def kinds(process: Process) -> set[str]:
-    """The oracle's kinds that a process is."""
+    """Return the kinds of process in the oracle that a process matches."""
     if process.is_main:
         return {"main" if "media" in process.resources else "main_without_media"}
     return {f"{resource}_worker" for resource in process.resources}
 
 
 def serves(process: Process, layout: Topology, registration: Registration) -> bool:
-    """Whether a process can answer the requests of a registration."""
+    """Return whether a process can serve the requests of a registration."""
     if not kinds(process) & set(registration.served_by):
         return False
     stream = WRITERS_ONLY.get((registration.method, registration.servlet))
@@ -67,8 +61,8 @@ def serves(process: Process, layout: Topology, registration: Registration) -> bo
 
 
 def misrouted(workers: str) -> list[str]:
-    """Every request that reaches a process which does not serve it, as a line to read."""
-    layout = plan(workers)
+    """Return a line for every request that reaches a process that does not serve it."""
+    layout = topology_of(workers)
     choices = table(layout)
     wrong: list[str] = []
     for registration in ORACLE:
@@ -89,8 +83,8 @@ def test_every_request_reaches_a_process_that_serves_it(workers: str) -> None:
     assert misrouted(workers) == []
 
 
-def test_full_leaves_main_nothing_that_a_worker_could_serve() -> None:
-    choices = table(plan("full"))
+def test_with_full_main_serves_only_requests_that_no_worker_can() -> None:
+    choices = table(topology_of("full"))
     missed = [
         f"{method} {path} → {choice.route.name}"
         for registration in ORACLE
@@ -115,7 +109,7 @@ def test_the_oracle_is_not_empty() -> None:
     }
 
 
-def test_exceptions_are_of_servlets_that_exist() -> None:
+def test_the_exceptions_name_existing_servlets() -> None:
     there = {(row.method, row.servlet) for row in ORACLE}
     assert set(WRITERS_ONLY) <= there
     assert set(LEFT_TO_MAIN) <= {servlet for _, servlet in there}

@@ -1,4 +1,4 @@
-"""Settings + roles → topology."""
+"""The topology of settings."""
 
 import pytest
 
@@ -31,14 +31,14 @@ def test_every_role_alone(role: Role) -> None:
         writes = {"quarantined_media_changes": (worker.name,)}
     assert dict(layout.stream_writers) == writes
     assert dict(layout.jobs) == ({role.name: (worker.name,)} if role.kind is Kind.JOB else {})
-    # Only who is called by other processes listens for them.
+    # Only a process that others call has a replication listener.
     assert (worker.replication is not None) == bool(writes)
     assert layout.main.resources == {"client", "federation"} | (set() if media else {"media"})
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: str(role.name))
 def test_every_role_twice(role: Role) -> None:
-    """Either it has two workers, which share what the role is about, or it is refused."""
+    """Two workers share the role, or are rejected."""
     if role.limit is None:
         layout = topology_of(f"{role.name}:2")
         both = (f"{role.name}1", f"{role.name}2")
@@ -51,22 +51,22 @@ def test_every_role_twice(role: Role) -> None:
         assert problems(lambda: topology_of(f"{role.name}:2")) == [
             said(
                 f"WORKERS='{role.name}:2'",
-                f"gives the role {role.name} to 2 workers; Synapse lets only 1 have it",
-                f"leave {role.name} on one worker of count 1, or drop a preset's with NAME:0",
+                f"gives the role {role.name} to 2 workers; Synapse allows only 1",
+                f"keep {role.name} on one worker with count 1; NAME:0 removes an entry of a preset",
             )
         ]
 
 
-def test_a_role_of_one_worker_is_counted_over_all_entries() -> None:
+def test_the_limit_of_a_role_applies_to_all_entries_together() -> None:
     expected = said(
         "WORKERS='streams:1, a:2'",
-        "gives the role typing to 3 workers; Synapse lets only 1 have it",
-        "leave typing on one worker of count 1, or drop a preset's with NAME:0",
+        "gives the role typing to 3 workers; Synapse allows only 1",
+        "keep typing on one worker with count 1; NAME:0 removes an entry of a preset",
     )
     assert problems(lambda: topology_of("medium, a=typing:2")) == [expected]
 
 
-def test_a_dropped_entry_makes_room_for_another() -> None:
+def test_a_removed_entry_can_be_replaced() -> None:
     layout = topology_of("full, typing:0, a=typing+to_device, to_device:0")
     assert layout.stream_writers["typing"] == layout.stream_writers["to_device"] == ("a1",)
 
@@ -90,12 +90,12 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_workers_of_every_preset(preset: str) -> None:
+def test_the_workers_of_every_preset(preset: str) -> None:
     assert names(topology_of(preset)) == EXPECTED[preset].split()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_keeps_the_rules(preset: str) -> None:
+def test_every_preset_is_consistent(preset: str) -> None:
     layout = topology_of(preset)
     assert layout.notes == ()
     for stream, writers in layout.stream_writers.items():
@@ -107,25 +107,25 @@ def test_every_preset_keeps_the_rules(preset: str) -> None:
     assert len(set(addresses)) == len(addresses)
 
 
-def test_what_auto_stands_for_runs_where_nothing_is_asked_for() -> None:
+def test_auto_is_the_default() -> None:
     for chosen in (settings(), settings(WORKERS="auto"), settings(WORKERS="auto, sso:0")):
         assert names(build(chosen, "pusher:2")) == ["pusher1", "pusher2"]
 
 
-def test_its_text_comes_to_the_same_workers() -> None:
+def test_the_text_of_a_topology_gives_the_same_workers() -> None:
     for workers in (*PRESETS, "a=typing+to_device, pusher:3"):
         layout = topology_of(workers)
         assert names(topology_of(layout.text or "none")) == names(layout)
         assert topology_of(layout.text or "none").workers == layout.workers
 
 
-def test_full_has_every_role_on_a_worker_of_its_own() -> None:
+def test_full_has_one_worker_for_each_role() -> None:
     assert [worker.roles for worker in topology_of("full").workers] == [
         (role.name,) for role in ROLES
     ]
 
 
-def test_complement_is_the_set_that_the_integration_tests_ask_for() -> None:
+def test_complement_has_the_workers_of_the_integration_tests() -> None:
     layout = topology_of("complement")
     assert dict(layout.stream_writers) == {
         "events": ("event_persister1", "event_persister2"),
@@ -153,18 +153,18 @@ def test_the_shorthand_writes_every_stream_that_clients_write_to() -> None:
     assert written == streams - {"events", "quarantined_media_changes"}
 
 
-def test_a_worker_of_several_roles_serves_what_each_serves() -> None:
+def test_a_worker_with_several_roles_serves_the_resources_of_each() -> None:
     (worker,) = topology_of("a=federation_reader+client_reader+media_repository").workers
     assert worker.resources == {"client", "federation", "media"}
 
 
-def test_a_role_without_requests_serves_none() -> None:
+def test_a_role_without_resources() -> None:
     assert BY_NAME["event_persister"].resources == frozenset()
     (worker,) = topology_of("event_persister").workers
     assert worker.resources == frozenset()
 
 
-def test_media_workers_write_the_quarantine_unless_others_do() -> None:
+def test_media_workers_write_the_quarantine_unless_others_have_that_role() -> None:
     assert topology_of("media_repository:2").stream_writers["quarantined_media_changes"] == (
         "media_repository1",
         "media_repository2",
@@ -178,7 +178,7 @@ def test_without_media_workers_main_writes_the_quarantine() -> None:
     assert "quarantined_media_changes" not in topology_of("pusher").stream_writers
 
 
-def test_federation_senders_listen_for_the_others_where_federation_is_restricted() -> None:
+def test_federation_senders_have_replication_listeners_if_federation_is_restricted() -> None:
     free = topology_of("federation_sender:2")
     assert [worker.replication for worker in free.workers] == [None, None]
     restricted = topology_of("federation_sender:2, pusher", GANGLION_RESTRICT_FEDERATION="yes")
@@ -190,18 +190,18 @@ def test_federation_senders_listen_for_the_others_where_federation_is_restricted
     }
 
 
-def test_restricted_federation_needs_a_sender() -> None:
+def test_restricted_federation_requires_a_sender() -> None:
     refused = problems(lambda: topology_of("pusher", GANGLION_RESTRICT_FEDERATION="yes"))
     assert refused == [
         said(
             "GANGLION_RESTRICT_FEDERATION='yes'",
-            "leaves nobody to talk to other homeservers: WORKERS has no federation_sender",
+            "leaves no worker to contact other homeservers: WORKERS has no federation_sender",
             "add federation_sender to WORKERS, or unset GANGLION_RESTRICT_FEDERATION",
         )
     ]
 
 
-def test_over_tcp_each_process_has_three_ports_of_its_own() -> None:
+def test_over_tcp_each_process_has_three_ports() -> None:
     layout = topology_of("event_persister:2", INTERNAL_PORT_BASE="20000", **TCP)
     ports = [
         [
@@ -215,20 +215,20 @@ def test_over_tcp_each_process_has_three_ports_of_its_own() -> None:
     assert str(layout.main.http) == "127.0.0.1:20000"
 
 
-def test_a_port_of_ours_cannot_be_a_loopback_port_as_well() -> None:
+def test_a_public_port_cannot_be_a_loopback_port() -> None:
     refused = problems(lambda: topology_of("none", HTTP_PORT="18001", CONTROL_PORT="18002", **TCP))
-    # The control port is closed without metrics, and so takes nobody's place.
+    # The control port is closed without metrics, so it cannot collide.
     assert refused == [
         said(
             "HTTP_PORT='18001'",
             "is one of the loopback ports of the processes, 18000 to 18002",
-            "choose another, or move those with INTERNAL_PORT_BASE",
+            "choose another port, or move the loopback ports with INTERNAL_PORT_BASE",
         )
     ]
 
 
-def test_socket_paths_fit_into_a_socket_address() -> None:
-    """The longest may have 107 bytes; PostgreSQL's own is the longest where names are short."""
+def test_a_long_run_directory_makes_a_socket_path_too_long() -> None:
+    """With short names, PostgreSQL's socket has the longest path; 107 bytes are allowed."""
     longest = "/sockets/postgres/.s.PGSQL.5432"
     run = "/" + "r" * (106 - len(longest))
     topology_of("none", GANGLION_RUN=run)
@@ -236,13 +236,13 @@ def test_socket_paths_fit_into_a_socket_address() -> None:
     assert refused == [
         said(
             f"GANGLION_RUN='{run}r'",
-            f"makes a socket's path of 108 bytes, {run}r{longest}; 107 are the most",
+            f"makes a socket path of 108 bytes; the maximum is 107: {run}r{longest}",
             "use a shorter directory such as /run/ganglion, or a shorter worker name",
         )
     ]
 
 
-def test_a_long_name_makes_a_long_socket_path() -> None:
+def test_a_long_name_makes_a_socket_path_too_long() -> None:
     name = "n" * 63
     run = "/run/" + "r" * 20
     topology_of(f"{name}=pusher", GANGLION_RUN="/run")
@@ -250,48 +250,52 @@ def test_a_long_name_makes_a_long_socket_path() -> None:
     assert problems(lambda: topology_of(f"{name}=pusher", GANGLION_RUN=run)) == [
         said(
             f"GANGLION_RUN={run!r}",
-            f"makes a socket's path of {len(path)} bytes, {path}; 107 are the most",
+            f"makes a socket path of {len(path)} bytes; the maximum is 107: {path}",
             "use a shorter directory such as /run/ganglion, or a shorter worker name",
         )
     ]
 
 
-def test_there_is_an_end_to_the_number_of_workers() -> None:
+def test_the_number_of_workers_is_limited() -> None:
     assert len(topology_of("client_reader:100, event_creator:100").workers) == 200
     assert problems(lambda: topology_of("client_reader:100, event_creator:100, pusher")) == [
-        said("WORKERS", "asks for 201 workers, 200 are the most", "ask for fewer")
+        said(
+            "WORKERS",
+            "asks for 201 workers; the maximum is 200",
+            "lower the counts or remove entries",
+        )
     ]
 
 
-def test_problems_of_the_text_and_of_what_it_asks_for_are_told_together() -> None:
+def test_syntax_problems_and_limits_are_reported_together() -> None:
     assert problems(lambda: topology_of("pushr, typing:2, sso:3")) == [
-        said("WORKERS='pushr'", "has 'pushr', which is no role", "did you mean pusher?"),
+        said("WORKERS='pushr'", "unknown role 'pushr'", "did you mean 'pusher'?"),
         said(
             "WORKERS='sso:3'",
-            "gives the role sso to 3 workers; Synapse lets only 1 have it",
-            "leave sso on one worker of count 1, or drop a preset's with NAME:0",
+            "gives the role sso to 3 workers; Synapse allows only 1",
+            "keep sso on one worker with count 1; NAME:0 removes an entry of a preset",
         ),
         said(
             "WORKERS='typing:2'",
-            "gives the role typing to 2 workers; Synapse lets only 1 have it",
-            "leave typing on one worker of count 1, or drop a preset's with NAME:0",
+            "gives the role typing to 2 workers; Synapse allows only 1",
+            "keep typing on one worker with count 1; NAME:0 removes an entry of a preset",
         ),
     ]
 
 
-def test_under_synapses_own_name_the_variable_keeps_it() -> None:
-    """And an entry that is there twice means two workers, as with Synapse's own image."""
+def test_problems_name_synapse_worker_types_if_that_is_set() -> None:
+    """An entry written twice means two workers there, as in Synapse's own image."""
     layout = topology_of("", SYNAPSE_WORKER_TYPES="event_persister, event_persister")
     assert names(layout) == ["event_persister1", "event_persister2"]
     assert problems(lambda: topology_of("", SYNAPSE_WORKER_TYPES="typing, typing")) == [
         said(
             "SYNAPSE_WORKER_TYPES='typing:2'",
-            "gives the role typing to 2 workers; Synapse lets only 1 have it",
-            "leave typing on one worker of count 1, or drop a preset's with NAME:0",
+            "gives the role typing to 2 workers; Synapse allows only 1",
+            "keep typing on one worker with count 1; NAME:0 removes an entry of a preset",
         )
     ]
 
 
-def test_notes_of_the_text_are_the_topologys() -> None:
+def test_the_topology_has_the_notes_of_the_text() -> None:
     text = "synapse.app.pusher"
     assert topology_of(text).notes == parse_workers(text).notes != ()

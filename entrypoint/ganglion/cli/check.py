@@ -26,7 +26,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         print_json(as_json(plan.topology))
     else:
         print(as_table(plan.topology))
-    print_notes([*test_mode.says(plan.settings), *notes_on(plan, environ)])
+    print_notes([*test_mode.warnings(plan.settings), *notes_on(plan, environ)])
     return 0
 
 

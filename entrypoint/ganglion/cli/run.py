@@ -50,7 +50,7 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
     _clean(environ, plan.settings)
     budget = registry.share_out(plan.settings, plan.topology, machine)
     plan = replace(plan, machine=machine, budget=budget)
-    for line in test_mode.says(plan.settings):
+    for line in test_mode.warnings(plan.settings):
         _say(line)
     timeline.mark("plan")
     return boot.start(plan, _say, timeline)

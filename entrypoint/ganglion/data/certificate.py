@@ -23,7 +23,7 @@ def check(settings: Settings, now: dt.datetime) -> None:
 
     Raises ConfigError.
     """
-    if test_mode.own_certificate(settings):
+    if test_mode.makes_certificate(settings):
         return
     texts: dict[str, bytes] = {}
     problems: list[Problem] = []
@@ -66,7 +66,7 @@ def _read(path: str) -> bytes:
 
 def ensure(settings: Settings, operator: OperatorFiles, say: Callable[[str], None]) -> None:
     """Make a certificate if Complement's authority is to sign one. Raises ConfigError."""
-    if not test_mode.own_certificate(settings):
+    if not test_mode.makes_certificate(settings):
         return
     # cryptography takes its time to import; only a test server spends it.
     from ganglion.data import complement_certificate  # noqa: PLC0415

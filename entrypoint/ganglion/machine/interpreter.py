@@ -1,17 +1,17 @@
-"""What this Python can do for memory that processes share."""
+"""Whether this Python interpreter can leave shared memory unwritten."""
 
 import ctypes
 import platform
 import sys
 
-# _Py_IMMORTAL_REFCNT of CPython 3.12 and 3.13 on 64 bits: the lower half of the count is full.
-# Include/refcount.h; 3.14 counts differently.
+# _Py_IMMORTAL_REFCNT of CPython 3.12 and 3.13 on 64-bit machines: all bits of the lower half of the
+# reference count are set. See Include/refcount.h. CPython 3.14 uses another layout.
 IMMORTAL = 0xFFFFFFFF
 KNOWN = ((3, 12), (3, 13))
 
 
 def can_share_objects() -> bool:
-    """Whether this Python is one whose counts are known, and None's is as it should be there."""
+    """Return whether reference counts have the known layout, checked with that of None."""
     return (
         platform.python_implementation() == "CPython"
         and sys.version_info[:2] in KNOWN

@@ -1,7 +1,7 @@
-"""How much memory and processor time there is for us: the container's own limits, else the machine.
+"""Find how much memory and processor time is available: the container's limits or the machine's.
 
-A container's limits are those of its control group and of every group around it that can be seen:
-https://docs.kernel.org/admin-guide/cgroup-v2.html, …/cgroup-v1/memory.html and, of processor time,
+The limits of a container are those of its cgroup and of every enclosing cgroup that is visible:
+https://docs.kernel.org/admin-guide/cgroup-v2.html, …/cgroup-v1/memory.html and, for processor time,
 https://docs.kernel.org/scheduler/sched-bwc.html
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import PurePosixPath
 
-# Reads a file that the kernel shows. Raises OSError.
+# Reads a file of /proc or /sys. Raises OSError.
 Reader = Callable[[str], str]
 
 MEMBERSHIP = "/proc/self/cgroup"
@@ -20,7 +20,7 @@ MOUNT = PurePosixPath("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What all together may take: `memory` in bytes, `cpus` in processors, and who says so."""
+    """The limits for all processes together, `memory` in bytes, each with its source as text."""
 
     memory: int
     memory_from: str
@@ -29,34 +29,38 @@ class Limits:
 
     @property
     def cores(self) -> int:
-        """How many processes can be at work at the same time."""
+        """How many processes can run at the same time."""
         return max(1, ceil(self.cpus))
 
 
-# Memory that a machine is taken to have for us in any case, in bytes.
+# Bytes of memory that Ganglion uses on a machine without a limit, even if that is more than half of
+# it. Also the assumption if the memory of the machine is unknown.
 MODEST = 4 * 1024**3
 
 
 def discover(read: Reader, processors: int) -> Limits:
-    """The tightest limits that hold here. `processors` are those that we may run on."""
-    quotas = [(float(processors), "processors of this machine"), *_quotas(read)]
+    """Return the tightest limits. `processors` is the number that this process may run on."""
+    quotas = [(float(processors), "processors of the machine"), *_quotas(read)]
     whole = list(_machine_memory(read))
-    # Without /proc there is nothing to go by; what cannot be known is not refused either.
+    # Without /proc the memory is unknown; assume some rather than fail.
     memory, memory_from = min([*whole, *_sizes(read)], default=(MODEST, "assumed"))
     if whole and memory >= whole[0][0] > MODEST:
-        # Nobody said that all of the machine is for us.
-        memory, memory_from = max(MODEST, memory // 2), "half of this machine, as nothing limits us"
+        # There is no container limit, and other programs probably run on the machine too.
+        memory, memory_from = (
+            max(MODEST, memory // 2),
+            "half of the machine's memory (no container limit is set)",
+        )
     cpus, cpus_from = min(quotas)
     return Limits(memory=memory, memory_from=memory_from, cpus=cpus, cpus_from=cpus_from)
 
 
 def amount(size: int) -> str:
-    """A number of bytes as a person reads it, in M, rounded up."""
+    """Format a number of bytes in M, rounded up."""
     return f"{-(-size // 1024**2)}M"
 
 
 def chosen(found: Limits, *, memory: int | None, cpus: float | None) -> Limits:
-    """The limits, replaced by GANGLION_MEMORY (bytes) and GANGLION_CPUS where these are set."""
+    """Apply GANGLION_MEMORY (bytes) and GANGLION_CPUS to the limits, if these are set."""
     limits = found
     if memory is not None:
         limits = replace(limits, memory=memory, memory_from="GANGLION_MEMORY")
@@ -66,7 +70,7 @@ def chosen(found: Limits, *, memory: int | None, cpus: float | None) -> Limits:
 
 
 def _text(read: Reader, path: PurePosixPath | str) -> str:
-    """What a file holds; nothing where there is none."""
+    """Return the content of a file, or an empty text if it cannot be read."""
     try:
         return read(str(path)).strip()
     except (OSError, ValueError):
@@ -77,16 +81,17 @@ def _machine_memory(read: Reader) -> Iterator[tuple[int, str]]:
     for line in _text(read, MEMORY).splitlines():
         name, _, rest = line.partition(":")
         if name == "MemTotal" and rest.split()[:1]:
-            yield int(rest.split()[0]) * 1024, "memory of this machine"
+            yield int(rest.split()[0]) * 1024, "memory of the machine"
 
 
 def _groups(read: Reader, controller: str) -> Iterator[PurePosixPath]:
-    """The directories of our control group and of those around it, for one controller.
+    """Yield the directories of this process's cgroup and of its parents, for one controller.
 
-    An empty controller stands for version 2, which has one tree for all. In a container the path is
-    either seen from its own root, or from that of the machine, of which it may see nothing.
+    An empty `controller` stands for version 2, which has one tree for all controllers. In a
+    container, the path in /proc is relative either to the container's root or to the machine's,
+    whose directories may not exist in the container.
     """
-    # Where both versions are at work, the tree of version 2 is mounted at `unified`.
+    # If both versions are in use, the tree of version 2 is mounted at `unified`.
     roots = [MOUNT / controller] if controller else [MOUNT, MOUNT / "unified"]
     for line in _text(read, MEMBERSHIP).splitlines():
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
@@ -99,7 +104,7 @@ def _groups(read: Reader, controller: str) -> Iterator[PurePosixPath]:
 
 
 def _sizes(read: Reader) -> Iterator[tuple[int, str]]:
-    """Every limit of memory; version 1 has a number beyond any machine where there is none."""
+    """Yield every memory limit. In version 1, a huge number means that there is none."""
     for controller, names in (
         ("", ("memory.max", "memory.high")),
         ("memory", ("memory.limit_in_bytes",)),
@@ -112,7 +117,7 @@ def _sizes(read: Reader) -> Iterator[tuple[int, str]]:
 
 
 def _quotas(read: Reader) -> Iterator[tuple[float, str]]:
-    """Every limit of processor time, as a number of processors."""
+    """Yield every limit of processor time, as a number of processors."""
     for group in _groups(read, ""):
         yield from _quota(_text(read, group / "cpu.max").split(), "cpu.max")
     for group in _groups(read, "cpu"):
@@ -121,6 +126,6 @@ def _quotas(read: Reader) -> Iterator[tuple[float, str]]:
 
 
 def _quota(words: list[str], name: str) -> Iterator[tuple[float, str]]:
-    # `max`, and -1 in version 1, mean that there is no limit.
+    # `max`, or -1 in version 1, means that there is no limit.
     if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
         yield int(words[0]) / int(words[1]), f"cgroup {name}"

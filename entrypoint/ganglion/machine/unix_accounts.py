@@ -1,10 +1,10 @@
-"""Accounts: a name of /etc/passwd, or two numbers as UID:GID, which need no name there."""
+"""Unix accounts: a name from /etc/passwd, or UID:GID, which needs no entry there."""
 
 import pwd
 
 
 def numbers(account: str) -> tuple[int, int]:
-    """The numbers of an account's user and group. Raises KeyError for an unknown name."""
+    """Return the UID and GID of an account. Raises KeyError for an unknown name."""
     user, colon, group = account.partition(":")
     if colon:
         return int(user), int(group)
@@ -13,5 +13,5 @@ def numbers(account: str) -> tuple[int, int]:
 
 
 def is_numeric(account: str) -> bool:
-    """Whether it is numbers, which programs that want a name cannot be told."""
+    """Return whether an account is UID:GID, which programs that require a name cannot use."""
     return ":" in account

@@ -1,8 +1,8 @@
-"""nginx's consistent hash: which server of an upstream a key goes to.
+"""nginx's consistent hash in Python: it selects the server of an upstream for a key.
 
-ngx_http_upstream_hash_module.c, `hash … consistent`: each server has 160 points on a ring of 32
-bits, CRC-32 of its address and the point before; a key goes to the first point not before its own
-CRC-32.
+This is `hash … consistent` of ngx_http_upstream_hash_module.c. Each server has 160 points on a ring
+of 32-bit numbers. Each point is the CRC-32 of the server's address and the previous point. A key
+belongs to the first point that is not below the key's CRC-32.
 """
 
 import bisect
@@ -13,7 +13,7 @@ POINTS = 160
 
 
 def pick(servers: Sequence[str], key: str) -> str:
-    """The server that nginx asks first for a key. `servers` are as nginx.conf names them."""
+    """Return the server that nginx tries first for a key. `servers` are as nginx.conf has them."""
     ring = sorted((point, server) for server in servers for point in _points(server))
     place = bisect.bisect_left(ring, (zlib.crc32(key.encode("latin-1", "surrogateescape")), ""))
     return ring[place % len(ring)][1]
@@ -30,7 +30,7 @@ def _points(server: str) -> list[int]:
 
 
 def _parts(server: str) -> tuple[str, str]:
-    """The host and port that nginx makes of an address; a unix socket has no port."""
+    """Split an address into host and port as nginx does; a Unix socket has no port."""
     if server.startswith("unix:"):
         return server.removeprefix("unix:"), ""
     host, _, port = server.rpartition(":")

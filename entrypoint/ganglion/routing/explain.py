@@ -1,4 +1,4 @@
-"""Where one request goes, and why."""
+"""Explain where one request goes, and why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ganglion.topology.topology import Topology
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What nginx does with a request. `worker` is None where it takes the pool's in turn."""
+    """What nginx does with a request. `worker` is None if it takes the pool's workers in turn."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ def explain(
 ) -> Explanation:
     """Work out what nginx does with a request, from the same tables.
 
-    Raises ConfigError for one that names a worker which there is not.
+    Raises ConfigError if the request names an unknown worker.
     """
     choices = table(topology, operator.routes)
     request = Request(
@@ -53,7 +53,7 @@ def explain(
     values = evaluate(maps(choices, operator.pins, nameable), request)
     named = values.get("$ganglion_named", "")
     if named == NOBODY:
-        raise ConfigError([_nobody(request.headers["x-ganglion-worker"], nameable)])
+        raise ConfigError([_unknown_worker(request.headers["x-ganglion-worker"], nameable)])
     choice = next(item for item in choices if item.route.name == values["$ganglion_rule"])
     return Explanation(
         method=method,
@@ -66,17 +66,17 @@ def explain(
         key=choice.route.key.value,
         key_value=None if choice.route.key is Key.NONE else values["$ganglion_key"],
         worker=_worker(choice.pool, values),
-        # Nobody stands in for one that was asked for by its name.
+        # A worker that the request names has no fallback.
         fallback=None if choice.fallback is None or named else choice.fallback.name,
     )
 
 
-def _nobody(name: str, nameable: tuple[str, ...]) -> Problem:
+def _unknown_worker(name: str, nameable: tuple[str, ...]) -> Problem:
     return Problem(
         variable="X-Ganglion-Worker",
         value=name,
-        message="is no process of this server; nginx answers 400",
-        hint=f"name one of {', '.join(nameable)}",
+        message="is not a process of this server; nginx responds with 400",
+        hint=f"use one of {', '.join(nameable)}",
     )
 
 
@@ -94,15 +94,15 @@ def _worker(pool: Pool, values: Mapping[str, str]) -> str | None:
 
 
 def _why(choice: Choice, values: Mapping[str, str], choices: tuple[Choice, ...]) -> str:
-    """Why this row, and why this pool of it."""
+    """Return the reason for this row, and for this pool among its pools."""
     parts = []
     if values["$ganglion_matched"] != values["$ganglion_rule"]:
-        parts.append(f"row {values['$ganglion_matched']} matches, and there is no since parameter")
+        parts.append(f"row {values['$ganglion_matched']} matches, without a since parameter")
     elif choice is choices[-1]:
         parts.append("no row matches")
     else:
         place = choices.index(choice) + 1
-        parts.append(f"row {place} of {len(choices) - 1} is the first that matches")
+        parts.append(f"row {place} of {len(choices) - 1} is the first match")
     roles = choice.route.roles
     if choice.pool.name in roles:
         skipped = roles[: roles.index(choice.pool.name)]
@@ -111,16 +111,16 @@ def _why(choice: Choice, values: Mapping[str, str], choices: tuple[Choice, ...])
     elif roles:
         parts.append(f"no worker has the role {' or '.join(roles)}, so main serves it")
     if values["$ganglion_target"].startswith("pin."):
-        parts.append("it is pinned")
+        parts.append("a pin selects the worker")
     if values.get("$ganglion_named"):
         parts.append("X-Ganglion-Worker names the worker, in test mode")
     return "; ".join(parts)
 
 
 def as_text(explanation: Explanation) -> str:
-    """The explanation as a person reads it."""
+    """Format an explanation for a person."""
     keyed = explanation.key_value is not None
-    worker = explanation.worker or f"each of {', '.join(explanation.workers)} in turn"
+    worker = explanation.worker or f"{', '.join(explanation.workers)} in turn"
     lines = (
         ("request", f"{explanation.method} {explanation.path}"),
         ("rule", f"{explanation.rule}    {explanation.pattern}"),
@@ -128,13 +128,13 @@ def as_text(explanation: Explanation) -> str:
         ("key", f"{explanation.key} = {explanation.key_value}" if keyed else "none"),
         ("pool", f"{explanation.pool} ({', '.join(explanation.workers)})"),
         ("worker", worker),
-        ("fallback", explanation.fallback or "none: nobody else can serve it"),
+        ("fallback", explanation.fallback or "none: no other process can serve it"),
     )
     return "\n".join(f"{name:<9} {text}" for name, text in lines)
 
 
 def header(text: str) -> tuple[str, str]:
-    """A header out of `Name: value`. Raises ConfigError where there is no colon."""
+    """Parse a header `Name: value`. Raises ConfigError if there is no colon."""
     name, colon, value = text.partition(":")
     if not colon:
         raise ConfigError(
@@ -143,7 +143,7 @@ def header(text: str) -> tuple[str, str]:
                     variable="--header",
                     value=text,
                     message="has no colon",
-                    hint="write it as in a request: --header 'Authorization: Bearer syt_…'",
+                    hint="write --header 'Authorization: Bearer syt_…'",
                 )
             ]
         )

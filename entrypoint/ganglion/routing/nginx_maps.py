@@ -1,7 +1,7 @@
-"""What nginx works out for each request, as tables that nginx and Python both interpret.
+"""The table of routes as nginx's variables, which nginx and Python both evaluate.
 
-Each Map becomes a `map` of nginx's, and `evaluate` gives the values that nginx would: so what
-`ganglion explain` says and what nginx does come from the same rows.
+Each Map becomes a `map` block in nginx.conf, and evaluate() computes the values that nginx would.
+So `ganglion explain` and nginx use the same rows.
 """
 
 import re
@@ -17,7 +17,7 @@ KEY_VARIABLES = {
     Key.ROOM: "$ganglion_room",
     Key.ORIGIN: "$ganglion_origin",
 }
-# What stands before the room in a decoded path.
+# The part of a decoded path that precedes the room.
 CLIENT_ROOM = "~^/_matrix/client/.*?/(?:rooms|join|knock|room_summary|summary)/"
 FEDERATION_ROOM = r"~^/_matrix/federation/(?:unstable/[^/]*\.[^/]*|[^/]+)/[^/]+/"
 VARIABLE = re.compile(r"\$\w+")
@@ -27,10 +27,10 @@ VARIABLE = re.compile(r"\$\w+")
 class Map:
     """A variable whose value depends on others.
 
-    A row's first column is a word that the source must be, or a regular expression as nginx takes
-    it: `~` in front when capitals matter, `~*` when they do not. Words are looked up first, then
-    the first expression that matches wins. Results are text with variables in it, which may be the
-    groups that the expression named.
+    The first column of a row is a word that must equal the source, or a regular expression in
+    nginx's notation: it starts with `~` if it is case-sensitive, with `~*` if not. Words are looked
+    up first; then the first matching expression wins. Results are text that can contain variables,
+    including the named groups of the expression.
     """
 
     variable: str
@@ -41,7 +41,7 @@ class Map:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as nginx sees it: raw path with query, header names in lower case."""
+    """One request as nginx sees it: the raw path with its query, header names in lowercase."""
 
     method: str
     uri: str
@@ -49,7 +49,7 @@ class Request:
     address: str = "127.0.0.1"
 
     def variables(self) -> dict[str, str]:
-        """nginx's own variables that the maps look at."""
+        """Return the built-in variables of nginx that the maps use."""
         path, _, query = self.uri.partition("?")
         return {
             "$request_method": self.method,
@@ -63,12 +63,12 @@ class Request:
 
 
 ARGUMENTS = ("since", "access_token", "user_id")
-# What the target is called where a request names a worker that there is not.
+# The target of a request that names an unknown worker.
 NOBODY = "nobody"
 
 
 def _argument(query: str, name: str) -> str:
-    """The raw value of a query's first parameter of a name, as nginx's $arg_NAME has it."""
+    """Return the raw value of a query's first parameter of a name, like nginx's $arg_NAME."""
     for part in query.split("&"):
         found, equals, value = part.partition("=")
         if equals and found.lower() == name:
@@ -77,7 +77,7 @@ def _argument(query: str, name: str) -> str:
 
 
 def decoded(path: str) -> str:
-    """A path as nginx's $uri has it with merge_slashes off: decoded, `.` and `..` taken out.
+    """Decode a path and resolve `.` and `..`, like nginx's $uri with merge_slashes off.
 
     ngx_http_parse_complex_uri in src/http/ngx_http_parse.c.
     """
@@ -98,18 +98,20 @@ def decoded(path: str) -> str:
 
 
 def named_upstream(name: str) -> str:
-    """The name in nginx of the upstream that is one process, for requests that name it."""
+    """Return nginx's name of the upstream for requests that name a process."""
     return f"worker.{name}"
 
 
 def maps(
     choices: Sequence[Choice], pins: Sequence[Pin], nameable: Sequence[str] = ()
 ) -> tuple[Map, ...]:
-    """Every map, each after those it looks at. `nameable` are the processes that a request may
-    name in its header X-Ganglion-Worker: all of them in test mode, else none.
+    """Return every map, each after those that it uses.
+
+    `nameable` are the processes that a request may select with its header X-Ganglion-Worker: all of
+    them in test mode, otherwise none.
     """
     return (
-        # The path as the client sent it, which is what Synapse matches its servlets against.
+        # The path as the client sent it: Synapse matches its servlets against that.
         Map(
             variable="$ganglion_path",
             source="$request_uri",
@@ -133,7 +135,7 @@ def maps(
             ),
             default=MAIN,
         ),
-        # A /sync without `since` is the first of a device; /events has none at any time.
+        # A /sync without `since` is the first of a device. /events never has `since`.
         Map(
             variable="$ganglion_rule",
             source="$ganglion_matched $ganglion_path?$arg_since",
@@ -182,7 +184,7 @@ def maps(
 
 
 def _named(nameable: Sequence[str]) -> tuple[Map, ...]:
-    """The process that a request names, before everything else."""
+    """Return the maps for requests that name a process, which override everything else."""
     return (
         Map(
             variable="$ganglion_named",
@@ -200,9 +202,9 @@ def _named(nameable: Sequence[str]) -> tuple[Map, ...]:
 
 
 def _keys() -> tuple[Map, ...]:
-    """The user, the room and the origin of a request."""
+    """Return the maps for the user, the room and the origin of a request."""
     return (
-        # In a token of Synapse's own the localpart stands between syt_ and the next underscore.
+        # In a token made by Synapse, the localpart is between syt_ and the next underscore.
         Map(
             variable="$ganglion_query_user",
             source="$arg_access_token",
@@ -221,15 +223,15 @@ def _keys() -> tuple[Map, ...]:
             ),
             default="$ganglion_query_user",
         ),
-        # An application service says for which of its users it speaks.
+        # An application service names the user that it acts for.
         Map(
             variable="$ganglion_user",
             source="$arg_user_id",
             rows=(("~^(?:@|%40)(?P<service_localpart>[^:%]+)", "$service_localpart"),),
             default="$ganglion_token_user",
         ),
-        # Out of the decoded path, so that every spelling of an ID is one key. An ID of a room of
-        # version 12 has no colon; whatever is in it, it ends at the slash.
+        # From the decoded path, so that every spelling of an ID gives the same key. The ID ends at
+        # the next slash, because that of a version 12 room has no colon to look for.
         Map(
             variable="$ganglion_room",
             source="$uri",
@@ -267,7 +269,7 @@ def _pinned(choices: Sequence[Choice], pins: Sequence[Pin]) -> Iterator[tuple[st
 
 
 def evaluate(tables: Sequence[Map], request: Request) -> dict[str, str]:
-    """The value of every variable for a request, as nginx has it."""
+    """Compute the value of every variable for a request, as nginx does."""
     values = request.variables()
     for table in tables:
         result, groups = _result(table, _filled(table.source, values))
@@ -276,14 +278,14 @@ def evaluate(tables: Sequence[Map], request: Request) -> dict[str, str]:
 
 
 def match(method: str, uri: str, choices: Sequence[Choice]) -> Choice:
-    """The row of the table for a request without headers."""
+    """Return the row of the table for a request without headers."""
     rule = evaluate(maps(choices, ()), Request(method=method, uri=uri))["$ganglion_rule"]
     return next(choice for choice in choices if choice.route.name == rule)
 
 
 def _result(table: Map, source: str) -> tuple[str, dict[str, str]]:
-    """The result that a map has for a source, with the groups that may be in it."""
-    # nginx compares words without regard to capitals.
+    """Return a map's result for a source, with the groups that can appear in the result."""
+    # nginx compares words without regard to case.
     words = {first.lower(): result for first, result in table.rows if not first.startswith("~")}
     if source.lower() in words:
         return words[source.lower()], {}

@@ -1,10 +1,10 @@
-"""The operator's own routes and pins: routes.yaml.
+"""Read the operator's own routes and pins from routes.yaml:
 
 routes:
-  - name: search_on_main         # a row of the table, moved
+  - name: search_on_main         # a row of the table, moved to other roles
     moves: client_reads
     roles: [main]
-  - name: my_module              # a row of its own, before the table's
+  - name: my_module              # a new row, before those of the table
     methods: [GET]
     path: /_synapse/client/my_module(/|$)
     roles: [client_reader]
@@ -33,7 +33,7 @@ from ganglion.topology.roles import BY_NAME
 from ganglion.topology.topology import Topology
 
 METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
-# The part of regular expressions that Python and PCRE read alike, without flags or look-around.
+# Regular expressions that mean the same in Python and PCRE, without flags and look-around.
 PATH = re.compile(
     r"/(?:[A-Za-z0-9/_~!$%&'*+,;=:@|.?\[\]^{}-]|\(\?:|\((?!\?)|\)|\\[.dw+*?()\[\]|/$-])*"
 )
@@ -42,20 +42,20 @@ ROUTE_FIELDS = {"name", "moves", "methods", "path", "roles", "key"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorRoutes:
-    """The table of routes with the operator's rows in it, and the pins."""
+    """The table of routes including the operator's rows, and the pins."""
 
     routes: tuple[Route, ...] = ROUTES
     pins: tuple[Pin, ...] = ()
 
 
-class _Refused(ValueError):
-    """One entry that cannot be: the message and the fix."""
+class _Invalid(ValueError):
+    """An entry is invalid. The arguments are the message and the hint."""
 
 
 def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
-    """Read the file that GANGLION_ROUTES names, or else the data directory's routes.yaml, if any.
+    """Read the file that GANGLION_ROUTES names, or routes.yaml in the data directory, if any.
 
-    Without a topology, whose problems are told elsewhere, pins are not looked at.
+    Pins are not checked without a topology; its problems are reported elsewhere.
 
     Raises ConfigError with every problem in the file.
     """
@@ -65,7 +65,7 @@ def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
     chosen = Path(settings.routes_file) if settings.routes_file else default
     try:
         found = yaml.safe_load(chosen.read_text(encoding="utf-8"))
-    # ValueError: text that is not UTF-8, or a value such as the date 2026-13-01.
+    # ValueError: the file is not UTF-8, or contains a value such as the date 2026-13-01.
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
             [_problem(chosen, None, f"cannot be read: {error}", "correct the file")]
@@ -74,35 +74,37 @@ def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
 
 
 def interpret(found: Any, where: str, topology: Topology | None) -> OperatorRoutes:  # noqa: ANN401 - any YAML
-    """What a file's content means. Raises ConfigError with every problem in it."""
+    """Interpret the content of a file. Raises ConfigError with every problem in it."""
     if found is None:
         return OperatorRoutes()
     if not isinstance(found, dict) or not found.keys() <= {"routes", "pins"}:
-        hint = "write the lists routes: and pins:, see docs/routing.md"
-        raise ConfigError([_problem(where, None, "has something else in it than its lists", hint)])
+        hint = "see docs/routing.md for the format"
+        raise ConfigError(
+            [_problem(where, None, "may contain only the lists routes and pins", hint)]
+        )
     problems: list[Problem] = []
     table = list(ROUTES)
     added: list[Route] = []
     for entry in _entries(found, "routes", where, problems):
         try:
             _place(_checked(entry), table, added)
-        except _Refused as refused:
-            problems.append(_problem(where, entry, *refused.args))
+        except _Invalid as invalid:
+            problems.append(_problem(where, entry, *invalid.args))
     pins: list[Pin] = []
     for entry in _entries(found, "pins", where, problems):
         if topology is None:
             continue
         try:
             pins.append(_pin(entry, topology, (*added, *table)))
-        except _Refused as refused:
-            problems.append(_problem(where, entry, *refused.args))
+        except _Invalid as invalid:
+            problems.append(_problem(where, entry, *invalid.args))
     if problems:
         raise ConfigError(problems)
     return OperatorRoutes(routes=(*added, *table), pins=tuple(pins))
 
 
 def _problem(where: object, entry: object, message: str, hint: str) -> Problem:
-    """A problem with an entry, which is named by the first of its own fields that names it."""
+    """Make a problem of an entry, which is shown by its name, user or room."""
     if isinstance(entry, dict):
         entry = next((entry[key] for key in ("name", "user", "room") if key in entry), None)
     value = None if entry is None else str(entry)
@@ -117,47 +119,51 @@ def _entries(
         if isinstance(entry, dict):
             yield entry
         else:
-            hint = "see docs/routing.md for the form of one"
-            problems.append(_problem(where, entry, f"is no entry of {key}", hint))
+            hint = "see docs/routing.md for the format"
+            problems.append(_problem(where, entry, f"is not an entry of {key}", hint))
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry of `routes` whose fields are each right by themselves."""
+    """Check each field of an entry of `routes`."""
     unknown = entry.keys() - ROUTE_FIELDS
     if unknown:
-        raise _Refused(
-            f"has the unknown field {', '.join(sorted(map(str, unknown)))}",
+        raise _Invalid(
+            f"unknown field {', '.join(sorted(map(str, unknown)))}",
             f"the fields are {', '.join(sorted(ROUTE_FIELDS))}",
         )
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", str(entry.get("name", ""))):
-        raise _Refused("has no name of its own", "name it with small letters, digits and _")
+        raise _Invalid("has no valid name", "use lowercase letters, digits and _")
     roles = entry.get("roles")
     known = [*(name for name, role in BY_NAME.items() if role.resources), MAIN]
     if not isinstance(roles, list) or not roles or not {*map(str, roles)} <= {*known}:
-        raise _Refused("lacks roles that serve requests", f"list some of {', '.join(known)}")
+        raise _Invalid(
+            "has no list of roles that serve requests", f"list some of {', '.join(known)}"
+        )
     methods = entry.get("methods", [])
     if not isinstance(methods, list) or not {*map(str, methods)} <= {*METHODS}:
-        raise _Refused("has methods that are none", f"list some of {', '.join(METHODS)}")
+        raise _Invalid("has an unknown method", f"list some of {', '.join(METHODS)}")
     keys = [key.value for key in Key]
     if entry.get("key", "none") not in keys:
-        raise _Refused("has a key that is none", f"write one of {', '.join(keys)}")
+        raise _Invalid("has an unknown key", f"write one of {', '.join(keys)}")
     if ("path" in entry) == ("moves" in entry):
-        raise _Refused("needs either path or moves", "give the path of a new row, or a row to move")
+        raise _Invalid(
+            "needs either path or moves", "write path for a new row, or moves for one of the table"
+        )
     return entry
 
 
 def _place(entry: dict[str, Any], table: list[Route], added: list[Route]) -> None:
-    """Put an entry into the table: move a row, or add one before all of Ganglion's own."""
+    """Apply an entry to the table: move a row, or add one before Ganglion's own rows."""
     roles = tuple(map(str, entry["roles"]))
     if "moves" in entry:
         index = next((i for i, route in enumerate(table) if route.name == entry["moves"]), None)
         if index is None:
             names = ", ".join(route.name for route in table)
-            raise _Refused("moves a row that there is not", f"the rows are {names}")
+            raise _Invalid("moves an unknown row", f"the rows are {names}")
         if table[index].writers_only:
-            raise _Refused(
+            raise _Invalid(
                 "moves a row that only the writers of its stream can serve",
-                "leave it, and move the stream with WORKERS instead",
+                "remove the entry, and move the stream with WORKERS instead",
             )
         key = Key(entry["key"]) if "key" in entry else table[index].key
         moved = replace(table[index], roles=roles, key=key)
@@ -165,18 +171,18 @@ def _place(entry: dict[str, Any], table: list[Route], added: list[Route]) -> Non
         table[index] = moved
         return
     if entry["name"] in {route.name for route in (*table, *added)} | {MAIN}:
-        raise _Refused("has the name of another row", "give it a name of its own")
+        raise _Invalid("has the name of another row", "choose another name")
     path = str(entry["path"])
     try:
         re.compile(path)
     except re.error as error:
-        raise _Refused(
-            f"has a path that is no regular expression: {error}", "correct it"
+        raise _Invalid(
+            f"has a path that is not a regular expression: {error}", "correct the path"
         ) from error
     if not PATH.fullmatch(path):
-        raise _Refused(
-            "has a path that nginx could read differently",
-            "start it with / and use plain characters, . * + ? | ( ) [ ] { } and $",
+        raise _Invalid(
+            "has a path that nginx could interpret differently",
+            "start with / and use only plain characters and . * + ? | ( ) [ ] { } $",
         )
     route = Route(
         name=str(entry["name"]),
@@ -190,38 +196,38 @@ def _place(entry: dict[str, Any], table: list[Route], added: list[Route]) -> Non
 
 
 def _check_resources(route: Route) -> None:
-    """See that the roles listen for what the path is of."""
+    """Check that workers with these roles serve the API of the path."""
     federation = route.path.startswith(("/_matrix/federation", "/_matrix/key", "(/_matrix/fed"))
     resource = "federation" if federation else "client"
     for role in route.roles:
         if role != MAIN and resource not in BY_NAME[role].resources:
-            raise _Refused(
-                f"sends requests of the {resource} API to {role}, which does not serve it",
-                "choose a role whose workers do, or main",
+            raise _Invalid(
+                f"sends {resource} API requests to {role}, which does not serve that API",
+                "choose a role that serves it, or main",
             )
 
 
 def _pin(entry: dict[str, Any], topology: Topology, routes: tuple[Route, ...]) -> Pin:
     kinds = entry.keys() & {"user", "room"}
     if entry.keys() != kinds | {"worker"} or len(kinds) != 1:
-        raise _Refused("is no pin", "write user: or room:, and worker:")
+        raise _Invalid("is not a pin", "write user: or room:, and worker:")
     worker = next((item for item in topology.workers if item.name == entry["worker"]), None)
     if worker is None:
         names = ", ".join(item.name for item in topology.workers) or "none"
-        raise _Refused("pins to a worker that there is not", f"the workers are {names}")
+        raise _Invalid("pins to an unknown worker", f"the workers are {names}")
     key = Key.USER if "user" in entry else Key.ROOM
     if not any(route.key is key and set(route.roles) & set(worker.roles) for route in routes):
-        raise _Refused(
-            f"pins to a worker that serves nothing by {key.value}",
-            "choose a worker of a role such as synchrotron, event_creator or room_reader",
+        raise _Invalid(
+            f"pins to a worker that serves no requests by {key.value}",
+            "choose a worker with a role such as synchrotron, event_creator or room_reader",
         )
     identifier = str(entry[key.value])
     if key is Key.ROOM:
         if not re.fullmatch(r"![^/\s\x00-\x1f\"\\]{1,254}", identifier):
-            raise _Refused("has no room ID", "write one such as !abc:example.org")
+            raise _Invalid("is not a room ID", "write one such as !abc:example.org")
         return Pin(key=key, values=(identifier,), worker=worker.name)
     found = re.fullmatch(r"@([a-z0-9._=/+-]{1,254}):[A-Za-z0-9.:\[\]-]+", identifier)
     if found is None:
-        raise _Refused("has no user ID", "write one such as @alice:example.org")
-    # As in a token of Synapse's own, and as an application service names the user.
+        raise _Invalid("is not a user ID", "write one such as @alice:example.org")
+    # The first is in tokens made by Synapse; an application service uses the second.
     return Pin(key=key, values=(encode_base64(found[1].encode()), found[1]), worker=worker.name)

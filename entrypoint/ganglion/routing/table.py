@@ -1,11 +1,11 @@
-"""The ordered table of routes: from method and raw path to the roles that serve it.
+"""THE table of routes: the roles that serve a method and a raw path.
 
-The first row that matches wins, and what no row matches goes to main. Patterns are written in the
-dialect that Python's `re` and nginx's PCRE share, and are matched against the percent-encoded path
-as the client sent it, because that is what Synapse matches its servlets against.
+The first matching row wins; a request that matches no row goes to main. Patterns use the syntax
+that Python's `re` and nginx's PCRE share. They are matched against the percent-encoded path as the
+client sent it, because Synapse matches its servlets against that.
 
-Source of the rows: the servlets that Synapse 1.163.2 registers on a worker
-(synapse/_scripts/generate_workers_map.py lists them) and the workers guide,
+Sources of the rows: the servlets that Synapse 1.163.2 registers on a worker
+(see synapse/_scripts/generate_workers_map.py) and the workers guide,
 https://element-hq.github.io/synapse/latest/workers.html
 """
 
@@ -18,7 +18,7 @@ from ganglion.topology.topology import Process, Topology
 
 
 class Key(Enum):
-    """What must be equal for two requests of a pool to reach the same worker."""
+    """The property of requests that share a worker of a pool."""
 
     NONE = "none"
     USER = "user"
@@ -28,10 +28,10 @@ class Key(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One row. `roles` are asked in turn for workers; the first that has some is the pool.
+    """One row. The workers with the first of `roles` that any worker has are the pool.
 
-    `methods` are those it is for, all where there are none; HEAD counts as GET, as in Synapse.
-    With `writers_only` nobody but that pool can answer, so nothing stands in for it.
+    Without `methods`, the row is for all methods. HEAD is treated as GET, as in Synapse.
+    With `writers_only`, no process outside the pool can serve the request, so there is no fallback.
     """
 
     name: str
@@ -59,12 +59,12 @@ _FEDERATION = ("federation_reader",)
 _QUARANTINE = ("quarantined_media_changes", "media_repository")
 
 ROUTES: tuple[Route, ...] = (
-    # Streams first: their paths are inside those of generic rows below (…/rooms/X/typing).
+    # Streams come first: generic rows below match their paths too (…/rooms/X/typing).
     Route(
         name="typing",
         path=f"{_ROOM}/typing/",
         roles=("typing",),
-        # RoomTypingRestServlet.on_PUT raises on any process that is not the writer.
+        # RoomTypingRestServlet.on_PUT raises on every process except the writer.
         writers_only=True,
     ),
     Route(name="to_device", path=f"{_NEW}/sendToDevice/", roles=("to_device",)),
@@ -81,10 +81,10 @@ ROUTES: tuple[Route, ...] = (
         roles=("receipts",),
         key=Key.ROOM,
     ),
-    # Asking for another user's presence raises on any process that is not the writer:
-    # WorkerPresenceHandler.is_visible. Others could pass a PUT on, but only to the writer.
+    # Reading another user's presence raises on every process except the writer:
+    # WorkerPresenceHandler.is_visible. Others could forward a PUT, but only to the writer.
     Route(name="presence", path=f"{_ANY}/presence/", roles=("presence",), writers_only=True),
-    # PushRuleRestServlet.WORKERS_DENIED_METHODS: only the writer may change them.
+    # Only the writer can change them: PushRuleRestServlet.WORKERS_DENIED_METHODS.
     Route(
         name="push_rules_write",
         methods=("PUT", "DELETE"),
@@ -98,7 +98,7 @@ ROUTES: tuple[Route, ...] = (
         path=f"{_ANY}/pushrules/",
         roles=("push_rules", "client_reader"),
     ),
-    # The store asserts that the process which changes subscriptions is a writer of them.
+    # The store asserts that the process that changes subscriptions is a writer.
     Route(
         name="thread_subscriptions_write",
         methods=("PUT", "DELETE"),
@@ -133,8 +133,8 @@ ROUTES: tuple[Route, ...] = (
         path=f"{_NEW}/user_directory/search$",
         roles=("user_dir", "client_reader"),
     ),
-    # Media before federation and client rows, whose prefixes it shares; the quarantine before
-    # the rest of the media administration, for its writers.
+    # Media comes before the federation and client rows, which have the same prefixes. Quarantining
+    # comes before the rest of the media administration API, because only its writers can serve it.
     Route(
         name="media_quarantine",
         path="/_synapse/admin/v1/(quarantine_media/"
@@ -154,14 +154,14 @@ ROUTES: tuple[Route, ...] = (
         path="/_synapse/admin/v1/(purge_media_cache$|media/|(room|users?)/[^/]*/media(/|$))",
         roles=("media_repository",),
     ),
-    # Whatever belongs to one SSO login must reach one process.
+    # All requests of an SSO login must reach the same process.
     Route(
         name="sso",
         path=f"({_ANY}/login/(sso|cas)/|/_synapse/client/(pick_idp|pick_username|new_user_consent"
         "|sso_register|oidc|saml2)(/|$)|/_matrix/saml2(/|$))",
         roles=("sso",),
     ),
-    # Synchronisation. A /sync without `since` is an initial one: see RULE_FOR_INITIAL below.
+    # A /sync without `since` is an initial one: nginx_maps.py gives it the row initial_sync.
     Route(
         name="sync",
         methods=("GET",),
@@ -189,7 +189,7 @@ ROUTES: tuple[Route, ...] = (
         "|/_matrix/client/(v1|unstable)/register/m.login.registration_token/validity$)",
         roles=_LOGINS,
     ),
-    # Writes to rooms. `/state` with a type behind it is one servlet for reading and writing.
+    # Writes to rooms. One servlet serves reads and writes of `/state` with a type.
     Route(
         name="send",
         path=f"{_ROOM}/(send|redact|state|join|invite|leave|ban|unban|kick)/",
@@ -234,7 +234,7 @@ ROUTES: tuple[Route, ...] = (
         path=r"/_matrix/client/unstable/org\.matrix\.msc4140/delayed_events/[^/]+/restart$",
         roles=("event_creator", "client_reader"),
     ),
-    # Reads of one room, all at one worker: its caches, and /messages must not run in two places.
+    # Reads of a room go to the same worker, for its caches; /messages must not run in two places.
     Route(
         name="room_messages",
         methods=("GET",),
@@ -261,7 +261,7 @@ ROUTES: tuple[Route, ...] = (
         roles=_ROOM_READS,
         key=Key.ROOM,
     ),
-    # Other reads of clients.
+    # Other client reads.
     Route(
         name="profile",
         methods=("GET",),
@@ -322,13 +322,13 @@ ROUTES: tuple[Route, ...] = (
     ),
 )
 
-# What no row matches.
+# For requests that no row matches.
 DEFAULT = Route(name=MAIN, path="/", roles=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """The processes that serve a route. An nginx upstream of this name and key."""
+    """The processes that serve a route: an nginx upstream with this name and key."""
 
     name: str
     key: Key
@@ -336,13 +336,13 @@ class Pool:
 
     @property
     def upstream(self) -> str:
-        """Its upstream's name in nginx, different for each key."""
+        """nginx's name of the upstream, which differs by key."""
         return self.name if self.key is Key.NONE else f"{self.name}.{self.key.value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a route comes to in one topology: its pool, and who answers when that is down."""
+    """A route in one topology: its pool, and the fallback if that pool is down."""
 
     route: Route
     pool: Pool
@@ -350,7 +350,7 @@ class Choice:
 
 
 def choose(route: Route, topology: Topology) -> Choice:
-    """The pool for a route, and its fallback: the next pool, or main where main can serve it."""
+    """Choose a route's pool, and its fallback: the next pool, or main if it can serve the route."""
     pools = list(_pools(route, topology))
     return Choice(
         route=route,
@@ -371,9 +371,9 @@ def _pools(route: Route, topology: Topology) -> Iterator[Pool]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """One user's or one room's requests, all sent to one worker where it is in their pool.
+    """Send the requests of one user or room to one worker, if it is in their pool.
 
-    `values` are what the key is for them: a user's differs by the kind of token.
+    `values` are the possible values of the key; that of a user depends on the kind of token.
     """
 
     key: Key
@@ -382,10 +382,10 @@ class Pin:
 
     @property
     def upstream(self) -> str:
-        """The name in nginx of the upstream that is this worker alone."""
+        """nginx's name of the upstream that contains only this worker."""
         return f"pin.{self.worker}"
 
 
 def table(topology: Topology, routes: Sequence[Route] = ROUTES) -> tuple[Choice, ...]:
-    """Every row in order with its pool, then the default."""
+    """Return every row in order with its pool, and the default at the end."""
     return tuple(choose(route, topology) for route in (*routes, DEFAULT))

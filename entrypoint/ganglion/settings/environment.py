@@ -1,4 +1,4 @@
-"""An environment → Settings, or every problem in it."""
+"""Read the environment into Settings, and collect every problem in it."""
 
 import difflib
 import re
@@ -7,52 +7,54 @@ from typing import Any
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings import parsers, test_mode
-from ganglion.settings.synapse_image import CACHE_FACTOR_OF, COMPLEMENT, OTHERS_BY_NAME
-from ganglion.settings.test_mode import Look
+from ganglion.settings.synapse_image import CACHE_FACTOR_PREFIX, COMPLEMENT, UNSUPPORTED_BY_NAME
+from ganglion.settings.test_mode import Exists
 from ganglion.settings.variable import Variable
 from ganglion.settings.variables import Settings, variables
 
-# Every variable that starts like this is ours, so one that is not in the table is a mistake.
+# Variables with these prefixes are Ganglion's, so one that is not in the table is a mistake.
 OUR_PREFIXES = ("GANGLION_", "SYNAPSE_", "POSTGRES_", "REDIS_")
-# Kubernetes adds these to every pod for each service it knows: NAME_SERVICE_HOST, NAME_PORT_…
+# Kubernetes adds these variables to every pod for each service: NAME_SERVICE_HOST, NAME_PORT_…
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 SERVICE_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)$")
-# How alike an unknown name outside our prefixes must be before it is called a misspelling.
-# At 0.9 WORKER and WORKERZ are caught, HTTP_PROXY is not taken for HTTP_PORT.
+# How similar an unknown name without such a prefix must be to count as a misspelling. At 0.9,
+# WORKER and WORKERZ are reported, and HTTP_PROXY is not mistaken for HTTP_PORT.
 MISSPELT = 0.9
 
 
-def nothing(_path: str) -> bool:
-    """Looks where there is nothing."""
+def nothing_exists(_path: str) -> bool:
+    """Stand in for a file system without files."""
     return False
 
 
 def from_environ(
-    environ: Mapping[str, str], read_file: Callable[[str], str], look: Look = nothing
+    environ: Mapping[str, str], read_file: Callable[[str], str], exists: Exists = nothing_exists
 ) -> Settings:
-    """What read() makes of an environment. Raises ConfigError with every problem found."""
-    settings, problems = read(environ, read_file, look)
+    """Read the environment as read() does. Raises ConfigError with every problem found."""
+    settings, problems = read(environ, read_file, exists)
     if problems:
         raise ConfigError(problems)
     return settings
 
 
 def read(
-    environ: Mapping[str, str], read_file: Callable[[str], str], look: Look = nothing
+    environ: Mapping[str, str], read_file: Callable[[str], str], exists: Exists = nothing_exists
 ) -> tuple[Settings, tuple[Problem, ...]]:
-    """Read every variable out of `environ`; a secret's NAME_FILE is read with `read_file`, and
-    `look` tells whether something is at a path: what switches test mode on.
+    """Read every variable from `environ`, and return the problems found.
 
-    An empty variable counts as not set, as compose files pass unset ones on so. One that cannot
-    be used has a problem and its default, so that later stages can tell their problems as well.
+    `read_file` reads the file that a secret's NAME_FILE names; it may raise OSError or ValueError.
+    `exists` tells whether there is something at a path; test mode depends on it.
+
+    An empty variable is treated as unset, because compose files pass unset variables as empty ones.
+    A variable with a problem keeps its default, so that later stages can report their problems too.
     """
-    testing = test_mode.wanted(
+    testing = test_mode.is_requested(
         environ.get("GANGLION_TEST_MODE", "").strip(),
         environ.get("GANGLION_COMPLEMENT", "").strip(),
         COMPLEMENT,
-        look,
+        exists,
     )
-    problems: list[Problem] = [*_unknown(environ), *_others(environ)]
+    problems: list[Problem] = [*_unknown(environ), *_unsupported(environ)]
     values: dict[str, Any] = {}
     given: set[str] = set()
     unusable: set[str] = set()
@@ -61,8 +63,8 @@ def read(
             text = _text(variable, environ, read_file, testing=testing)
             if text is None:
                 continue
-            if variable.of_tests and not testing:
-                raise ConfigError([_not_testing(variable.name, text)])  # noqa: TRY301
+            if variable.test_mode_only and not testing:
+                raise ConfigError([_test_mode_only(variable.name, text)])  # noqa: TRY301
             values[field_name] = variable.parse(text)
             given.add(variable.name)
         except ConfigError as error:
@@ -83,8 +85,8 @@ def read(
         given=frozenset(given),
         repeats_add_up=bool(environ.get("SYNAPSE_WORKER_TYPES", "").strip()),
     )
-    settings = test_mode.settle(settings, look)
-    # What follows from a mistake already told is no news.
+    settings = test_mode.apply(settings, exists)
+    # Do not report the consequences of a mistake that is reported already.
     problems.extend(
         problem for names, problem in _contradictions(settings) if not unusable.intersection(names)
     )
@@ -98,8 +100,8 @@ def _text(
     *,
     testing: bool,
 ) -> str | None:
-    """The text of one variable under any of its names, or None where it is not set."""
-    names = (*variable.names, *(variable.aliases_of_tests if testing else ()))
+    """Return the text of one variable under any of its names, or None if it is not set."""
+    names = (*variable.names, *(variable.test_mode_aliases if testing else ()))
     found = {name: environ[name].strip() for name in names if environ.get(name)}
     found = {name: text for name, text in found.items() if text}
     from_file = f"{variable.name}_FILE"
@@ -110,7 +112,7 @@ def _text(
                 Problem(
                     variable=variable.name,
                     value=None,
-                    message=f"is set, and so is {from_file}",
+                    message=f"is set together with {from_file}",
                     hint=f"set only one of {variable.name} and {from_file}",
                 )
             ]
@@ -123,7 +125,7 @@ def _text(
                 Problem(
                     variable=" and ".join(found),
                     value=None,
-                    message="are two names of one variable, set to different values",
+                    message="are names of the same variable but have different values",
                     hint=f"set only {variable.name}",
                 )
             ]
@@ -141,31 +143,31 @@ def _secret_file(variable: str, path: str, read_file: Callable[[str], str]) -> s
     except OSError as error:
         reason, message = error, f"cannot be read: {error.strerror}"
     except ValueError as error:
-        reason, message = error, "does not hold text"
+        reason, message = error, "is not a text file"
     raise ConfigError(
         [
             Problem(
                 variable=variable,
                 value=path,
                 message=message,
-                hint="give the path of a readable file that holds the secret alone",
+                hint="give the path of a readable file that contains only the secret",
             )
         ]
     ) from reason
 
 
-def _not_testing(name: str, text: str) -> Problem:
+def _test_mode_only(name: str, text: str) -> Problem:
     return Problem(
         variable=name,
         value=text,
-        message="is for test mode, which is off",
-        hint="set GANGLION_TEST_MODE=yes for a server that is only for tests, else unset it",
+        message="is allowed in test mode only",
+        hint=f"unset {name}; or, on a test server, set GANGLION_TEST_MODE=yes",
     )
 
 
-def _others(environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Variables of Synapse's images that ask for what cannot be."""
-    for name, other in OTHERS_BY_NAME.items():
+def _unsupported(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield problems of variables of Synapse's images that Ganglion cannot honour."""
+    for name, other in UNSUPPORTED_BY_NAME.items():
         text = environ.get(name, "").strip()
         if text and other.fix and text != other.harmless:
             yield Problem(variable=name, value=None, message=other.why, hint=other.fix)
@@ -180,23 +182,23 @@ def _others(environ: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def notes(environ: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
-    """What is to be known of variables that are right, but do not do what they did elsewhere."""
+    """Return notes on variables that are valid but work differently than in Synapse's images."""
     found = [
-        f"{name} counts for nothing: {other.why}"
-        for name, other in OTHERS_BY_NAME.items()
+        f"{name} is ignored: {other.why}"
+        for name, other in UNSUPPORTED_BY_NAME.items()
         if environ.get(name, "").strip() and not other.fix
     ]
     if settings.embedded_postgres and "POSTGRES_PASSWORD" in settings.given:
         found.append(
-            "POSTGRES_PASSWORD without POSTGRES_HOST is the embedded server's; Synapse's own image"
-            " would look for a server called db"
+            "POSTGRES_PASSWORD is the password of the embedded server, because POSTGRES_HOST is not"
+            " set; Synapse's own image would connect to a server named db"
         )
     return tuple(found)
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
-    """A problem for each variable that is ours by its prefix, or nearly, but not in the table."""
-    known: set[str] = set(OTHERS_BY_NAME)
+    """Yield a problem for each variable that looks like Ganglion's but is not in the table."""
+    known: set[str] = set(UNSUPPORTED_BY_NAME)
     for _, variable in variables():
         known.update(variable.names)
         if variable.secret:
@@ -210,7 +212,7 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(
                 variable=name,
                 value=None,
-                message="is not a variable of Ganglion: only a secret can come from a file",
+                message="unknown variable: only a secret can come from a file",
                 hint=f"set {stem} itself",
             )
             continue
@@ -220,34 +222,32 @@ def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(
                 variable=name,
                 value=None,
-                message="is not a variable of Ganglion",
-                hint=f"did you mean {near[0]}?"
-                if near
-                else "see docs/variables.md for all of them",
+                message="unknown variable",
+                hint=f"did you mean {near[0]}?" if near else "see docs/variables.md for the list",
             )
 
 
 def _is_cache_factor(name: str) -> bool:
-    """Whether Synapse reads the variable itself, for one of its many caches."""
-    return name.startswith(CACHE_FACTOR_OF) and not name.endswith("_FILE")
+    """Return whether Synapse reads the variable itself, as the factor of one cache."""
+    return name.startswith(CACHE_FACTOR_PREFIX) and not name.endswith("_FILE")
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes added the variable for a service, which may be called as we are."""
+    """Return whether Kubernetes added the variable, for a service with one of our prefixes."""
     plain = name.endswith("_PORT") and value.startswith(("tcp://", "udp://"))
     return plain or SERVICE_LINK.search(name) is not None
 
 
-# A problem between variables, and which.
+# The names of variables that contradict each other, and the problem.
 Contradiction = tuple[tuple[str, ...], Problem]
 
 
 def _contradictions(settings: Settings) -> Iterator[Contradiction]:
-    """Problems between variables that are each right by themselves."""
-    yield from _half_a_certificate(settings)
-    yield from _half_a_server(settings)
+    """Yield problems of variables that are each valid but contradict each other."""
+    yield from _incomplete_certificate(settings)
+    yield from _incomplete_server(settings)
     yield from _same_ports(settings)
-    yield from _no_certificate(settings)
+    yield from _missing_certificate(settings)
     yield from test_mode.contradictions(settings)
     least, most = settings.postgres_cp_min, settings.postgres_cp_max
     if least is not None and most is not None and least > most:
@@ -256,22 +256,22 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
             Problem(
                 variable="POSTGRES_CP_MIN",
                 value=str(least),
-                message=f"is more than POSTGRES_CP_MAX, {most}",
+                message=f"is greater than POSTGRES_CP_MAX ({most})",
                 hint="lower POSTGRES_CP_MIN or raise POSTGRES_CP_MAX",
             ),
         )
 
 
-def _half_a_certificate(settings: Settings) -> Iterator[Contradiction]:
+def _incomplete_certificate(settings: Settings) -> Iterator[Contradiction]:
     if (settings.tls_cert is None) == (settings.tls_key is None):
         return
-    there, missing = "SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"
+    given, missing = "SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"
     if settings.tls_cert is None:
-        there, missing = missing, there
+        given, missing = missing, given
     yield (
-        (there, missing),
+        (given, missing),
         Problem(
-            variable=there,
+            variable=given,
             value=settings.tls_cert or settings.tls_key,
             message=f"is set without {missing}",
             hint=f"set {missing} too, or neither",
@@ -279,21 +279,21 @@ def _half_a_certificate(settings: Settings) -> Iterator[Contradiction]:
     )
 
 
-def _no_certificate(settings: Settings) -> Iterator[Contradiction]:
+def _missing_certificate(settings: Settings) -> Iterator[Contradiction]:
     if settings.no_tls is False and settings.tls_cert is None and settings.tls_key is None:
         yield (
             ("SYNAPSE_NO_TLS", "SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"),
             Problem(
                 variable="SYNAPSE_NO_TLS",
                 value="no",
-                message="asks for HTTPS without a certificate",
+                message="requires HTTPS, but there is no certificate",
                 hint="set SYNAPSE_TLS_CERT and SYNAPSE_TLS_KEY, or unset SYNAPSE_NO_TLS",
             ),
         )
 
 
-def _half_a_server(settings: Settings) -> Iterator[Contradiction]:
-    """What is said of an external server where none is, and the other way round."""
+def _incomplete_server(settings: Settings) -> Iterator[Contradiction]:
+    """Yield options of an external server without a host, and a host without a password."""
     for prefix, host in (("POSTGRES", settings.postgres_host), ("REDIS", settings.redis_host)):
         external_only = {f"{prefix}_{end}" for end in ("PORT", "SSLMODE", "TLS", "DBID")}
         for name in sorted(external_only & settings.given if host is None else ()):
@@ -302,8 +302,8 @@ def _half_a_server(settings: Settings) -> Iterator[Contradiction]:
                 Problem(
                     variable=name,
                     value=None,
-                    message=f"means nothing without {prefix}_HOST: the server is embedded",
-                    hint=f"set {prefix}_HOST for an external server, or unset {name}",
+                    message=f"has no effect without {prefix}_HOST: the server is embedded",
+                    hint=f"set {prefix}_HOST to use an external server, or unset {name}",
                 ),
             )
     host = settings.postgres_host
@@ -313,7 +313,7 @@ def _half_a_server(settings: Settings) -> Iterator[Contradiction]:
             Problem(
                 variable="POSTGRES_HOST",
                 value=host,
-                message="is set without a password for its user",
+                message="is set without the password of the database user",
                 hint="set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE",
             ),
         )
@@ -331,6 +331,6 @@ def _same_ports(settings: Settings) -> Iterator[Contradiction]:
                         variable=name,
                         value=str(ports[name]),
                         message=f"is the same port as {other}",
-                        hint="give each its own port",
+                        hint="use a different port for each",
                     ),
                 )

@@ -1,8 +1,8 @@
-"""The database that a data directory of Synapse's own image already has: used, or refused, never
-left aside for a new and empty one.
+"""Find the database of a data directory that Synapse's own image has used.
 
-The operator's homeserver.yaml names it, or nothing does and the file lies there. Where a variable
-says otherwise, or the embedded server has a cluster, that was decided and counts.
+It is either used or rejected, and never ignored in favour of a new, empty one. The operator's
+homeserver.yaml names it, or it is Synapse's default SQLite file. It is not looked for if a variable
+names a database or if the embedded server already has a cluster.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,9 +15,9 @@ from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 
-# Where Synapse has it when it is not told: DEFAULT_CONFIG in synapse/config/database.py.
+# Synapse's default: DEFAULT_CONFIG in synapse/config/database.py.
 SQLITE_FILE = "homeserver.db"
-# What psycopg2 and Synapse take in `args`, as our settings have it.
+# Options of `database.args`, each with its field of Settings and its parser.
 SETTINGS_OF = (
     ("host", "postgres_host", parsers.host_or_directory),
     ("port", "postgres_port", parsers.port),
@@ -26,16 +26,17 @@ SETTINGS_OF = (
     ("dbname", "postgres_db", parsers.identifier),
     ("sslmode", "postgres_sslmode", str),
 )
-# Given by the budget, or always as good.
-PASSED_OVER = frozenset({"cp_min", "cp_max", "cp_openfun", "cp_reconnect", "cp_noisy"})
+# Ignored: the budget sets them, or they make no difference.
+IGNORED = frozenset({"cp_min", "cp_max", "cp_openfun", "cp_reconnect", "cp_noisy"})
 
 
 def adopt(settings: Settings, operator: OperatorFiles) -> Settings:
-    """The settings with the database that is there already. Raises ConfigError where it is one
-    that cannot be used.
+    """Return the settings with the existing database, if there is one.
+
+    Raises ConfigError if that database cannot be used.
     """
-    decided = settings.postgres_host or settings.sqlite
-    if decided or Path(settings.paths.postgres_version).exists():
+    is_chosen = settings.postgres_host or settings.sqlite
+    if is_chosen or Path(settings.paths.postgres_version).exists():
         return settings
     database = operator.options.get("database")
     named = database if isinstance(database, Mapping) else {}
@@ -44,31 +45,33 @@ def adopt(settings: Settings, operator: OperatorFiles) -> Settings:
     if named.get("name") == "psycopg2":
         return _postgres(settings, arguments)
     path = PurePosixPath(settings.data, str(arguments.get("database") or SQLITE_FILE))
-    return replace(settings, sqlite=str(path)) if _holds_something(Path(path)) else settings
+    return replace(settings, sqlite=str(path)) if _is_not_empty(Path(path)) else settings
 
 
 def notes(settings: Settings, operator: OperatorFiles) -> tuple[str, ...]:
-    """What is to be known of an adopted database."""
+    """Return notes on which database is used, if it is not the embedded server's."""
     found: list[str] = []
     if settings.sqlite is not None and not settings.test_mode:
         found.append(
-            f"the database is the SQLite file {settings.sqlite}, which no worker can use; to have"
-            " workers, move it to PostgreSQL: docs/drop-in.md"
+            f"the database is the SQLite file {settings.sqlite}, which workers cannot use; to run"
+            " workers, move it to PostgreSQL (docs/drop-in.md)"
         )
     elif settings.postgres_host is not None and "POSTGRES_HOST" not in settings.given:
-        found.append(f"the database is that of your files, on {settings.postgres_host}")
+        found.append(f"the database is the one in your files, on {settings.postgres_host}")
     elif settings.embedded_postgres and "database" in operator.options:
-        found.append("your files set database, but the embedded PostgreSQL server's counts")
+        found.append(
+            "the `database` section of your files is ignored: the embedded server has a database"
+        )
     return tuple(found)
 
 
-def _holds_something(path: Path) -> bool:
+def _is_not_empty(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
 def _postgres(settings: Settings, arguments: Mapping[str, Any]) -> Settings:
-    """The settings with what `database.args` says of a server, where no variable says it."""
-    found = {str(name): value for name, value in arguments.items() if name not in PASSED_OVER}
+    """Return the settings with the options of `database.args` that no variable sets."""
+    found = {str(name): value for name, value in arguments.items() if name not in IGNORED}
     if "database" in found:
         found.setdefault("dbname", found.pop("database"))
     problems: list[Problem] = []
@@ -76,8 +79,8 @@ def _postgres(settings: Settings, arguments: Mapping[str, Any]) -> Settings:
     if not found.get("host"):
         problems.append(
             _problem(
-                "names a PostgreSQL server, but no host",
-                "set POSTGRES_HOST to it, or take the section out for the embedded server",
+                "has no host for the PostgreSQL server",
+                "set POSTGRES_HOST, or remove the section to use the embedded server",
             )
         )
     for name, field, parser in SETTINGS_OF:
@@ -85,14 +88,14 @@ def _postgres(settings: Settings, arguments: Mapping[str, Any]) -> Settings:
             try:
                 values[field] = _parsed(parser, str(found.pop(name)))
             except parsers.Invalid as invalid:
-                problems.append(_problem(f"has {name}, which {invalid.message}", invalid.hint))
+                problems.append(_problem(f"{name} {invalid.message}", invalid.hint))
     rest = sorted(name for name in found if not name.startswith("keepalives"))
     if rest:
         problems.append(
             _problem(
-                f"has {', '.join(rest)}, which cannot be taken over",
-                "set POSTGRES_HOST and the other POSTGRES_ variables, and give the rest by libpq's"
-                " own, such as PGSSLROOTCERT",
+                f"has unsupported options: {', '.join(rest)}",
+                "set POSTGRES_HOST and the other POSTGRES_ variables, and libpq's own variables for"
+                " the rest, such as PGSSLROOTCERT",
             )
         )
     if problems:
@@ -109,9 +112,10 @@ def _postgres(settings: Settings, arguments: Mapping[str, Any]) -> Settings:
     return replace(settings, **{**values, **given})
 
 
-def _parsed(parser: Callable[[str], Any], text: str) -> Any:  # noqa: ANN401 - of several kinds
+def _parsed(parser: Callable[[str], Any], text: str) -> Any:  # noqa: ANN401 - values of several types
     return parser(text)
 
 
 def _problem(message: str, hint: str) -> Problem:
-    return Problem(variable="database", value=None, message=f"{message} (your files)", hint=hint)
+    # Without the value, which may be the password.
+    return Problem(variable="database.args in your files", value=None, message=message, hint=hint)

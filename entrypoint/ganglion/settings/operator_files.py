@@ -1,8 +1,7 @@
 """The operator's own Synapse configuration: homeserver.yaml and homeserver.d/*.yaml.
 
-They are in the data directory, or where the variables of Synapse's images say.
-
-They are read, never written.
+They are in the data directory, or in the places that the variables of Synapse's images name. They
+are only read, never written.
 """
 
 import re
@@ -17,24 +16,25 @@ import yaml
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings.variables import Settings
 
-# Options that say for one process what the topology says for all of them, or that Synapse refuses
-# beside their modern form, which overrides.yaml holds: WorkerConfig in synapse/config/workers.py.
-IMPOSSIBLE = {
-    "worker_app": "WORKERS decides which workers there are",
-    "worker_name": "WORKERS decides which workers there are",
-    "worker_listeners": "each worker's listeners are made for it",
-    "notify_appservices": "put appservice into WORKERS instead",
-    "update_user_directory": "put user_dir into WORKERS instead",
-    "databases": "there is one database; see docs/configuration.md",
+# Rejected options, each with the reason: they concern a single process, while the topology decides
+# for all of them; or Synapse rejects them beside their modern form, which overrides.yaml contains.
+# See WorkerConfig in synapse/config/workers.py.
+REJECTED = {
+    "worker_app": "WORKERS decides which workers run",
+    "worker_name": "WORKERS decides which workers run",
+    "worker_listeners": "the listeners of each worker are generated",
+    "notify_appservices": "add the role appservice to WORKERS instead",
+    "update_user_directory": "add the role user_dir to WORKERS instead",
+    "databases": "only one database is supported; see docs/configuration.md",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorFiles:
-    """The files, in the order in which Synapse reads them, and their options as they come out.
+    """The files in the order in which Synapse reads them, and their merged options.
 
-    `registrations` are the application services' files in SYNAPSE_AS_REGISTRATION_DIR, or in the
-    data directory's appservices where the files name none.
+    `registrations` are the files of application services: those in SYNAPSE_AS_REGISTRATION_DIR, or
+    those in `appservices` in the data directory if the options list none.
     """
 
     paths: tuple[str, ...] = ()
@@ -51,13 +51,13 @@ class OperatorFiles:
 
     @property
     def any_locale(self) -> bool:
-        """Whether the operator accepts a database of a locale that Synapse calls unsafe."""
+        """Whether the operator accepts a database with a locale that Synapse calls unsafe."""
         database = self.options.get("database")
         return isinstance(database, dict) and database.get("allow_unsafe_locale") is True
 
 
 def load(settings: Settings) -> OperatorFiles:
-    """Read the files. Raises ConfigError for what cannot be used."""
+    """Read the files. Raises ConfigError with every problem in them."""
     paths = [path for path in (homeserver_yaml(settings),) if path.is_file()]
     for directory in _directories(settings):
         paths += sorted(path for path in directory.glob("*.yaml") if path.is_file())
@@ -66,28 +66,40 @@ def load(settings: Settings) -> OperatorFiles:
     for path in paths:
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        # ValueError: text that is not UTF-8, or a value such as the date 2026-13-01.
+        # ValueError: the file is not UTF-8, or contains a value such as the date 2026-13-01.
         except (OSError, ValueError, yaml.YAMLError) as error:
             problems.append(_problem(path, f"cannot be read: {error}", "correct the file"))
             continue
         if found is None:
             continue
         if not isinstance(found, dict):
-            problems.append(_problem(path, "is not a mapping of options", "write option: value"))
+            problems.append(
+                _problem(
+                    path, "is not a mapping of options", "write it as lines of `option: value`"
+                )
+            )
             continue
         problems.extend(
-            _problem(path, f"sets {option}", f"take it out; {why}")
-            for option, why in IMPOSSIBLE.items()
+            _problem(path, f"sets {option}", f"remove it; {why}")
+            for option, why in REJECTED.items()
             if option in found
         )
         if not isinstance(found.get("app_service_config_files", []), list):
             problems.append(
-                _problem(path, "sets app_service_config_files to no list", "write one, with - FILE")
+                _problem(
+                    path,
+                    "sets app_service_config_files to something other than a list",
+                    "write a list with a line `- FILE` for each",
+                )
             )
-        # In test mode one of ours comes behind them.
+        # In test mode, the test agent is appended to this list.
         if not isinstance(found.get("modules") or [], list):
             problems.append(
-                _problem(path, "sets modules to no list", "write one, with - module: NAME")
+                _problem(
+                    path,
+                    "sets modules to something other than a list",
+                    "write a list with a line `- module: NAME` for each",
+                )
             )
         options.update(found)
     problems.extend(_misnamed(paths))
@@ -101,7 +113,7 @@ def load(settings: Settings) -> OperatorFiles:
                 variable="SYNAPSE_AS_REGISTRATION_DIR",
                 value=settings.as_registration_dir,
                 message=f"cannot be read: {error.strerror}",
-                hint="give a directory that holds the registration files of application services",
+                hint="give a directory with the registration files of application services",
             )
         )
     if problems:
@@ -114,12 +126,12 @@ def load(settings: Settings) -> OperatorFiles:
 
 
 def homeserver_yaml(settings: Settings) -> Path:
-    """Where the operator's homeserver.yaml is, if there is one."""
+    """Return the path of the operator's homeserver.yaml, which need not exist."""
     return Path(settings.config_path or f"{settings.config_dir or settings.data}/homeserver.yaml")
 
 
 def _directories(settings: Settings) -> Iterator[Path]:
-    """The directories of further files, in the order in which Synapse reads them."""
+    """Yield the directories of further files, in the order in which Synapse reads them."""
     for place in dict.fromkeys((settings.data, settings.config_dir or settings.data)):
         yield Path(place, "homeserver.d")
     if settings.extra_configuration is not None:
@@ -127,8 +139,10 @@ def _directories(settings: Settings) -> Iterator[Path]:
 
 
 def _missing(settings: Settings) -> Iterator[Problem]:
-    """A homeserver.yaml that was named and is not there: with SYNAPSE_SERVER_NAME it is not
-    needed, and Synapse's worker image would have made one; without, it was to have the name in it.
+    """Yield a problem if SYNAPSE_CONFIG_PATH names a missing file that is needed.
+
+    With SYNAPSE_SERVER_NAME it is not needed; Synapse's worker image generates it then. Without,
+    the file should contain the server's name.
     """
     path = settings.config_path
     named = "SYNAPSE_SERVER_NAME" in settings.given
@@ -137,26 +151,27 @@ def _missing(settings: Settings) -> Iterator[Problem]:
             variable="SYNAPSE_CONFIG_PATH",
             value=path,
             message="is not a file",
-            hint="give the path of your homeserver.yaml, or set SYNAPSE_SERVER_NAME to do without",
+            hint="give the path of your homeserver.yaml, or set SYNAPSE_SERVER_NAME to run without",
         )
 
 
 def _misnamed(paths: list[Path]) -> Iterator[Problem]:
-    """A name that supervisord's configuration, which has the paths in it, would misread."""
+    """Yield file names that supervisord would misread in its configuration."""
     for path in paths:
         if not re.fullmatch(r"[\w .@+,=-]+", path.name, re.ASCII):
             yield _problem(
                 path,
-                "has a name with unusual characters",
-                "use letters, digits, spaces and . _ - + = , @ in it",
+                "has an unsupported character in its name",
+                "use only letters, digits, spaces and . _ - + = , @",
             )
 
 
 def _registrations(settings: Settings, options: Mapping[str, Any]) -> tuple[str, ...]:
     directory = Path(settings.as_registration_dir or settings.paths.appservices)
-    # Synapse's image takes those when it writes a homeserver.yaml, which names them from then on.
-    unnamed = settings.as_registration_dir is None
-    if unnamed and ("app_service_config_files" in options or not directory.is_dir()):
+    # When Synapse's image writes a homeserver.yaml, it lists the files of the default directory.
+    # From then on, only that list counts.
+    is_default = settings.as_registration_dir is None
+    if is_default and ("app_service_config_files" in options or not directory.is_dir()):
         return ()
     files = (path for path in directory.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
     return tuple(sorted(str(path) for path in files))
@@ -172,6 +187,6 @@ def _contradictions(settings: Settings, options: Mapping[str, Any]) -> Iterator[
         yield Problem(
             variable="SYNAPSE_SERVER_NAME",
             value=settings.server_name,
-            message=f"differs from server_name in the operator's files, {name!r}",
-            hint="unset the variable, or correct the one that is wrong: it cannot change later",
+            message=f"differs from server_name in your files, {name!r}",
+            hint="unset SYNAPSE_SERVER_NAME or correct the wrong name: it cannot change later",
         )

@@ -1,7 +1,7 @@
-"""One parser for each kind of value that a variable can hold.
+"""A parser for each kind of value that a variable can hold.
 
-Every parser takes the text of the variable, with the white space around it already removed, and
-returns the value or raises Invalid with what is wrong and what would be right.
+Each parser takes the text of a variable, without white space around it. It returns the value or
+raises Invalid.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 TRUE_WORDS = frozenset({"yes", "true", "on", "1", "y", "t"})
 FALSE_WORDS = frozenset({"no", "false", "off", "0", "n", "f"})
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-# Networks that no public client can come from, for TRUSTED_PROXIES=private.
+# TRUSTED_PROXIES=private: networks with addresses that are not routed on the internet.
 PRIVATE_NETWORKS = (
     "127.0.0.0/8",
     "10.0.0.0/8",
@@ -23,13 +23,13 @@ PRIVATE_NETWORKS = (
     "::1/128",
     "fc00::/7",
 )
-# In halves: nginx takes a network of everything for the default that it has already.
+# In halves, because nginx treats 0.0.0.0/0 as the default, which is defined already.
 ALL_NETWORKS = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")
 NETWORK_WORDS = {"private": PRIVATE_NETWORKS, "all": ALL_NETWORKS}
 
 
 class Invalid(ValueError):
-    """The text is no such value. `hint` says what would be."""
+    """The text is not such a value. `message` says why, `hint` says what to write."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class Invalid(ValueError):
 
 
 def boolean(text: str) -> bool:
-    """`yes` or `no`, and the usual other spellings of them."""
+    """Parse `yes` or `no`, or one of their usual other spellings."""
     word = text.lower()
     if word in TRUE_WORDS:
         return True
@@ -48,20 +48,20 @@ def boolean(text: str) -> bool:
 
 
 def size(text: str) -> int:
-    """A number of bytes: a whole number, or one with K, M, G or T (powers of 1024) behind it."""
+    """Parse a number of bytes: a whole number, optionally with K, M, G or T (powers of 1024)."""
     found = re.fullmatch(r"(\d{1,18})\s*([KMGT]?)i?B?", text, re.IGNORECASE | re.ASCII)
     if found is None:
         raise Invalid("is not a size", "write a whole number with K, M or G, such as 50M")
     number = int(found[1]) * SIZE_UNITS[found[2].upper()]
     if number == 0:
-        raise Invalid("is no room at all", "write a size of at least 1")
+        raise Invalid("is zero", "write a size of at least 1")
     if number > LARGEST_SIZE:
-        raise Invalid("is more than nginx can count", "write a size of at most 1000T")
+        raise Invalid("is larger than nginx supports", "write a size of at most 1000T")
     return number
 
 
 def duration(text: str) -> float:
-    """A number of seconds: a number with ms, s, m, h or d behind it; seconds without a unit."""
+    """Parse a number of seconds: a number followed by ms, s, m, h or d; the default unit is s."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|d)?", text.lower(), re.ASCII)
     if found is None:
         raise Invalid("is not a duration", "write a number with s, m or h, such as 60s")
@@ -69,7 +69,7 @@ def duration(text: str) -> float:
 
 
 def processors(text: str) -> float:
-    """A number of processors: a whole one, or one with up to three digits behind a point."""
+    """Parse a number of processors with at most three decimal places."""
     found = re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII)
     if found is None or not 0.1 <= float(text) <= 1024:
         raise Invalid(
@@ -80,23 +80,23 @@ def processors(text: str) -> float:
 
 
 def factor(text: str) -> float:
-    """A factor: a number above zero, perhaps with digits behind a point."""
+    """Parse a factor: a number above zero with at most six decimal places."""
     found = re.fullmatch(r"\d{1,4}(\.\d{1,6})?", text, re.ASCII)
     if found is None or not 0 < float(text) <= 1000:
-        raise Invalid("is not a factor above 0 and up to 1000", "write a number such as 0.5")
+        raise Invalid("is not a number above 0 and up to 1000", "write a number such as 0.5")
     return float(text)
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Words without white space, separated by commas."""
+    """Parse words separated by commas."""
     found = tuple(filter(None, (part.strip() for part in text.split(","))))
     if any(not re.fullmatch(r"[\x21-\x7e]+", word, re.ASCII) for word in found):
-        raise Invalid("holds white space inside of a word", "separate the words by commas")
+        raise Invalid("contains a space or a non-ASCII character", "separate the words with commas")
     return found
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    """A parser of whole numbers from `lowest` to `highest`, both included."""
+    """Make a parser of whole numbers from `lowest` to `highest`, both included."""
 
     def parse(text: str) -> int:
         if re.fullmatch(r"\d{1,18}", text, re.ASCII) and lowest <= int(text) <= highest:
@@ -110,18 +110,21 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """A parser of one out of a few words."""
+    """Make a parser that accepts only these words, in any case."""
 
     def parse(text: str) -> str:
         if text.lower() in words:
             return text.lower()
-        raise Invalid("is not one of its values", f"write one of {', '.join(words)}")
+        raise Invalid("is not one of the allowed values", f"write one of {', '.join(words)}")
 
     return parse
 
 
 def port(text: str) -> int:
-    """A TCP port number. The URL that Kubernetes puts into NAME_PORT is named as such."""
+    """Parse a TCP port number.
+
+    Kubernetes puts a URL into NAME_PORT for a service called NAME; that gets a message of its own.
+    """
     if text.startswith("tcp://"):
         raise Invalid(
             "is a Kubernetes service link, not a port",
@@ -131,16 +134,16 @@ def port(text: str) -> int:
 
 
 def line(text: str) -> str:
-    """Any text on one line, without control characters."""
+    """Accept any text on one line, without control characters."""
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise Invalid("holds a line break or control character", "write it on one line")
+        raise Invalid("contains a line break or a control character", "write it on one line")
     return text
 
 
 def absolute_path(text: str) -> str:
-    """An absolute path of plain characters: it is written into configuration of four programs.
+    """Parse an absolute path of characters that have no meaning in any program's configuration.
 
-    libpq and PostgreSQL take a comma for the end of a socket's path, nginx a colon.
+    A comma ends the path of a socket for libpq and PostgreSQL; a colon ends it for nginx.
     """
     if not re.fullmatch(r"/[A-Za-z0-9._@+/=-]*", text, re.ASCII) or ".." in text.split("/"):
         raise Invalid(
@@ -149,14 +152,14 @@ def absolute_path(text: str) -> str:
         )
     path = re.sub(r"/+", "/", text).rstrip("/")
     if not path:
-        raise Invalid("is the root directory", "name something below it")
+        raise Invalid("is the root directory", "write a path below /")
     return path
 
 
 def _ip_address(text: str) -> str:
-    """An IP address, perhaps in [ ]. Raises ValueError.
+    """Parse an IP address, optionally in [ ]. Raises ValueError.
 
-    A zone, such as %eth0, is refused: Python lets any character stand in it, nginx has none.
+    Reject a zone such as %eth0: Python accepts any character in it, and nginx does not support it.
     """
     inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if "%" in inside:
@@ -165,7 +168,7 @@ def _ip_address(text: str) -> str:
 
 
 def host(text: str) -> str:
-    """A host name or an IP address."""
+    """Parse a host name or an IP address."""
     try:
         return _ip_address(text)
     except ValueError:
@@ -176,12 +179,12 @@ def host(text: str) -> str:
 
 
 def host_or_directory(text: str) -> str:
-    """A host name, an IP address, or the directory of a unix socket."""
+    """Parse a host name, an IP address, or the directory of a Unix socket."""
     return absolute_path(text) if text.startswith("/") else host(text)
 
 
 def identifier(text: str) -> str:
-    """A name of a database or of one of its users."""
+    """Parse the name of a database or of a database user."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", text, re.ASCII):
         return text
     raise Invalid(
@@ -191,13 +194,13 @@ def identifier(text: str) -> str:
 
 
 def server_name(text: str) -> str:
-    """A Matrix server name: host name or IP address, with or without a port.
+    """Parse a Matrix server name: a host name or an IP address, with or without a port.
 
     Grammar: https://spec.matrix.org/latest/appendices/#server-name
     """
     name, _, number = text.rpartition(":") if re.search(r":[0-9]{1,5}\Z", text) else (text, "", "")
     if number and not 1 <= int(number) <= 65535:
-        raise Invalid("has a port that is none", "use a port from 1 to 65535, or none")
+        raise Invalid("has an invalid port", "use a port from 1 to 65535, or leave it out")
     try:
         if name.startswith("["):
             ipaddress.IPv6Address(_ip_address(name))
@@ -215,14 +218,14 @@ def server_name(text: str) -> str:
 
 
 def base_url(text: str) -> str:
-    """An http or https URL that clients use, ending with a slash."""
+    """Parse an http or https URL that clients use. The result ends with a slash."""
     if re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[A-Za-z0-9._~/-]*)?", text, re.ASCII):
         return text if text.endswith("/") else text + "/"
     raise Invalid("is not a URL", "write a URL such as https://matrix.example.org/")
 
 
 def log_level(text: str) -> str:
-    """One of Python's names for log levels."""
+    """Parse one of Python's log levels."""
     level = text.upper()
     if level in LOG_LEVELS:
         return level
@@ -230,7 +233,7 @@ def log_level(text: str) -> str:
 
 
 def bind_address(text: str) -> str:
-    """`*` for every address of this machine, or one IP address."""
+    """Parse `*`, which stands for every address of the machine, or one IP address."""
     if text == "*":
         return text
     try:
@@ -240,7 +243,7 @@ def bind_address(text: str) -> str:
 
 
 def networks(text: str) -> tuple[str, ...]:
-    """IP networks, separated by commas; `private` stands for every private one, `all` for all."""
+    """Parse IP networks separated by commas; `private` means all private ones, `all` means all."""
     found: list[str] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
         if word in NETWORK_WORDS:
@@ -251,27 +254,27 @@ def networks(text: str) -> tuple[str, ...]:
             found.append(str(ipaddress.ip_network(f"{_ip_address(address)}{slash}{prefix}")))
         except ValueError as error:
             raise Invalid(
-                f"holds {word!r}, which is not an IP network",
-                "write networks such as 10.0.0.0/8, separated by commas, or private or all",
+                f"{word!r} is not an IP network",
+                "write networks such as 10.0.0.0/8 separated by commas, or private, or all",
             ) from error
     return tuple(dict.fromkeys(found))
 
 
 def secret(text: str) -> str:
-    """A secret of printable ASCII: it goes through files and programs that differ on the rest."""
+    """Parse a secret of printable ASCII; other characters mean different things to the programs."""
     if not re.fullmatch(r"[\x21-\x7e]{1,1024}", text, re.ASCII):
         raise Invalid(
-            "holds a space, a control character or a letter outside ASCII",
+            "contains a space, a control character or a non-ASCII character",
             "use letters, digits and punctuation only, such as the output of: openssl rand -hex 32",
         )
     return text
 
 
 def signing_key(text: str) -> str:
-    """A Matrix signing key as Synapse writes it: `ed25519 a_AbCd` and 32 bytes in base64."""
+    """Parse a Matrix signing key as Synapse writes it: `ed25519 a_AbCd` and 32 bytes in base64."""
     if not re.fullmatch(r"ed25519 [A-Za-z0-9_]{1,64} [A-Za-z0-9+/]{43}", text, re.ASCII):
         raise Invalid(
             "is not a signing key",
-            "give the one line of Synapse's SERVERNAME.signing.key file",
+            "paste the one line of Synapse's SERVERNAME.signing.key file",
         )
     return text

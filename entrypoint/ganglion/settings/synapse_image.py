@@ -1,7 +1,8 @@
-"""What the users of Synapse's own images set, beside what has the same name here.
+"""The variables of Synapse's own images, for use as a drop-in replacement.
 
-DropIn is the rows of those variables that do something, OTHERS the variables that need or can do
-nothing here, with the reason. docs/drop-in.md is made from both.
+SynapseImageSettings are the rows of variables that only those images have. UNSUPPORTED are the
+variables that are ignored or rejected here, with the reason. SUPPORTED lists all the others with
+their differences. `scripts/docs` generates a table in docs/drop-in.md from all three.
 """
 
 from dataclasses import dataclass
@@ -9,136 +10,141 @@ from dataclasses import dataclass
 from ganglion.settings import parsers
 from ganglion.settings.variable import row
 
-# Where Complement copies its authority and the registrations of application services to:
+# Complement copies its certificate authority and application service registrations here:
 # https://github.com/matrix-org/complement/blob/main/README.md#complement-pki
 COMPLEMENT = "/complement"
-# Where Synapse's images have their configuration, and who builds on them puts more of it.
+# The configuration directory of Synapse's images, to which derived images add files.
 EXTRA_CONFIGURATION = "/conf/homeserver.d"
-# What Synapse itself reads out of the environment, a factor for each cache by its name.
-CACHE_FACTOR_OF = "SYNAPSE_CACHE_FACTOR_"
-ROOMIEST = 2**31 - 1
+# Synapse itself reads these variables from the environment: one factor for each named cache.
+CACHE_FACTOR_PREFIX = "SYNAPSE_CACHE_FACTOR_"
+LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropIn:
-    """The rows that Settings has for the users of Synapse's images, and of Complement."""
+class SynapseImageSettings:
+    """The rows of Settings for variables of Synapse's images and of Complement."""
 
     config_path: str | None = row(
         "SYNAPSE_CONFIG_PATH",
         parsers.absolute_path,
         None,
-        "Your homeserver.yaml, where it is not in the directory of your files.",
+        "The path of your homeserver.yaml.",
         shown_default="homeserver.yaml in SYNAPSE_CONFIG_DIR",
     )
     config_dir: str | None = row(
         "SYNAPSE_CONFIG_DIR",
         parsers.absolute_path,
         None,
-        "The directory of your files, homeserver.yaml and homeserver.d.",
+        "The directory of your homeserver.yaml and homeserver.d.",
         shown_default="the data directory",
     )
     log_sensitive: bool = row(
         "SYNAPSE_LOG_SENSITIVE",
         parsers.boolean,
         False,
-        "Whether SQL is logged at the level DEBUG, with its values: passwords and tokens too.",
+        "Whether SQL is logged at level DEBUG, including passwords and tokens in its values.",
     )
     log_testing: bool = row(
         "SYNAPSE_LOG_TESTING",
         parsers.boolean,
         False,
-        "Whether Synapse logs which events it leaves out of answers, and no steps of a new schema.",
+        "Whether Synapse logs the events that it filters out of responses, and no schema upgrades.",
     )
     http_proxy: str | None = row(
         "SYNAPSE_HTTP_PROXY",
         parsers.line,
         None,
-        "The proxy for Synapse's own requests over HTTP; the processes get it as `http_proxy`.",
+        "The proxy for Synapse's outgoing HTTP requests; passed on as `http_proxy`.",
     )
     https_proxy: str | None = row(
         "SYNAPSE_HTTPS_PROXY",
         parsers.line,
         None,
-        "The proxy for its requests over HTTPS, federation too; they get it as `https_proxy`.",
+        "The proxy for Synapse's outgoing HTTPS requests, including federation; passed on as"
+        " `https_proxy`.",
     )
     no_proxy: str | None = row(
         "SYNAPSE_NO_PROXY",
         parsers.line,
         None,
-        "Hosts, addresses and networks to reach without a proxy, with commas; as `no_proxy`.",
+        "Hosts, addresses and networks to reach without a proxy, separated by commas; passed on as"
+        " `no_proxy`.",
     )
     no_tls: bool | None = row(
         "SYNAPSE_NO_TLS",
         parsers.boolean,
         None,
-        "`no` asks for HTTPS, which needs SYNAPSE_TLS_CERT; `yes` is how it is without one.",
+        "`no` requires SYNAPSE_TLS_CERT; `yes` has no effect.",
         shown_default="by SYNAPSE_TLS_CERT",
     )
     cache_factor: float | None = row(
         "SYNAPSE_CACHE_FACTOR",
         parsers.factor,
         None,
-        "The factor of every process's caches, instead of what the budget gives each;"
-        " `SYNAPSE_CACHE_FACTOR_NAME` that of one cache.",
+        "The cache factor of every process, instead of the budget's;"
+        " `SYNAPSE_CACHE_FACTOR_NAME` sets the factor of one cache.",
         shown_default="by memory",
     )
     event_cache_size: int | None = row(
         "SYNAPSE_EVENT_CACHE_SIZE",
         parsers.size,
         None,
-        "How many events each process keeps, instead of what the budget gives each.",
+        "How many events each process caches, instead of the budget's number.",
         shown_default="by memory",
     )
     allow_guests: bool = row(
-        "SYNAPSE_ALLOW_GUEST", parsers.boolean, False, "Whether guests may come without an account."
+        "SYNAPSE_ALLOW_GUEST",
+        parsers.boolean,
+        False,
+        "Whether guests can use the server without an account.",
     )
     turn_uris: tuple[str, ...] = row(
         "SYNAPSE_TURN_URIS",
         parsers.words,
         tuple[str, ...](),
-        "The TURN servers for calls, separated by commas.",
+        "The URIs of TURN servers for calls, separated by commas.",
         shown_default="none",
     )
     recaptcha_public_key: str | None = row(
         "SYNAPSE_RECAPTCHA_PUBLIC_KEY",
         parsers.secret,
         None,
-        "The public key of reCAPTCHA, which registration then asks for.",
+        "The public key of reCAPTCHA. Registration requires reCAPTCHA if it is set.",
     )
     uid: int | None = row(
         "UID",
-        parsers.whole_number(0, ROOMIEST),
+        parsers.whole_number(0, LARGEST_ID),
         None,
-        "The number of the user that Synapse's processes run as, where we start as root.",
-        shown_default="that of the account synapse, 991 in the image",
+        "The Unix user ID of Synapse's processes, if the container starts as root.",
+        shown_default="that of the Unix user synapse, 991 in the image",
     )
     gid: int | None = row(
         "GID",
-        parsers.whole_number(0, ROOMIEST),
+        parsers.whole_number(0, LARGEST_ID),
         None,
-        "The number of their group, beside UID.",
+        "The Unix group ID of Synapse's processes.",
         shown_default="`991`",
     )
     complement: str = row(
         "GANGLION_COMPLEMENT",
         parsers.absolute_path,
         COMPLEMENT,
-        "The directory of ca/ca.crt and ca/ca.key, which switch test mode on, and appservice/.",
+        "The directory of ca/ca.crt and ca/ca.key, which switch test mode on, and of appservice/.",
     )
     complement_workers: bool = row(
         "SYNAPSE_COMPLEMENT_USE_WORKERS",
         parsers.boolean,
         False,
-        "Whether to run the preset `complement`, where WORKERS says nothing. In test mode only.",
-        of_tests=True,
+        "Whether to run the preset `complement` if WORKERS is not set. In test mode only.",
+        test_mode_only=True,
     )
     complement_database: str | None = row(
         "SYNAPSE_COMPLEMENT_DATABASE",
         parsers.one_of("postgres", "sqlite"),
         None,
-        "`postgres`, or `sqlite` for main alone. In test mode only.",
+        "`postgres`, or `sqlite`, which cannot have workers. In test mode only.",
         shown_default="`postgres`",
-        of_tests=True,
+        test_mode_only=True,
     )
     complement_asyncio: bool = row(
         "SYNAPSE_COMPLEMENT_USE_ASYNCIO_REACTOR",
@@ -146,13 +152,13 @@ class DropIn:
         False,
         "The same as SYNAPSE_ASYNC_IO_REACTOR. In test mode only.",
         aliases=("SYNAPSE_COMPLEMENT_FORKING_LAUNCHER_ASYNC_IO_REACTOR",),
-        of_tests=True,
+        test_mode_only=True,
     )
     turn_shared_secret: str | None = row(
         "SYNAPSE_TURN_SECRET",
         parsers.secret,
         None,
-        "What the TURN servers and Synapse both know.",
+        "The secret that the TURN servers and Synapse share.",
         secret=True,
         shown_default="none",
     )
@@ -167,115 +173,119 @@ class DropIn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Other:
-    """A variable of Synapse's images that is not one of ours. With a `fix` it is refused, else it
-    counts for nothing, because of `why`.
+class Unsupported:
+    """A variable of Synapse's images that has no effect here, and the reason.
+
+    It is rejected if it has a `fix`; otherwise it is ignored.
     """
 
     name: str
     why: str
     fix: str = ""
-    # A value with which it asks for nothing that is not so anyway.
+    # A value that is accepted, because it changes nothing.
     harmless: str = ""
 
 
-OTHERS: tuple[Other, ...] = (
-    Other(
+UNSUPPORTED: tuple[Unsupported, ...] = (
+    Unsupported(
         name="SYNAPSE_USE_EXPERIMENTAL_FORKING_LAUNCHER",
-        why="processes are always forked from one that has imported Synapse, but with"
+        why="processes are always forked from one that has imported Synapse, unless"
         " GANGLION_PREFORK=no",
     ),
-    Other(
+    Unsupported(
         name="SYNAPSE_LOG_CONFIG",
-        why="each process has a log configuration made for it out of SYNAPSE_LOG_LEVEL,"
+        why="the log configuration of each process is generated from SYNAPSE_LOG_LEVEL,"
         " SYNAPSE_LOG_SENSITIVE, SYNAPSE_LOG_TESTING and SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK",
     ),
-    Other(
+    Unsupported(
         name="SYNAPSE_WORKER",
-        why="chooses the application of one process, and here are several",
+        why="selects the application of a single process, but Ganglion runs several",
         fix="set WORKERS instead",
         harmless="synapse.app.homeserver",
     ),
-    Other(
+    Unsupported(
         name="SYNAPSE_CONFIG_TEMPLATE_DIR",
-        why="names templates of Synapse's images, which are not used here",
-        fix="write what they change into homeserver.d in the data directory",
+        why="selects templates of Synapse's images, which Ganglion does not use",
+        fix="put the options that they change into a file in homeserver.d in the data directory",
     ),
-    Other(
+    Unsupported(
         name="SYNAPSE_APPSERVICES",
-        why="was never read from outside",
-        fix="put the registrations into a directory and name it with SYNAPSE_AS_REGISTRATION_DIR",
+        why="is an internal variable of Synapse's image",
+        fix="put the registrations into a directory and set SYNAPSE_AS_REGISTRATION_DIR to it",
     ),
     *(
-        Other(
+        Unsupported(
             name=f"SYNAPSE_SMTP_{end}",
-            why="is read by Synapse's image no more",
-            fix="write the section `email` into a file of homeserver.d in the data directory",
+            why="is no longer read by Synapse's image",
+            fix="put the section `email` into a file in homeserver.d in the data directory",
         )
         for end in ("HOST", "PORT", "USER", "PASSWORD", "FROM", "SSL")
     ),
 )
-OTHERS_BY_NAME = {other.name: other for other in OTHERS}
+UNSUPPORTED_BY_NAME = {other.name: other for other in UNSUPPORTED}
 
-# Every variable that Synapse's images read and that does something here too, with what is different
-# about it, if anything. Read from docker/start.py, docker/configure_workers_and_start.py,
-# docker/conf and docker/complement of Synapse's repository.
-THEIRS: tuple[tuple[str, str], ...] = (
-    ("SYNAPSE_SERVER_NAME", "`localhost` without it, which suits nobody but tests"),
-    ("SYNAPSE_REPORT_STATS", "`no` without it; metrics have a variable of their own"),
+# Every variable that both Synapse's images and Ganglion read, with the difference, if any. Sources:
+# docker/start.py, docker/configure_workers_and_start.py, docker/conf and docker/complement in
+# Synapse's repository.
+SUPPORTED: tuple[tuple[str, str], ...] = (
+    ("SYNAPSE_SERVER_NAME", "`localhost` if unset, which is useful for tests only"),
+    ("SYNAPSE_REPORT_STATS", "`no` if unset; metrics have their own variable"),
     (
         "SYNAPSE_WORKER_TYPES",
-        "the same grammar and names; unset or empty it is `auto`: write `none` for main alone",
+        "the same syntax and names; `auto` if unset or empty: write `none` to run only main",
     ),
     (
         "SYNAPSE_DATA_DIR",
-        "the embedded database is in it too; rendered files are elsewhere and made at every start",
+        "also has the embedded database; generated files are elsewhere, recreated at every start",
     ),
-    ("SYNAPSE_CONFIG_DIR", "homeserver.d in it is read as well"),
-    ("SYNAPSE_CONFIG_PATH", "nothing is written there but by `generate`"),
-    ("SYNAPSE_AS_REGISTRATION_DIR", "those that homeserver.yaml names count as well"),
+    ("SYNAPSE_CONFIG_DIR", "homeserver.d in it is read too"),
+    ("SYNAPSE_CONFIG_PATH", "only `generate` writes there"),
+    ("SYNAPSE_AS_REGISTRATION_DIR", "registrations that homeserver.yaml lists are used too"),
     ("SYNAPSE_TLS_CERT", ""),
     ("SYNAPSE_TLS_KEY", ""),
-    ("SYNAPSE_NO_TLS", "HTTPS is nginx's; Synapse itself never serves it"),
-    ("SYNAPSE_HTTP_PORT", "nginx's port, for clients and federation"),
+    ("SYNAPSE_NO_TLS", "nginx serves HTTPS, never Synapse itself"),
+    ("SYNAPSE_HTTP_PORT", "the port of nginx, for clients and federation"),
     ("SYNAPSE_LOG_LEVEL", ""),
-    ("SYNAPSE_LOG_SENSITIVE", "`no` and `0` mean no; there, anything set means yes"),
+    ("SYNAPSE_LOG_SENSITIVE", "`no` and `0` mean no; in Synapse's image every value means yes"),
     ("SYNAPSE_LOG_TESTING", "`no` and `0` mean no"),
-    ("SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK", "main's file is main.log, not master.log"),
-    ("SYNAPSE_USE_UNIX_SOCKET", "`yes` without it; nothing listens on ports 8080 or 18009 and up"),
+    ("SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK", "the log file of main is main.log, not master.log"),
+    ("SYNAPSE_USE_UNIX_SOCKET", "`yes` if unset; nothing listens on ports 8080 or 18009 and up"),
     (
         "SYNAPSE_ENABLE_METRICS",
-        "at `/metrics/NAME` of port 9469 alone, not on ports 19090 and up",
+        "only at `/metrics/NAME` on port 9469, not on ports 19090 and up",
     ),
     ("SYNAPSE_ASYNC_IO_REACTOR", ""),
     ("SYNAPSE_CACHE_FACTOR", ""),
-    ("SYNAPSE_EVENT_CACHE_SIZE", "10K there without it; here what memory allows"),
-    ("SYNAPSE_HTTP_PROXY", "`http_proxy` and `HTTP_PROXY` themselves work as well"),
-    ("SYNAPSE_HTTPS_PROXY", "likewise"),
-    ("SYNAPSE_NO_PROXY", "likewise"),
-    ("SYNAPSE_MAX_UPLOAD_SIZE", "nginx takes as much"),
-    ("SYNAPSE_ENABLE_REGISTRATION", "`no` means no; there, anything set means yes"),
-    ("SYNAPSE_ALLOW_GUEST", "likewise"),
-    ("SYNAPSE_REGISTRATION_SHARED_SECRET", "made and kept without it, as there"),
-    ("SYNAPSE_MACAROON_SECRET_KEY", "made and kept without it, as there"),
+    ("SYNAPSE_EVENT_CACHE_SIZE", "if unset, as much as memory allows; 10K in Synapse's image"),
+    ("SYNAPSE_HTTP_PROXY", "`http_proxy` and `HTTP_PROXY` work too"),
+    ("SYNAPSE_HTTPS_PROXY", "`https_proxy` and `HTTPS_PROXY` work too"),
+    ("SYNAPSE_NO_PROXY", "`no_proxy` and `NO_PROXY` work too"),
+    ("SYNAPSE_MAX_UPLOAD_SIZE", "applies to nginx too"),
+    ("SYNAPSE_ENABLE_REGISTRATION", "`no` means no; in Synapse's image every value means yes"),
+    ("SYNAPSE_ALLOW_GUEST", "same as above"),
+    ("SYNAPSE_REGISTRATION_SHARED_SECRET", "generated and kept if unset, as in Synapse's image"),
+    ("SYNAPSE_MACAROON_SECRET_KEY", "generated and kept if unset, as in Synapse's image"),
     ("SYNAPSE_TURN_URIS", ""),
     ("SYNAPSE_TURN_SECRET", ""),
     ("SYNAPSE_RECAPTCHA_PUBLIC_KEY", ""),
     ("SYNAPSE_RECAPTCHA_PRIVATE_KEY", ""),
     (
         "POSTGRES_HOST",
-        "without it the server is embedded, or that of homeserver.yaml; there it is `db`",
+        "if unset, the server of homeserver.yaml or the embedded one; `db` in Synapse's image",
     ),
     ("POSTGRES_PORT", ""),
     ("POSTGRES_USER", ""),
-    ("POSTGRES_PASSWORD", "with an embedded server it is that one's, and need not be set"),
+    ("POSTGRES_PASSWORD", "optional with the embedded server, whose password it becomes"),
     ("POSTGRES_DB", ""),
-    ("POSTGRES_CP_MIN", "5 there without it"),
-    ("POSTGRES_CP_MAX", "10 there without it; here by role and memory"),
-    ("UID", "nginx, PostgreSQL and Redis keep accounts of their own"),
+    ("POSTGRES_CP_MIN", "if unset, 1; 5 in Synapse's image"),
+    ("POSTGRES_CP_MAX", "if unset, by role and memory; 10 in Synapse's image"),
+    ("UID", "nginx, PostgreSQL and Redis keep their own Unix users"),
     ("GID", ""),
     ("SYNAPSE_COMPLEMENT_USE_WORKERS", "in test mode only"),
-    ("SYNAPSE_COMPLEMENT_DATABASE", "`sqlite` there without it; in test mode only"),
+    (
+        "SYNAPSE_COMPLEMENT_DATABASE",
+        "in test mode only; `postgres` if unset, `sqlite` in Synapse's image",
+    ),
     ("SYNAPSE_COMPLEMENT_USE_ASYNCIO_REACTOR", "in test mode only"),
-    ("SERVER_NAME", "in test mode only; elsewhere it is somebody else's"),
+    ("SERVER_NAME", "in test mode only; otherwise ignored"),
 )

@@ -1,7 +1,7 @@
-"""Test mode: when a server is in it, what it is given then, and what is said of it.
+"""Test mode: whether it is on, the settings that follow from it, and its warnings.
 
-It is settled once, here, when the environment is read; every stage after that has it in Settings.
-What it changes in Synapse's configuration is in render/testing.py.
+This is decided once, when the environment is read; later stages find the result in Settings. The
+changes to Synapse's configuration are in programs/synapse/test_options.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,24 +13,25 @@ from ganglion.settings.parsers import ALL_NETWORKS
 from ganglion.settings.synapse_image import EXTRA_CONFIGURATION
 from ganglion.settings.variables import Settings
 
-# Whether there is something at a path.
-Look = Callable[[str], bool]
+# Tells whether there is something at a path.
+Exists = Callable[[str], bool]
 
-# What Complement signs with: https://github.com/matrix-org/complement/blob/main/README.md
-SHARED_SECRET = "complement"  # noqa: S105 - everybody knows it, and test mode says so aloud
+# The secret that Complement uses: https://github.com/matrix-org/complement/blob/main/README.md
+SHARED_SECRET = "complement"  # noqa: S105 - public, and test mode warns about it
 
 
-def authority(place: str, look: Look) -> str | None:
-    """The directory of Complement's authority below a place, if it is whole."""
+def authority(place: str, exists: Exists) -> str | None:
+    """Return the directory of Complement's certificate authority in `place`, if it is complete."""
     directory = f"{place}/ca"
-    return directory if all(look(f"{directory}/ca.{end}") for end in ("crt", "key")) else None
+    return directory if all(exists(f"{directory}/ca.{end}") for end in ("crt", "key")) else None
 
 
-def settle(settings: Settings, look: Look) -> Settings:
-    """The settings with test mode decided and all that follows from it: the authority switches it
-    on, but where GANGLION_TEST_MODE says no.
+def apply(settings: Settings, exists: Exists) -> Settings:
+    """Decide whether test mode is on, and return the settings that follow from it.
+
+    Complement's certificate authority switches test mode on, unless GANGLION_TEST_MODE is `no`.
     """
-    found = authority(settings.complement, look)
+    found = authority(settings.complement, exists)
     on = settings.test_mode or (found is not None and "GANGLION_TEST_MODE" not in settings.given)
     if not on:
         return replace(settings, test_mode=False)
@@ -48,8 +49,8 @@ def settle(settings: Settings, look: Look) -> Settings:
         tls_cert=f"{certificates}/server.crt" if made else settings.tls_cert,
         tls_key=f"{certificates}/server.key" if made else settings.tls_key,
         as_registration_dir=settings.as_registration_dir
-        or (registrations if look(registrations) else None),
-        extra_configuration=EXTRA_CONFIGURATION if look(EXTRA_CONFIGURATION) else None,
+        or (registrations if exists(registrations) else None),
+        extra_configuration=EXTRA_CONFIGURATION if exists(EXTRA_CONFIGURATION) else None,
         asyncio_reactor=settings.asyncio_reactor or settings.complement_asyncio,
         admin_networks=settings.admin_networks
         if "GANGLION_ADMIN_NETWORKS" in settings.given
@@ -58,25 +59,27 @@ def settle(settings: Settings, look: Look) -> Settings:
     )
 
 
-def own_certificate(settings: Settings) -> bool:
-    """Whether the certificate is made at start, by Complement's authority."""
+def makes_certificate(settings: Settings) -> bool:
+    """Return whether Complement's certificate authority signs a certificate at start."""
     return settings.authority is not None and "SYNAPSE_TLS_CERT" not in settings.given
 
 
-def wanted(text: str | None, place: str | None, default_place: str, look: Look) -> bool:
-    """Whether test mode is on by the raw texts of GANGLION_TEST_MODE and GANGLION_COMPLEMENT: to
-    know which variables to read. What cannot be read counts as not set; it is told elsewhere.
+def is_requested(text: str | None, place: str | None, default_place: str, exists: Exists) -> bool:
+    """Return whether test mode is on, before variables are parsed: some exist in test mode only.
+
+    `text` and `place` are the values of GANGLION_TEST_MODE and GANGLION_COMPLEMENT. An invalid text
+    is treated as unset; read() reports it.
     """
     try:
         if text:
             return parsers.boolean(text)
     except parsers.Invalid:
         pass
-    return authority((place or default_place).rstrip("/"), look) is not None
+    return authority((place or default_place).rstrip("/"), exists) is not None
 
 
 def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], Problem]]:
-    """What cannot be together in test mode, and the variables that it is about."""
+    """Yield contradictions of test mode, each with the names of its variables."""
     if settings.sqlite is None:
         return
     if settings.postgres_host is not None:
@@ -85,30 +88,30 @@ def contradictions(settings: Settings) -> Iterator[tuple[tuple[str, ...], Proble
             Problem(
                 variable="SYNAPSE_COMPLEMENT_DATABASE",
                 value="sqlite",
-                message="is set, and so is POSTGRES_HOST",
-                hint="unset one of them",
+                message="is set together with POSTGRES_HOST",
+                hint="unset one of the two",
             ),
         )
 
 
-def says(settings: Settings) -> tuple[str, ...]:
-    """What whoever starts such a server is told, loudly."""
+def warnings(settings: Settings) -> tuple[str, ...]:
+    """Return the warnings to print at the start of a server in test mode."""
     if not settings.test_mode:
         return ()
-    why = (
+    reason = (
         "GANGLION_TEST_MODE=yes"
         if "GANGLION_TEST_MODE" in settings.given
-        else f"Complement's authority is in {settings.authority}"
+        else f"Complement's certificate authority is in {settings.authority}"
     )
     secret = (
-        "the registration secret given"
+        "the given registration secret"
         if settings.registration_shared_secret
         else f"the registration secret {SHARED_SECRET!r}"
     )
     return (
-        f"TEST MODE, as {why}: NOT FOR REAL USERS",
-        f"TEST MODE: anybody may register, and make administrators with {secret}",
-        "TEST MODE: anybody may use the administration API, and nobody meets a rate limit",
-        "TEST MODE: passwords are hashed cheaply, and requests go to private addresses too",
-        "TEST MODE: a crash of the machine, not of a process, may lose the database",
+        f"TEST MODE ({reason}): NOT FOR REAL USERS",
+        f"TEST MODE: anyone can register, and can create administrators with {secret}",
+        "TEST MODE: anyone can use the administration API; rate limits are disabled",
+        "TEST MODE: password hashes are weak; requests to private addresses are allowed",
+        "TEST MODE: a crash of the machine, not of a process, can lose the database",
     )

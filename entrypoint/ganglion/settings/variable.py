@@ -1,4 +1,4 @@
-"""One row of the table of variables, and how a field of Settings is made from it."""
+"""One row of the table of variables, as a field of Settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,8 +11,10 @@ T = TypeVar("T")
 class Variable:
     """One row of the table.
 
-    A row `of_tests` is read in test mode only and is an error outside of it. `aliases_of_tests` are
-    further names in test mode, and outside of it somebody else's.
+    `parse` raises parsers.Invalid. `shown_default` is the default as the documentation shows it, if
+    that differs from the value. A variable that is `test_mode_only` is an error outside test mode.
+    `test_mode_aliases` are further names in test mode; outside test mode they are ignored, because
+    other programs use them too.
     """
 
     name: str
@@ -22,16 +24,16 @@ class Variable:
     secret: bool = False
     aliases: tuple[str, ...] = ()
     shown_default: str | None = None
-    of_tests: bool = False
-    aliases_of_tests: tuple[str, ...] = ()
+    test_mode_only: bool = False
+    test_mode_aliases: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name that gives its value directly, the proper one first."""
+        """Every name that gives the value directly, starting with the preferred one."""
         return (self.name, *self.aliases)
 
 
-def row(  # noqa: PLR0913 - a row has as many columns
+def row(  # noqa: PLR0913 - one argument for each column
     name: str,
     parser: Callable[[str], T],
     default: T,
@@ -40,10 +42,10 @@ def row(  # noqa: PLR0913 - a row has as many columns
     secret: bool = False,
     aliases: tuple[str, ...] = (),
     shown_default: str | None = None,
-    of_tests: bool = False,
-    aliases_of_tests: tuple[str, ...] = (),
-) -> Any:  # noqa: ANN401 - what the field holds, as dataclasses.field itself has it
-    """A field of Settings that holds what a variable says."""
+    test_mode_only: bool = False,
+    test_mode_aliases: tuple[str, ...] = (),
+) -> Any:  # noqa: ANN401 - as in dataclasses.field
+    """Make a field of Settings that holds the value of a variable."""
     return field(
         default=default,
         metadata={
@@ -55,8 +57,8 @@ def row(  # noqa: PLR0913 - a row has as many columns
                 secret=secret,
                 aliases=aliases,
                 shown_default=shown_default,
-                of_tests=of_tests,
-                aliases_of_tests=aliases_of_tests,
+                test_mode_only=test_mode_only,
+                test_mode_aliases=test_mode_aliases,
             )
         },
     )

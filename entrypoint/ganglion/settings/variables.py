@@ -1,7 +1,8 @@
 """The table of variables.
 
-Each field of Settings is one row: the variable's name, its parser, its default, whether it is a
-secret, other names it goes by, and one line of documentation. docs/variables.md is made from here.
+Each field of Settings is one row: the variable's name, its parser, its default, one line of
+documentation, and, if they differ from the usual, whether it is secret and its other names.
+`scripts/docs` generates docs/variables.md from this table.
 """
 
 import dataclasses
@@ -10,21 +11,21 @@ from dataclasses import dataclass
 
 from ganglion.data.paths import Paths
 from ganglion.settings import parsers
-from ganglion.settings.synapse_image import DropIn
+from ganglion.settings.synapse_image import SynapseImageSettings
 from ganglion.settings.variable import Variable
 from ganglion.settings.variable import row as _row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(DropIn):
-    """Every variable's value. `given` names the variables that were set, the rest are defaults."""
+class Settings(SynapseImageSettings):
+    """The value of every variable. `given` names those that are set; the others have defaults."""
 
     workers: str | None = _row(
         "WORKERS",
         str,
         None,
-        "The workers to run: `auto` for what suits the memory and the processors that there are,"
-        " or presets and `name=role+role:COUNT` entries, separated by commas or line breaks.",
+        "The workers to run: `auto` to choose them by memory and processors, or a preset and"
+        " `name=role+role:COUNT` entries, separated by commas or line breaks.",
         aliases=("SYNAPSE_WORKER_TYPES",),
         shown_default="`auto`",
     )
@@ -32,212 +33,221 @@ class Settings(DropIn):
         "GANGLION_MEMORY",
         parsers.size,
         None,
-        "The memory to share out among all processes; see docs/budget.md.",
+        "The memory to divide among all processes; see docs/budget.md.",
         shown_default="the container's limit",
     )
     cpus: float | None = _row(
         "GANGLION_CPUS",
         parsers.processors,
         None,
-        "The processors to share out, such as 2 or 0.5.",
+        "The processors to divide among all processes, such as 2 or 0.5.",
         shown_default="the container's limit",
     )
     server_name: str = _row(
         "SYNAPSE_SERVER_NAME",
         parsers.server_name,
         "localhost",
-        "The domain behind the `:` of user IDs. It can never be changed afterwards.",
-        aliases_of_tests=("SERVER_NAME",),
+        "The domain after the `:` in user IDs. It cannot be changed later.",
+        test_mode_aliases=("SERVER_NAME",),
     )
     report_stats: bool = _row(
         "SYNAPSE_REPORT_STATS",
         parsers.boolean,
         False,
-        "Whether to send anonymous usage figures to matrix.org.",
+        "Whether to send anonymous usage statistics to matrix.org.",
     )
     public_baseurl: str | None = _row(
         "SYNAPSE_PUBLIC_BASEURL",
         parsers.base_url,
         None,
-        "The URL at which clients reach this homeserver from outside.",
+        "The URL at which clients reach this homeserver.",
     )
     data: str = _row(
         "GANGLION_DATA",
         parsers.absolute_path,
         "/data",
-        "The directory of everything that must persist, and of your own files.",
+        "The directory for persistent data and for your own configuration files.",
         aliases=("SYNAPSE_DATA_DIR",),
     )
     run: str = _row(
         "GANGLION_RUN",
         parsers.absolute_path,
         "/run/ganglion",
-        "The directory of rendered files and sockets, made anew at every start.",
+        "The directory for generated files and sockets, recreated at every start.",
     )
     http_port: int = _row(
         "HTTP_PORT",
         parsers.port,
         8008,
-        "The port of the client and federation API over HTTP.",
+        "The HTTP port of the client and federation APIs.",
         aliases=("SYNAPSE_HTTP_PORT",),
     )
     federation_port: int = _row(
         "FEDERATION_PORT",
         parsers.port,
         8448,
-        "The port of the client and federation API over HTTPS, open once there is a certificate.",
+        "The HTTPS port of the client and federation APIs, open only if there is a certificate.",
     )
     bind_address: str = _row(
         "BIND_ADDRESS",
         parsers.bind_address,
         "*",
-        "The address that the ports above listen on; `*` for all, IPv4 and IPv6.",
+        "The address that the ports above listen on; `*` for all IPv4 and IPv6 addresses.",
     )
     trusted_proxies: tuple[str, ...] = _row(
         "TRUSTED_PROXIES",
         parsers.networks,
         tuple[str, ...](),
-        "Networks of reverse proxies in front, whose X-Forwarded-For and -Proto are believed;"
-        " `private` for every private network.",
+        "Networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto headers are"
+        " trusted; `private` for every private network.",
         shown_default="none",
     )
     admin_networks: tuple[str, ...] = _row(
         "GANGLION_ADMIN_NETWORKS",
         parsers.networks,
         tuple[str, ...](),
-        "Networks from which `/_synapse/admin` can be reached; `private` for every private"
-        " network, `all` for everybody.",
+        "Networks that can reach `/_synapse/admin`; `private` for every private network, `all`"
+        " for everyone.",
         shown_default="none",
     )
     well_known_server: str | None = _row(
         "GANGLION_WELL_KNOWN_SERVER",
         parsers.server_name,
         None,
-        "What `/.well-known/matrix/server` answers, such as `matrix.example.org:443`.",
-        shown_default="what Synapse answers",
+        "The server that `/.well-known/matrix/server` announces, such as `matrix.example.org:443`.",
+        shown_default="Synapse's response",
     )
     routes_file: str | None = _row(
         "GANGLION_ROUTES",
         parsers.absolute_path,
         None,
-        "A YAML file of routes of your own; see docs/routing.md.",
+        "A YAML file with your own routes; see docs/routing.md.",
         shown_default="DATA/routes.yaml",
     )
     initial_syncs: int = _row(
         "GANGLION_INITIAL_SYNCS",
         parsers.whole_number(1, 1000),
         8,
-        "How many initial syncs each initial_synchrotron worker runs at once; more are told to"
-        " come back.",
+        "How many initial syncs each initial_synchrotron worker runs at once; further ones get"
+        " status 429.",
     )
     trace_headers: bool = _row(
         "GANGLION_TRACE_HEADERS",
         parsers.boolean,
         False,
-        "Whether answers say in X-Ganglion- headers which way they came. For tests.",
+        "Whether responses name their route and worker in X-Ganglion- headers. For tests.",
     )
     test_mode: bool = _row(
         "GANGLION_TEST_MODE",
         parsers.boolean,
         False,
-        "Whether this server is one for tests: open to everybody, without rate limits, and with"
-        " controls for tests on the control port. Complement's authority switches it on too. Never"
-        " for real users.",
+        "Whether this is a test server: open to everyone, without rate limits, with test controls"
+        " on the control port. Also on if Complement's certificate authority is present. Never for"
+        " real users.",
     )
     tls_cert: str | None = _row(
-        "SYNAPSE_TLS_CERT", parsers.absolute_path, None, "The TLS certificate chain, a PEM file."
+        "SYNAPSE_TLS_CERT",
+        parsers.absolute_path,
+        None,
+        "The PEM file of the TLS certificate chain.",
     )
     tls_key: str | None = _row(
-        "SYNAPSE_TLS_KEY", parsers.absolute_path, None, "The TLS certificate's key, a PEM file."
+        "SYNAPSE_TLS_KEY", parsers.absolute_path, None, "The PEM file of the certificate's key."
     )
     unix_sockets: bool = _row(
         "SYNAPSE_USE_UNIX_SOCKET",
         parsers.boolean,
         True,
-        "Whether processes talk over unix sockets; else over TCP on 127.0.0.1.",
+        "Whether processes communicate over Unix sockets; otherwise over TCP on 127.0.0.1.",
     )
     internal_port_base: int = _row(
         "INTERNAL_PORT_BASE",
         parsers.whole_number(1024, 60000),
         18000,
-        "The first of the loopback ports, three for each process, used without unix sockets.",
+        "The first loopback port. Without Unix sockets, each process uses three of them.",
     )
     as_registration_dir: str | None = _row(
         "SYNAPSE_AS_REGISTRATION_DIR",
         parsers.absolute_path,
         None,
-        "A directory whose .yaml and .yml files register application services.",
-        shown_default="DATA/appservices, where your files name none",
+        "The directory of application service registrations, .yaml and .yml files.",
+        shown_default="DATA/appservices, unless your homeserver.yaml lists registrations",
     )
     max_upload_size: int = _row(
         "SYNAPSE_MAX_UPLOAD_SIZE",
         parsers.size,
         50 * 1024**2,
-        "The largest file that users may upload.",
+        "The largest file that users can upload.",
         shown_default="50M",
     )
     enable_registration: bool = _row(
         "SYNAPSE_ENABLE_REGISTRATION",
         parsers.boolean,
         False,
-        "Whether anybody may register an account, without any verification.",
+        "Whether anyone can register a Matrix account without verification.",
     )
     log_level: str = _row(
-        "SYNAPSE_LOG_LEVEL", parsers.log_level, "INFO", "How much Synapse's processes log."
+        "SYNAPSE_LOG_LEVEL", parsers.log_level, "INFO", "The log level of Synapse's processes."
     )
     logs_to_disk: bool = _row(
         "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK",
         parsers.boolean,
         False,
-        "Whether each of Synapse's processes also logs to a file of its own in DATA/logs.",
+        "Whether each Synapse process also logs to its own file in DATA/logs.",
     )
     enable_metrics: bool = _row(
         "SYNAPSE_ENABLE_METRICS",
         parsers.boolean,
         False,
-        "Whether each process's Prometheus metrics are served on the control port.",
+        "Whether the control port serves the Prometheus metrics of each process.",
     )
     control_port: int = _row(
         "CONTROL_PORT",
         parsers.port,
         9469,
-        "The port of `/metrics/NAME`, open with metrics on, and of the controls for tests, open in"
-        " test mode; keep it from the public.",
+        "The port of `/metrics/NAME` (if metrics are on) and of the test controls (in test mode)."
+        " Do not expose it to the public.",
     )
     prefork: bool = _row(
         "GANGLION_PREFORK",
         parsers.boolean,
         True,
-        "Whether Synapse is imported once and its processes are forked from there; else each"
-        " starts afresh.",
+        "Whether Synapse's processes are forked from one that has imported Synapse; otherwise each"
+        " imports it on its own.",
     )
     asyncio_reactor: bool = _row(
         "SYNAPSE_ASYNC_IO_REACTOR",
         parsers.boolean,
         False,
-        "Whether Synapse runs on asyncio's event loop instead of Twisted's own.",
+        "Whether Synapse uses asyncio's event loop instead of Twisted's epoll reactor.",
     )
     restrict_federation: bool = _row(
         "GANGLION_RESTRICT_FEDERATION",
         parsers.boolean,
         False,
-        "Whether only federation_sender workers talk to other homeservers, for all the others.",
+        "Whether all requests to other homeservers go through the federation_sender workers.",
     )
     postgres_host: str | None = _row(
         "POSTGRES_HOST",
         parsers.host_or_directory,
         None,
-        "An external PostgreSQL server: host, address or socket directory.",
+        "The host name, IP address or socket directory of an external PostgreSQL server.",
         shown_default="embedded",
     )
-    postgres_port: int = _row("POSTGRES_PORT", parsers.port, 5432, "Its port.")
-    postgres_db: str = _row("POSTGRES_DB", parsers.identifier, "synapse", "The database's name.")
-    postgres_user: str = _row("POSTGRES_USER", parsers.identifier, "synapse", "The user's name.")
+    postgres_port: int = _row(
+        "POSTGRES_PORT", parsers.port, 5432, "The port of the external PostgreSQL server."
+    )
+    postgres_db: str = _row(
+        "POSTGRES_DB", parsers.identifier, "synapse", "The name of the database."
+    )
+    postgres_user: str = _row(
+        "POSTGRES_USER", parsers.identifier, "synapse", "The name of the database user."
+    )
     postgres_sslmode: str | None = _row(
         "POSTGRES_SSLMODE",
         parsers.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
         None,
-        "libpq's sslmode for an external server.",
+        "libpq's sslmode for the external server.",
         shown_default="prefer",
     )
     external_wait: float = _row(
@@ -251,74 +261,82 @@ class Settings(DropIn):
         "POSTGRES_CP_MIN",
         parsers.whole_number(1, 100),
         None,
-        "The connections that each of Synapse's processes keeps open at least.",
+        "The minimum of database connections that each Synapse process keeps open.",
         shown_default="`1`",
     )
     postgres_cp_max: int | None = _row(
         "POSTGRES_CP_MAX",
         parsers.whole_number(1, 100),
         None,
-        "The connections that each of Synapse's processes opens at most.",
+        "The maximum of database connections that each Synapse process opens.",
         shown_default="by role",
     )
     redis_host: str | None = _row(
         "REDIS_HOST",
         parsers.host,
         None,
-        "An external Redis server: host or address.",
+        "The host name or IP address of an external Redis server.",
         shown_default="embedded",
     )
-    redis_port: int = _row("REDIS_PORT", parsers.port, 6379, "Its port.")
-    redis_dbid: int = _row(
-        "REDIS_DBID", parsers.whole_number(0, 1023), 0, "The number of the database in it."
+    redis_port: int = _row(
+        "REDIS_PORT", parsers.port, 6379, "The port of the external Redis server."
     )
-    redis_tls: bool = _row("REDIS_TLS", parsers.boolean, False, "Whether it is spoken to over TLS.")
+    redis_dbid: int = _row(
+        "REDIS_DBID", parsers.whole_number(0, 1023), 0, "The number of the Redis database."
+    )
+    redis_tls: bool = _row(
+        "REDIS_TLS", parsers.boolean, False, "Whether to connect to Redis over TLS."
+    )
     postgres_password: str | None = _row(
-        "POSTGRES_PASSWORD", parsers.secret, None, "The database user's password.", secret=True
+        "POSTGRES_PASSWORD", parsers.secret, None, "The password of the database user.", secret=True
     )
     redis_password: str | None = _row(
-        "REDIS_PASSWORD", parsers.secret, None, "The Redis server's password.", secret=True
+        "REDIS_PASSWORD", parsers.secret, None, "The password of the Redis server.", secret=True
     )
     signing_key: str | None = _row(
         "SYNAPSE_SIGNING_KEY",
         parsers.signing_key,
         None,
-        "The homeserver's signing key, the line of a .signing.key file.",
+        "The homeserver's signing key: the one line of a .signing.key file.",
         secret=True,
     )
     macaroon_secret_key: str | None = _row(
         "SYNAPSE_MACAROON_SECRET_KEY",
         parsers.secret,
         None,
-        "Signs short-lived tokens, such as those of logins by SSO.",
+        "The key that signs short-lived tokens, such as those of SSO logins.",
         secret=True,
     )
     form_secret: str | None = _row(
-        "SYNAPSE_FORM_SECRET", parsers.secret, None, "Signs the forms of web pages.", secret=True
+        "SYNAPSE_FORM_SECRET",
+        parsers.secret,
+        None,
+        "The key that signs the forms on Synapse's web pages.",
+        secret=True,
     )
     registration_shared_secret: str | None = _row(
         "SYNAPSE_REGISTRATION_SHARED_SECRET",
         parsers.secret,
         None,
-        "Whoever knows it may register users, administrators too.",
+        "The secret that allows anyone who knows it to register users, including administrators.",
         secret=True,
     )
     worker_replication_secret: str | None = _row(
         "SYNAPSE_WORKER_REPLICATION_SECRET",
         parsers.secret,
         None,
-        "Authenticates the processes to each other.",
+        "The secret that the processes use to authenticate to each other.",
         secret=True,
     )
     given: frozenset[str] = frozenset()
-    # Whether WORKERS came by the name that Synapse's own worker image reads, where an entry
-    # written twice means two workers.
+    # Whether the workers were set as SYNAPSE_WORKER_TYPES, where an entry written twice means two
+    # workers, as in Synapse's own worker image.
     repeats_add_up: bool = False
-    # In test mode, the directory where Complement's authority is; the certificate is made from it.
+    # In test mode, the directory of Complement's certificate authority.
     authority: str | None = None
-    # In test mode, a directory with more of the operator's files.
+    # In test mode, a further directory with the operator's files.
     extra_configuration: str | None = None
-    # The file of an SQLite database, where there is one instead of PostgreSQL.
+    # The path of the SQLite database, if one is used instead of PostgreSQL.
     sqlite: str | None = None
 
     @property
@@ -333,7 +351,7 @@ class Settings(DropIn):
 
     @property
     def public_ports(self) -> Mapping[str, int]:
-        """The ports that nginx opens to others, by the names of their variables."""
+        """The ports that nginx opens to other machines, by the names of their variables."""
         ports = {"HTTP_PORT": self.http_port}
         if self.tls:
             ports["FEDERATION_PORT"] = self.federation_port
@@ -343,18 +361,18 @@ class Settings(DropIn):
 
     @property
     def embedded_postgres(self) -> bool:
-        """Whether the PostgreSQL server is one of our own processes."""
+        """Whether Ganglion runs the PostgreSQL server itself."""
         return self.postgres_host is None and self.sqlite is None
 
     @property
     def embedded_redis(self) -> bool:
-        """Whether the Redis server is one of our own processes."""
+        """Whether Ganglion runs the Redis server itself."""
         return self.redis_host is None
 
 
 def variables() -> tuple[tuple[str, Variable], ...]:
-    """The table: each field of Settings with its row, in order; those of Synapse's images last."""
+    """Return each field of Settings with its row, in order; those of Synapse's images last."""
     rows = [item for item in dataclasses.fields(Settings) if "variable" in item.metadata]
-    inherited = {item.name for item in dataclasses.fields(DropIn)}
+    inherited = {item.name for item in dataclasses.fields(SynapseImageSettings)}
     rows.sort(key=lambda item: item.name in inherited)
     return tuple((item.name, item.metadata["variable"]) for item in rows)

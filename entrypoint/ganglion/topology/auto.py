@@ -1,4 +1,4 @@
-"""What WORKERS=auto comes to: a table of layouts, from main alone to sharded pools."""
+"""THE table of layouts for WORKERS=auto, from main alone to several workers for each task."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,9 +17,7 @@ GB = 1024**3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """One row: a text of WORKERS, the processors and the bytes of memory from which on it is
-    picked, and why it is as it is.
-    """
+    """One row: a text of WORKERS, the processors and bytes of memory it needs, and its reason."""
 
     cpus: float
     memory: int
@@ -27,25 +25,26 @@ class Layout:
     why: str
 
 
-# Smallest first; the last row that the machine is large enough for is picked, if its plan fits.
-# Synapse's processes share one processor each at the most, and each event costs every one of them
-# some work, so fewer of them than processors leave room for PostgreSQL and nginx.
+# Smallest first. The last row that the machine is large enough for is used, if it fits the budget.
+# Each Synapse process uses one processor at most, and every event costs every process some work. So
+# there are fewer processes than processors, which leaves some to PostgreSQL and nginx.
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
         cpus=0,
         memory=0,
         workers="",
-        why="one process has no second copy of anything, and nobody to wait for",
+        why="a single process has no duplicate caches and never waits for another process",
     ),
-    # Synapse's own worker image on 2 processors: main alone sent 68 messages/s, 3 workers 63, 16
-    # workers 41, as each event costs every process some work. Reads and syncs are another's here.
+    # Measured with Synapse's own worker image on 2 processors: 68 messages/s with main alone, 63
+    # with 3 workers, 41 with 16 workers, because every event costs every process some work. This
+    # layout moves only reads and syncs off main.
     Layout(
         cpus=2,
         memory=3 * GB // 2,
         workers="""
             reader=synchrotron+initial_synchrotron+client_reader+room_reader
         """,
-        why="syncs and reads leave main to its sending; more processes only take time from both",
+        why="main sends, and one worker syncs and reads; more processes would slow both down",
     ),
     Layout(
         cpus=4,
@@ -55,7 +54,7 @@ LAYOUTS: tuple[Layout, ...] = (
             client=client_reader+room_reader+login+frontend_proxy
             background=background_worker+user_dir+pusher+appservice+federation_sender
         """,
-        why="syncs, reads and what nobody waits for each beside main, a processor for PostgreSQL",
+        why="one worker each for syncs, reads and background tasks; one processor for PostgreSQL",
     ),
     Layout(
         cpus=8,
@@ -68,7 +67,7 @@ LAYOUTS: tuple[Layout, ...] = (
             federation=federation_reader+federation_inbound+federation_sender
             background=background_worker+user_dir+pusher+appservice+media_repository
         """,
-        why="events are made and written beside main, which is the next to be full",
+        why="creating and persisting events moves off main, the next bottleneck",
     ),
     Layout(
         cpus=16,
@@ -85,7 +84,7 @@ LAYOUTS: tuple[Layout, ...] = (
             media_repository
             background=background_worker+user_dir+pusher+appservice
         """,
-        why="rooms and users are spread over several of each, streams leave main",
+        why="several workers share rooms and users; writing streams moves off main",
     ),
     Layout(
         cpus=32,
@@ -109,7 +108,7 @@ LAYOUTS: tuple[Layout, ...] = (
             pusher
             background=background_worker+user_dir+appservice
         """,
-        why="streams of their own, as one writer of all would be full before the readers are",
+        why="streams have separate writers, because one for all would be the bottleneck",
     ),
     Layout(
         cpus=64,
@@ -138,13 +137,13 @@ LAYOUTS: tuple[Layout, ...] = (
             user_dir
             background_worker
         """,
-        why="each pool twice as wide, each single writer alone on its process",
+        why="twice as many workers in each pool; each single writer has its own process",
     ),
 )
 
 
 def large_enough(layout: Layout, within: Limits) -> bool:
-    """Whether a machine has the processors and the memory that a layout is meant for."""
+    """Return whether a machine has the processors and the memory that a layout needs."""
     return within.cpus >= layout.cpus and within.memory >= layout.memory
 
 
@@ -176,19 +175,19 @@ def build(
             continue
         return replace(found, notes=(*found.notes, _note(found, within, layout)))
     if problem is None:
-        raise RuntimeError("the first layout is for any machine")
+        raise RuntimeError("the first layout must suit every machine")
     raise problem
 
 
 def _automatic(settings: Settings) -> bool:
-    """Whether the preset auto is in WORKERS, or nothing at all."""
+    """Return whether WORKERS contains the preset auto, or is unset."""
     return settings.workers is None or parse_workers(settings.workers).preset == AUTO
 
 
 def _note(found: Topology, within: Limits, layout: Layout) -> str:
     number = len(found.workers)
-    workers = "main alone" if not number else f"{number} worker{'s' if number > 1 else ''}"
+    workers = f"{number or 'no'} worker{'' if number == 1 else 's'}"
     return (
-        f"WORKERS=auto is {workers} with {within.cpus:g} CPUs and {amount(within.memory)}"
+        f"WORKERS=auto runs {workers} on {within.cpus:g} CPUs and {amount(within.memory)}"
         f" of memory: {layout.why}"
     )

@@ -1,7 +1,7 @@
-"""The table of roles: every kind of work that can be moved off the main process.
+"""THE table of roles: every kind of work that a worker can take over from the main process.
 
-Sources, for each row: Synapse's workers guide (https://element-hq.github.io/synapse/latest/workers.html)
-and, where it differs, the installed Synapse's synapse/config/workers.py.
+Sources of each row: Synapse's workers guide (https://element-hq.github.io/synapse/latest/workers.html)
+and, where that differs, synapse/config/workers.py of the installed Synapse.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What having a role means to Synapse."""
+    """What a role means to Synapse."""
 
-    GENERIC = "serves requests that any process could"
+    GENERIC = "serves requests that any process could serve"
     STREAM = "writes a stream"
-    JOB = "does work in the background"
+    JOB = "does background work"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,22 +23,22 @@ class Role:
     name: str
     kind: Kind
     doc: str
-    # What its HTTP listener serves to nginx: Synapse's names of listener resources.
+    # The resources of its HTTP listener, by Synapse's names.
     resources: frozenset[str] = frozenset()
-    # How many workers may have it; None for any number.
+    # How many workers can have this role; None for any number.
     limit: int | None = None
     # The key of Synapse's `stream_writers` that lists its workers.
     stream: str | None = None
-    # The key of Synapse's configuration that names its one worker…
+    # The key of Synapse's configuration that names its only worker.
     singleton_key: str | None = None
-    # … or lists its workers.
+    # The key of Synapse's configuration that lists its workers.
     list_key: str | None = None
-    # How many connections to PostgreSQL it has work for at once. Each holds a thread while its
-    # transaction lasts: synapse/storage/database.py, runInteraction. Synapse's own default for a
-    # process with every role is 10.
+    # How many connections to PostgreSQL it can use at once. Each connection occupies a thread for
+    # the length of a transaction: synapse/storage/database.py, runInteraction. Synapse's default
+    # for a process with every role is 10.
     connections: int = 3
-    # What it gains from memory for caches, beside the others. Those that read events and the
-    # state of rooms gain most; a stream of small rows is read once, as it comes.
+    # The weight of its caches when memory is divided. Roles that read events and room state gain
+    # most from caches; a stream of small rows is read only once.
     caches: int = 1
 
 
@@ -50,7 +50,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="synchrotron",
         kind=Kind.GENERIC,
-        doc="/sync, sliding sync and /events: one user always at the same worker",
+        doc="/sync, sliding sync and /events; each user always at the same worker",
         resources=CLIENT,
         connections=8,
         caches=6,
@@ -58,7 +58,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="initial_synchrotron",
         kind=Kind.GENERIC,
-        doc="the first, heavy /sync of a new device, and /initialSync",
+        doc="the first, expensive /sync of a device, and /initialSync",
         resources=CLIENT,
         connections=8,
         caches=4,
@@ -66,7 +66,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="client_reader",
         kind=Kind.GENERIC,
-        doc="what clients read: profiles, devices, keys, members, state, search, public rooms",
+        doc="client reads: profiles, devices, keys, members, state, search, public rooms",
         resources=CLIENT,
         connections=6,
         caches=4,
@@ -74,7 +74,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="event_creator",
         kind=Kind.GENERIC,
-        doc="what clients send into rooms: messages, state, joins, invites, new rooms",
+        doc="client writes to rooms: messages, state, joins, invites, new rooms",
         resources=CLIENT,
         connections=6,
         caches=5,
@@ -82,7 +82,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="federation_reader",
         kind=Kind.GENERIC,
-        doc="what other homeservers ask for: events, state, joins, keys, public rooms",
+        doc="requests of other homeservers: events, state, joins, keys, public rooms",
         resources=FEDERATION,
         connections=5,
         caches=4,
@@ -90,7 +90,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="federation_inbound",
         kind=Kind.GENERIC,
-        doc="the transactions other homeservers send: one of them always at the same worker",
+        doc="transactions from other homeservers; each homeserver always at the same worker",
         resources=FEDERATION,
         connections=6,
         caches=5,
@@ -98,19 +98,19 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="login",
         kind=Kind.GENERIC,
-        doc="registration and login, apart from other load",
+        doc="registration and login, separate from other load",
         resources=CLIENT,
         connections=4,
     ),
     Role(
         name="room_reader",
         kind=Kind.GENERIC,
-        doc="/messages, /context, threads, relations: one room always at the same worker",
+        doc="/messages, /context, threads, relations; each room always at the same worker",
         resources=CLIENT,
         connections=5,
         caches=4,
     ),
-    # All requests of one SSO login share a session in memory: https://github.com/matrix-org/synapse/issues/9427
+    # All requests of an SSO login share a session in memory: https://github.com/matrix-org/synapse/issues/9427
     Role(
         name="sso",
         kind=Kind.GENERIC,
@@ -122,19 +122,19 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="frontend_proxy",
         kind=Kind.GENERIC,
-        doc="the uploads of end-to-end encryption keys",
+        doc="uploads of end-to-end encryption keys",
         resources=CLIENT,
         connections=4,
     ),
     Role(
         name="event_persister",
         kind=Kind.STREAM,
-        doc="writes events to the database, rooms shared out between its workers",
+        doc="writes events to the database; each worker writes those of some rooms",
         stream="events",
         connections=8,
         caches=6,
     ),
-    # The limits of one are WorkerConfig.read_config's: it raises for more of these streams.
+    # WorkerConfig.read_config raises for a second writer of a stream with `limit=1`.
     Role(
         name="typing",
         kind=Kind.STREAM,
@@ -147,7 +147,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="to_device",
         kind=Kind.STREAM,
-        doc="messages from device to device",
+        doc="device-to-device messages",
         resources=CLIENT,
         limit=1,
         stream="to_device",
@@ -180,7 +180,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="push_rules",
         kind=Kind.STREAM,
-        doc="changes of push rules",
+        doc="changes to push rules",
         resources=CLIENT,
         limit=1,
         stream="push_rules",
@@ -189,7 +189,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="device_lists",
         kind=Kind.STREAM,
-        doc="changes of devices and of their keys",
+        doc="changes to devices and their keys",
         resources=CLIENT,
         stream="device_lists",
         connections=4,
@@ -203,12 +203,12 @@ ROLES: tuple[Role, ...] = (
         stream="thread_subscriptions",
         connections=2,
     ),
-    # RoomWorkerStore._insert_quarantine_changes_txn asserts that the process which quarantines
-    # is a writer, so its workers serve that part of the media administration themselves.
+    # RoomWorkerStore._insert_quarantine_changes_txn asserts that the process that quarantines media
+    # is a writer. So workers with this role serve that part of the media administration API.
     Role(
         name="quarantined_media_changes",
         kind=Kind.STREAM,
-        doc="the quarantine of media, and its administration",
+        doc="quarantining media, with its administration API",
         resources=MEDIA,
         stream="quarantined_media_changes",
         connections=2,
@@ -216,7 +216,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="background_worker",
         kind=Kind.JOB,
-        doc="periodic work: clean-up, statistics, expiry",
+        doc="periodic tasks: clean-up, statistics, expiry",
         limit=1,
         singleton_key="run_background_tasks_on",
         connections=5,
@@ -224,7 +224,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="user_dir",
         kind=Kind.JOB,
-        doc="keeps the user directory, and searches it",
+        doc="updates and searches the user directory",
         resources=CLIENT,
         limit=1,
         singleton_key="update_user_directory_from_worker",
@@ -234,7 +234,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="appservice",
         kind=Kind.JOB,
-        doc="sends to application services",
+        doc="sends events to application services",
         limit=1,
         singleton_key="notify_appservices_from_worker",
         connections=4,
@@ -243,7 +243,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="pusher",
         kind=Kind.JOB,
-        doc="sends push notifications and e-mail",
+        doc="sends push notifications and email",
         list_key="pusher_instances",
         connections=4,
         caches=3,
@@ -251,7 +251,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="federation_sender",
         kind=Kind.JOB,
-        doc="sends to other homeservers, which are shared out between its workers",
+        doc="sends to other homeservers; each worker sends to some of them",
         list_key="federation_sender_instances",
         connections=5,
         caches=4,
@@ -259,7 +259,7 @@ ROLES: tuple[Role, ...] = (
     Role(
         name="media_repository",
         kind=Kind.JOB,
-        doc="uploads, downloads, thumbnails, URL previews, and their administration",
+        doc="uploads, downloads, thumbnails, URL previews, and the media administration API",
         resources=MEDIA,
         connections=5,
     ),
@@ -267,7 +267,8 @@ ROLES: tuple[Role, ...] = (
 
 BY_NAME = {role.name: role for role in ROLES}
 
-# A word that stands for several roles on one worker: every stream that clients write to.
+# Words that stand for several roles on one worker. stream_writers: every stream that clients write
+# to.
 SHORTHANDS: dict[str, tuple[str, ...]] = {
     "stream_writers": (
         "account_data",
@@ -281,7 +282,7 @@ SHORTHANDS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Synapse's former worker applications, which its configuration still knows by name.
+# Synapse's deprecated worker applications; its configuration still accepts their names.
 LEGACY_APPS: dict[str, str] = {
     f"synapse.app.{name}": name
     for name in (
@@ -298,7 +299,7 @@ LEGACY_APPS: dict[str, str] = {
     )
 }
 
-# Presets are WORKERS texts themselves, so they mean just what they would mean written out.
+# Each preset is a text of WORKERS and means the same as that text.
 PRESETS: dict[str, str] = {
     "none": "",
     "small": """
@@ -358,5 +359,5 @@ PRESETS: dict[str, str] = {
         stream_writers=account_data+presence+receipts+to_device+typing
     """,
 }
-# What stands for the layout that suits the machine: layouts.py. It is what runs without WORKERS.
+# The preset that stands for the layout that suits the machine: auto.py. The default of WORKERS.
 AUTO = "auto"

@@ -1,4 +1,4 @@
-"""Settings + roles → Topology: the workers, their addresses, and who holds which duty."""
+"""Build the topology from the settings: the workers, their addresses and their duties."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from ganglion.topology.roles import AUTO, BY_NAME, ROLES, Kind
 from ganglion.topology.workers_syntax import Entry, parse_workers
 
 MOST_WORKERS = 200
-# sockaddr_un.sun_path holds 108 bytes, the last of them zero: unix(7).
+# sockaddr_un.sun_path has 108 bytes, and the last one is zero: unix(7).
 LONGEST_SOCKET_PATH = 107
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a listener is: the path of a unix socket, or a port on 127.0.0.1.
+    """The address of a listener: the path of a Unix socket, or a port on 127.0.0.1.
 
-    As text it is what nginx's `server` takes.
+    str() gives it as an nginx `server` directive expects it.
     """
 
     path: str | None = None
@@ -31,7 +31,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One Synapse process. `resources` are what it serves to nginx, beside /health."""
+    """One Synapse process. `resources` are those that its HTTP listener serves, besides /health."""
 
     name: str
     group: str
@@ -50,8 +50,8 @@ class Process:
 class Topology:
     """The validated set of processes.
 
-    `stream_writers` maps Synapse's name of each stream that is not main's to its writers,
-    `jobs` the roles of background work to their workers.
+    `stream_writers` maps Synapse's name of each stream that main does not write to its writers.
+    `jobs` maps each role of kind JOB to its workers.
     """
 
     main: Process
@@ -68,7 +68,7 @@ class Topology:
 
     @property
     def text(self) -> str:
-        """A text of WORKERS that comes to the same workers."""
+        """A text of WORKERS that describes the same workers."""
         groups: dict[str, list[Process]] = {}
         for worker in self.workers:
             groups.setdefault(worker.group, []).append(worker)
@@ -78,15 +78,14 @@ class Topology:
         )
 
     def having(self, role: str) -> tuple[Process, ...]:
-        """The workers that have a role, in order."""
+        """Return the workers that have a role, in order."""
         return tuple(worker for worker in self.workers if role in worker.roles)
 
 
 def build(settings: Settings, auto: str = "") -> Topology:
-    """Work out the topology, in which the preset auto stands for the text `auto`: layouts.py has
-    the one that suits the machine.
+    """Build the topology. The preset `auto` of WORKERS stands for the text `auto`.
 
-    Raises ConfigError with every problem that stands in its way.
+    See auto.build for the layout that suits the machine. Raises ConfigError with every problem.
     """
     variable = "SYNAPSE_WORKER_TYPES" if settings.repeats_add_up else "WORKERS"
     parsed = parse_workers(
@@ -96,9 +95,9 @@ def build(settings: Settings, auto: str = "") -> Topology:
         auto=auto,
     )
     problems = [*parsed.problems, *_too_many(parsed.entries, variable)]
-    # Where an entry could not be read, it may be the one that this would miss.
+    # An entry with a problem may be the one that these checks would find missing.
     if not parsed.problems:
-        problems.extend(_impossible(parsed.entries, settings, variable))
+        problems.extend(_contradictions(parsed.entries, settings, variable))
     if problems:
         raise ConfigError(problems)
     roles_of = {
@@ -150,8 +149,8 @@ def _stream_writers(
         for role in ROLES
         if role.stream and (holders := _holders(roles_of, role.name))
     }
-    # Media workers serve the administration of media, which includes its quarantine, and only
-    # a writer of this stream can quarantine. See roles.py.
+    # Media workers serve the media administration API, which includes quarantining, and only a
+    # writer of this stream can quarantine. See roles.py.
     media = _holders(roles_of, "media_repository")
     if media and "quarantined_media_changes" not in writers:
         writers["quarantined_media_changes"] = media
@@ -179,7 +178,7 @@ def _worker(
 
 
 def _address(settings: Settings, index: int, name: str, use: str) -> Address:
-    """Where process number `index` listens for one `use`: "" for HTTP, replication, metrics."""
+    """Return the address of process number `index` for HTTP (""), replication or metrics."""
     if settings.unix_sockets:
         return Address(path=settings.paths.socket(f"{name}.{use}" if use else name))
     offset = ("", "replication", "metrics").index(use)
@@ -192,8 +191,8 @@ def _too_many(entries: tuple[Entry, ...], variable: str) -> Iterator[Problem]:
         yield Problem(
             variable=variable,
             value=None,
-            message=f"asks for {total} workers, {MOST_WORKERS} are the most",
-            hint="ask for fewer",
+            message=f"asks for {total} workers; the maximum is {MOST_WORKERS}",
+            hint="lower the counts or remove entries",
         )
     for role in ROLES:
         holders = [entry for entry in entries if role.name in entry.roles]
@@ -203,20 +202,23 @@ def _too_many(entries: tuple[Entry, ...], variable: str) -> Iterator[Problem]:
             yield Problem(
                 variable=variable,
                 value=places,
-                message=f"gives the role {role.name} to {number} workers; Synapse lets only "
-                f"{role.limit} have it",
-                hint=f"leave {role.name} on one worker of count 1, or drop a preset's with NAME:0",
+                message=f"gives the role {role.name} to {number} workers; Synapse allows only "
+                f"{role.limit}",
+                hint=f"keep {role.name} on one worker with count 1;"
+                " NAME:0 removes an entry of a preset",
             )
 
 
-def _impossible(entries: tuple[Entry, ...], settings: Settings, variable: str) -> Iterator[Problem]:
-    """Combinations of WORKERS with another variable that cannot be."""
+def _contradictions(
+    entries: tuple[Entry, ...], settings: Settings, variable: str
+) -> Iterator[Problem]:
+    """Yield contradictions between WORKERS and another variable."""
     sending = any("federation_sender" in entry.roles for entry in entries)
     if settings.restrict_federation and not sending:
         yield Problem(
             variable="GANGLION_RESTRICT_FEDERATION",
             value="yes",
-            message=f"leaves nobody to talk to other homeservers: {variable} has no"
+            message=f"leaves no worker to contact other homeservers: {variable} has no"
             " federation_sender",
             hint=f"add federation_sender to {variable}, or unset GANGLION_RESTRICT_FEDERATION",
         )
@@ -226,11 +228,12 @@ def _impossible(entries: tuple[Entry, ...], settings: Settings, variable: str) -
         yield Problem(
             variable=variable,
             value=settings.workers,
-            message=f"asks for workers, which cannot use an SQLite database: {settings.sqlite}",
-            hint="unset SYNAPSE_COMPLEMENT_DATABASE for PostgreSQL, or ask for no workers"
+            message=f"asks for workers, which cannot use SQLite: {settings.sqlite}",
+            hint="unset SYNAPSE_COMPLEMENT_DATABASE to use PostgreSQL, or set WORKERS=none"
             if tests
-            else "move it to a PostgreSQL server with synapse_port_db (docs/drop-in.md) and set"
-            " POSTGRES_HOST; or set WORKERS=none; or move the file away for a new, empty database",
+            else "move the database to a PostgreSQL server with synapse_port_db (docs/drop-in.md)"
+            " and set POSTGRES_HOST; or set WORKERS=none; or move the file away to start with a"
+            " new, empty database",
         )
 
 
@@ -243,8 +246,8 @@ def _too_long(topology: Topology, settings: Settings) -> Iterator[Problem]:
         yield Problem(
             variable="GANGLION_RUN",
             value=settings.run,
-            message=f"makes a socket's path of {len(longest)} bytes, {longest}; "
-            f"{LONGEST_SOCKET_PATH} are the most",
+            message=f"makes a socket path of {len(longest)} bytes; the maximum is"
+            f" {LONGEST_SOCKET_PATH}: {longest}",
             hint="use a shorter directory such as /run/ganglion, or a shorter worker name",
         )
 
@@ -258,12 +261,12 @@ def _taken_ports(topology: Topology, settings: Settings) -> Iterator[Problem]:
                 value=str(port),
                 message=f"is one of the loopback ports of the processes, {min(taken)} to"
                 f" {max(taken)}",
-                hint="choose another, or move those with INTERNAL_PORT_BASE",
+                hint="choose another port, or move the loopback ports with INTERNAL_PORT_BASE",
             )
 
 
 def _addresses(topology: Topology) -> Iterator[Address]:
-    """Every address at which one of the processes may listen."""
+    """Yield every address that a process may listen on."""
     for process in topology.processes:
         for address in (process.http, process.replication, process.metrics):
             if address is not None:

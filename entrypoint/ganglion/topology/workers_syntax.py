@@ -1,10 +1,10 @@
-"""The grammar of WORKERS: text → entries.
+"""Parse WORKERS into entries.
 
     WORKERS = entry, entry, …           separated by commas or line breaks
-    entry   = preset | [NAME =] role + role … [: COUNT]     `*` may stand for `:`
+    entry   = preset | [NAME =] role + role … [: COUNT]     `*` is allowed instead of `:`
 
-A named entry takes the place of a preset's entry of the same name, so `full, pusher:0` is full
-without its pusher and `medium, event_creator:3` has three event creators.
+An entry replaces the preset's entry of the same name: `full, pusher:0` is full without its pusher,
+and `medium, event_creator:3` has three event creators.
 """
 
 import difflib
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from ganglion.errors import Problem
 from ganglion.topology.roles import AUTO, BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 
-# What a file path, nginx, supervisord and Synapse's own image all take; a number is put behind
-# it, so it cannot end in one. supervisord's own limit is none, a unix socket's path is 107 bytes.
+# Valid in a file path, in nginx, in supervisord and in Synapse's own image. A number is appended,
+# so a name cannot end in a digit. Socket paths have at most 107 bytes, so the length is limited.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,62}(?<![0-9])", re.ASCII)
 MOST_COPIES = 100
 
@@ -32,10 +32,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """What a text of WORKERS says, and notes on what its reader should know.
+    """The entries of a text of WORKERS, with notes and problems.
 
-    `preset` is the one named in it, if any. Where there are problems, the entries are those that
-    could be read.
+    `preset` is the name of the preset in it, if any. Entries with a problem are left out.
     """
 
     preset: str = ""
@@ -45,8 +44,8 @@ class Parsed:
 
 
 @dataclass(slots=True)
-class _Reading:
-    """What is gathered while one text is read."""
+class _Findings:
+    """Collects problems and notes while a text is parsed."""
 
     variable: str
     problems: list[Problem] = field(default_factory=list)
@@ -61,63 +60,63 @@ class _Reading:
 def parse_workers(
     text: str, *, variable: str = "WORKERS", repeats_add_up: bool = False, auto: str = ""
 ) -> Parsed:
-    """Read a text of WORKERS, in which the preset auto stands for the text `auto`.
+    """Parse a text of WORKERS. The preset `auto` stands for the text `auto`.
 
-    With `repeats_add_up`, an entry written twice means two workers, as it does to Synapse's own
-    worker image in SYNAPSE_WORKER_TYPES; else it is a problem.
+    With `repeats_add_up`, an entry written twice means two workers, as in SYNAPSE_WORKER_TYPES of
+    Synapse's own worker image; otherwise it is a problem.
     """
-    reading = _Reading(variable)
+    findings = _Findings(variable)
     presets = {**PRESETS, AUTO: auto}
     preset_name, preset = "", dict[str, Entry]()
     named: dict[str, Entry] = {}
     for word in _split(text):
         if word in presets:
             if preset_name:
-                reading.problem(
-                    word, f"is a second preset beside {preset_name}", "name one preset only"
+                findings.problem(
+                    word, f"is a second preset besides {preset_name}", "use only one preset"
                 )
             preset_name, preset = word, _preset(word, presets[word])
             continue
-        entry = _entry(word, reading)
+        entry = _entry(word, findings)
         if entry is None:
             continue
         twin = named.get(entry.name)
         if twin is None:
             named[entry.name] = entry
         elif set(twin.roles) != set(entry.roles):
-            reading.problem(
+            findings.problem(
                 word,
-                f"has the name {entry.name} of other workers, {'+'.join(twin.roles)}",
-                f"give it a name of its own: NAME={'+'.join(entry.roles)}",
+                f"name {entry.name!r} is already used for {'+'.join(twin.roles)}",
+                f"give it another name: NAME={'+'.join(entry.roles)}",
             )
         elif repeats_add_up:
             named[entry.name] = replace(twin, count=twin.count + entry.count)
         else:
-            reading.problem(
+            findings.problem(
                 word,
-                "is there twice",
-                f"write it once with the number of workers: {re.split('[:*]', word)[0]}:"
+                "is listed twice",
+                f"write it once, with the number of workers: {re.split('[:*]', word)[0]}:"
                 f"{twin.count + entry.count}",
             )
     entries = {**preset, **named}.values()
     return Parsed(
         preset=preset_name,
         entries=tuple(entry for entry in entries if entry.count),
-        notes=tuple(dict.fromkeys(reading.notes)),
-        problems=tuple(reading.problems),
+        notes=tuple(dict.fromkeys(findings.notes)),
+        problems=tuple(findings.problems),
     )
 
 
 def _preset(name: str, text: str) -> dict[str, Entry]:
-    reading = _Reading(name)
-    entries = (_entry(word, reading) for word in _split(text))
+    findings = _Findings(name)
+    entries = (_entry(word, findings) for word in _split(text))
     return {entry.name: entry for entry in entries if entry is not None}
 
 
 def _split(text: str) -> Iterator[str]:
-    """The entries of a text, without the white space in them; an empty one where none stands.
+    """Yield the entries of a text without white space; two commas in a row enclose an empty one.
 
-    A comma before a line break separates once, and lines with nothing on them do not count.
+    A comma followed by a line break separates once. Empty lines are ignored.
     """
     lines = [squeezed for line in text.splitlines() if (squeezed := re.sub(r"\s+", "", line))]
     for number, line in enumerate(lines, start=1):
@@ -127,88 +126,89 @@ def _split(text: str) -> Iterator[str]:
         yield from words
 
 
-def _entry(word: str, reading: _Reading) -> Entry | None:
-    """One entry, or None when there is a problem with it."""
+def _entry(word: str, findings: _Findings) -> Entry | None:
+    """Parse one entry. Returns None if there is a problem with it."""
     if not word:
-        reading.problem(word, "has an entry with nothing in it", "take out the extra comma")
+        findings.problem(word, "has an empty entry", "remove the extra comma")
         return None
-    before = len(reading.problems)
-    body, count = _count(word, reading)
+    before = len(findings.problems)
+    body, count = _count(word, findings)
     name, equals, roles_text = body.rpartition("=")
     if "=" in name:
-        reading.problem(word, "has more than one =", "write NAME=role+role")
+        findings.problem(word, "has more than one =", "write NAME=role+role")
         return None
-    roles = _roles(word, roles_text, reading)
+    roles = _roles(word, roles_text, findings)
     if equals and not NAME.fullmatch(name):
-        reading.problem(
+        findings.problem(
             word,
-            f"has a name, {name!r}, that cannot be a file name, a process name and part of an "
-            "nginx configuration",
+            f"invalid name {name!r}",
             "use letters, digits, _ and -, starting with a letter and not ending with a digit, "
             "at most 63 characters",
         )
-    if len(reading.problems) > before:
+    if len(findings.problems) > before:
         return None
     if not equals:
         name = roles_text if roles_text in SHORTHANDS else "+".join(sorted(roles))
         if len(name) > 63:
-            reading.problem(word, "makes a name that is too long", f"name it: NAME={roles_text}")
+            findings.problem(word, "is too long as a name", f"give it a name: NAME={roles_text}")
             return None
     return Entry(name=name, roles=roles, count=count)
 
 
-def _count(word: str, reading: _Reading) -> tuple[str, int]:
-    """The entry without its count, and the count."""
+def _count(word: str, findings: _Findings) -> tuple[str, int]:
+    """Split an entry into the part before the count, and the count."""
     found = re.fullmatch(r"(?P<body>[^:*]*)(?:[:*](?P<count>.*))?", word)
     if found is None or found["count"] is None:
         return word, 1
     if not re.fullmatch(r"\d{1,4}", found["count"], re.ASCII) or int(found["count"]) > MOST_COPIES:
-        reading.problem(
+        findings.problem(
             word,
-            f"has {found['count']!r} for a number of workers",
-            f"write a whole number from 0 to {MOST_COPIES} behind the colon",
+            f"invalid number of workers {found['count']!r}",
+            f"write a whole number from 0 to {MOST_COPIES} after the colon",
         )
         return found["body"], 1
     return found["body"], int(found["count"])
 
 
-def _roles(word: str, text: str, reading: _Reading) -> tuple[str, ...]:
-    """The roles that a text such as `typing+to_device` names, in its order."""
+def _roles(word: str, text: str, findings: _Findings) -> tuple[str, ...]:
+    """Parse roles such as `typing+to_device`, in their order."""
     roles: list[str] = []
     for part in text.split("+"):
-        for role in _meaning(word, part, reading):
+        for role in _meaning(word, part, findings):
             if role in roles:
-                reading.problem(word, f"names the role {role} twice", f"name {role} once")
+                findings.problem(word, f"lists the role {role} twice", f"list {role} once")
             roles.append(role)
     return tuple(dict.fromkeys(roles))
 
 
-def _meaning(word: str, part: str, reading: _Reading) -> tuple[str, ...]:
-    """The roles that one word between two `+` stands for."""
+def _meaning(word: str, part: str, findings: _Findings) -> tuple[str, ...]:
+    """Return the roles that one word between two `+` stands for."""
     if part in BY_NAME:
         return (part,)
     if part in SHORTHANDS:
         return SHORTHANDS[part]
     if part in LEGACY_APPS:
         role = LEGACY_APPS[part]
-        reading.notes.append(
-            f"{part} is the name of a former Synapse application: it means the role {role}, and "
-            f"runs as synapse.app.generic_worker"
+        findings.notes.append(
+            f"{part} is a deprecated Synapse application; the worker gets the role {role} and runs"
+            " synapse.app.generic_worker"
         )
         return (role,)
     if part in (*PRESETS, AUTO):
-        reading.problem(
-            word, f"has the preset {part} inside an entry", f"write {part} as an entry by itself"
+        findings.problem(
+            word,
+            f"the preset {part} cannot be part of an entry",
+            f"write {part} as a separate entry",
         )
         return ()
     if not part:
-        reading.problem(word, "lacks a role", "write NAME=role, role+role or role:COUNT")
+        findings.problem(word, "has no role", "write NAME=role, role+role or role:COUNT")
         return ()
     words = [*BY_NAME, *SHORTHANDS, *PRESETS, AUTO, *LEGACY_APPS]
     near = difflib.get_close_matches(part.lower(), words, n=1, cutoff=0.5)
-    reading.problem(
+    findings.problem(
         word,
-        f"has {part!r}, which is no role",
-        f"did you mean {near[0]}?" if near else f"the roles are {', '.join(BY_NAME)}",
+        f"unknown role {part!r}",
+        f"did you mean {near[0]!r}?" if near else f"the roles are {', '.join(BY_NAME)}",
     )
     return ()

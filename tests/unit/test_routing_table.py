@@ -1,7 +1,7 @@
-"""Who answers what, where every role is on a worker of its own.
+"""The pools of requests if each role has its own worker.
 
-The proof against Synapse's own servlets is in test_routes_proof.py. This table is for people to
-read, and for what a servlet cannot tell: which of several able roles a request is meant for.
+test_routes_proof.py checks the table against Synapse's own servlets. The table here is for people
+to read. It also covers the choice between several suitable roles, which servlets do not show.
 """
 
 import re
@@ -20,7 +20,7 @@ ROOM = "!abc:example.org"
 V12 = "!yXQ1v3lVSmZq3kDTFd2sZbmzDNyBjXmR6UOnrBGSxHM"
 ENCODED = "%21abc%3Aexample.org"
 
-# By the role that is to answer; `main` for what no worker is asked for.
+# By the role that should serve them; `main` if no worker should.
 REQUESTS: dict[str, tuple[str, ...]] = {
     "synchrotron": (
         f"GET {C}/v3/sync?since=s1_2&timeout=30000",
@@ -199,7 +199,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         f"POST {C}/v3/rooms/{ROOM}/report/$event",
         "GET /_synapse/admin/v1/server_version",
         "POST /_synapse/admin/v1/register",
-        # What only looks like a row's.
+        # Similar to the paths of a row.
         f"GET {C}/v3/synchronise",
         f"GET {C}/v4/sync?since=s1",
         f"GET {C}/V3/sync?since=s1",
@@ -216,30 +216,30 @@ REQUESTS: dict[str, tuple[str, ...]] = {
 ROWS = [(role, request) for role, requests in REQUESTS.items() for request in requests]
 
 
-def answer(request_line: str) -> Choice:
+def choice_of(request_line: str) -> Choice:
     method, _, uri = request_line.partition(" ")
     return match(method, uri, FULL)
 
 
 @pytest.mark.parametrize(("role", "request_line"), ROWS, ids=[line for _, line in ROWS])
-def test_who_answers(role: str, request_line: str) -> None:
-    assert answer(request_line).pool.name == role
+def test_the_pool_of_a_request(role: str, request_line: str) -> None:
+    assert choice_of(request_line).pool.name == role
 
 
-def test_every_role_that_serves_requests_answers_some() -> None:
-    """Among those that are asked first: frontend_proxy stands in for device_lists."""
+def test_every_role_with_resources_serves_some_request() -> None:
+    """Except frontend_proxy, which comes second to device_lists."""
     serving = {name for name, role in BY_NAME.items() if role.resources}
     first = {route.roles[0] for route in ROUTES}
     assert serving - first == {"frontend_proxy"}
     assert set(REQUESTS) == first | {"main"}
 
 
-def test_every_row_is_reached_by_some_request() -> None:
-    reached = {answer(line).route.name for _, line in ROWS}
+def test_every_row_matches_some_request() -> None:
+    reached = {choice_of(line).route.name for _, line in ROWS}
     assert {route.name for route in ROUTES} - reached == set()
 
 
-def test_names_of_rows_are_different_and_fit_for_nginx() -> None:
+def test_names_of_rows_are_unique_and_valid_in_nginx() -> None:
     names = [route.name for route in ROUTES]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch("[a-z_]+", name) for name in names)
@@ -259,7 +259,7 @@ def chosen(name: str, workers: str) -> Choice:
         ("initial_sync", "synchrotron", "synchrotron", "main"),
         ("room_messages", "client_reader, room_reader", "room_reader", "client_reader"),
         ("device_lists", "frontend_proxy, client_reader", "frontend_proxy", "client_reader"),
-        # Nobody stands in for the writer of a stream, nor for media once main has none.
+        # Neither the writer of a stream nor a media worker has a fallback.
         ("typing", "typing, client_reader", "typing", None),
         ("push_rules_write", "push_rules, client_reader", "push_rules", None),
         ("push_rules", "push_rules, client_reader", "push_rules", "client_reader"),
@@ -274,20 +274,20 @@ def chosen(name: str, workers: str) -> Choice:
         ),
     ],
 )
-def test_pools_and_who_stands_in(name: str, workers: str, pool: str, fallback: str | None) -> None:
+def test_pools_and_fallbacks(name: str, workers: str, pool: str, fallback: str | None) -> None:
     choice = chosen(name, workers)
     assert choice.pool.name == pool
     assert (choice.fallback.name if choice.fallback else None) == fallback
 
 
-def test_a_pool_of_one_needs_no_key() -> None:
+def test_a_pool_with_one_worker_has_no_key() -> None:
     assert chosen("sync", "synchrotron").pool.key is Key.NONE
     pool = chosen("sync", "synchrotron:2").pool
     assert (pool.key, pool.upstream) == (Key.USER, "synchrotron.user")
     assert [member.name for member in pool.members] == ["synchrotron1", "synchrotron2"]
 
 
-def test_a_worker_of_several_roles_is_in_several_pools() -> None:
+def test_a_worker_with_several_roles_is_in_several_pools() -> None:
     workers = "a=synchrotron+client_reader, client_reader"
     assert [m.name for m in chosen("sync", workers).pool.members] == ["a1"]
     assert [m.name for m in chosen("client_reads", workers).pool.members] == [

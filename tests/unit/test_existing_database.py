@@ -1,4 +1,4 @@
-"""A database that is there already is used or refused, and never left aside unsaid."""
+"""An existing database is used or rejected, and never ignored silently."""
 
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,20 @@ SERVER = {"host": "db", "port": 5433, "user": "matrix", "password": "theirs", "d
 
 
 def adopted(data: Path, database: Any = None, **environ: str) -> Settings:
-    """What becomes of a data directory whose homeserver.yaml has a section `database`."""
+    """Adopt the database of a data directory, with a section `database` in homeserver.yaml."""
     if database is not None:
         (data / "homeserver.yaml").write_text(yaml.safe_dump({"database": database}))
     chosen = from_environ({"GANGLION_DATA": str(data), **environ}, no_file)
     return adopt(chosen, operator_files.load(chosen))
 
 
-def said_of(data: Path, **environ: str) -> tuple[str, ...]:
+def notes_on(data: Path, **environ: str) -> tuple[str, ...]:
     found = adopted(data, **environ)
     return notes(found, operator_files.load(found))
 
 
 @pytest.mark.parametrize("database", [None, {"name": "sqlite3", "args": {"database": ":memory:"}}])
-def test_where_there_is_none_ours_is_made(tmp_path: Path, database: Any) -> None:
+def test_without_a_database_the_embedded_server_is_used(tmp_path: Path, database: Any) -> None:
     found = adopted(tmp_path, database)
     assert found.embedded_postgres
     assert found.sqlite is None
@@ -45,7 +45,7 @@ def test_where_there_is_none_ours_is_made(tmp_path: Path, database: Any) -> None
         ({"args": {"database": "other.db"}}, "other.db"),
     ],
 )
-def test_a_file_with_something_in_it_is_the_database(
+def test_a_file_that_is_not_empty_is_the_database(
     tmp_path: Path, database: Any, name: str | None
 ) -> None:
     if name is not None:
@@ -57,65 +57,65 @@ def test_a_file_with_something_in_it_is_the_database(
     assert found.embedded_postgres == (name is None)
 
 
-def test_the_embedded_servers_cluster_was_decided_on(tmp_path: Path) -> None:
+def test_an_existing_cluster_of_the_embedded_server_is_used(tmp_path: Path) -> None:
     (tmp_path / "homeserver.db").write_text("something")
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("17\n")
     for database in (None, {"name": "psycopg2", "args": SERVER}):
         assert adopted(tmp_path, database).embedded_postgres
-    assert said_of(tmp_path) == (
-        "your files set database, but the embedded PostgreSQL server's counts",
+    assert notes_on(tmp_path) == (
+        "the `database` section of your files is ignored: the embedded server has a database",
     )
 
 
-def test_a_server_of_the_operators_files(tmp_path: Path) -> None:
+def test_the_server_of_the_operators_files_is_used(tmp_path: Path) -> None:
     found = adopted(tmp_path, {"name": "psycopg2", "args": {**SERVER, "cp_max": 5}})
     assert (found.postgres_host, found.postgres_port) == ("db", 5433)
     assert (found.postgres_user, found.postgres_password) == ("matrix", "theirs")
     assert found.postgres_db == "m"
-    assert said_of(tmp_path) == ("the database is that of your files, on db",)
+    assert notes_on(tmp_path) == ("the database is the one in your files, on db",)
 
 
-def test_a_variable_counts_more(tmp_path: Path) -> None:
+def test_a_variable_overrides_the_files(tmp_path: Path) -> None:
     database = {"name": "psycopg2", "args": SERVER}
     found = adopted(tmp_path, database, POSTGRES_PASSWORD="ours")
     assert (found.postgres_user, found.postgres_password) == ("matrix", "ours")
     found = adopted(tmp_path, database, POSTGRES_HOST="other", POSTGRES_PASSWORD="ours")
     assert (found.postgres_host, found.postgres_user) == ("other", "synapse")
-    assert said_of(tmp_path, POSTGRES_HOST="other", POSTGRES_PASSWORD="ours") == ()
+    assert notes_on(tmp_path, POSTGRES_HOST="other", POSTGRES_PASSWORD="ours") == ()
 
 
-def test_an_sqlite_database_is_told_of(tmp_path: Path) -> None:
+def test_a_note_says_that_the_database_is_sqlite(tmp_path: Path) -> None:
     (tmp_path / "homeserver.db").write_text("something")
     expected = (
-        f"the database is the SQLite file {tmp_path}/homeserver.db, which no worker can use; to"
-        " have workers, move it to PostgreSQL: docs/drop-in.md"
+        f"the database is the SQLite file {tmp_path}/homeserver.db, which workers cannot use; to"
+        " run workers, move it to PostgreSQL (docs/drop-in.md)"
     )
-    assert said_of(tmp_path) == (expected,)
+    assert notes_on(tmp_path) == (expected,)
 
 
-def test_a_server_that_cannot_be_taken_over(tmp_path: Path) -> None:
+def test_unsupported_options_of_a_server_are_rejected(tmp_path: Path) -> None:
     args = {"port": "many", "user": "a b", "sslrootcert": "/ca", "keepalives_idle": 10}
     assert problems(lambda: adopted(tmp_path, {"name": "psycopg2", "args": args})) == [
         said(
-            "database",
-            "names a PostgreSQL server, but no host (your files)",
-            "set POSTGRES_HOST to it, or take the section out for the embedded server",
+            "database.args in your files",
+            "has no host for the PostgreSQL server",
+            "set POSTGRES_HOST, or remove the section to use the embedded server",
         ),
         said(
-            "database",
-            "has port, which is not a whole number from 1 to 65535 (your files)",
+            "database.args in your files",
+            "port is not a whole number from 1 to 65535",
             "write a number from 1 to 65535",
         ),
         said(
-            "database",
-            "has user, which is not a plain name (your files)",
+            "database.args in your files",
+            "user is not a plain name",
             "use letters, digits, _ and -, starting with a letter, at most 63 characters",
         ),
         said(
-            "database",
-            "has sslrootcert, which cannot be taken over (your files)",
-            "set POSTGRES_HOST and the other POSTGRES_ variables, and give the rest by libpq's own,"
-            " such as PGSSLROOTCERT",
+            "database.args in your files",
+            "has unsupported options: sslrootcert",
+            "set POSTGRES_HOST and the other POSTGRES_ variables, and libpq's own variables for the"
+            " rest, such as PGSSLROOTCERT",
         ),
     ]

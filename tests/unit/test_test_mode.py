@@ -1,26 +1,25 @@
-"""Test mode: what switches it on, what it changes, and that nothing of it is there without it."""
+"""Test mode is on if the variable or Complement's authority says so, and changes the settings."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 
 import pytest
 
-from ganglion.programs.synapse import test_options
 from ganglion.settings import environment, test_mode
 from ganglion.settings.parsers import ALL_NETWORKS
 from ganglion.settings.variables import Settings
-from tests.plans import no_file, options, problems, rendered, said, settings
+from tests.plans import no_file, problems, said, settings
 
 AUTHORITY = ("/complement/ca/ca.crt", "/complement/ca/ca.key")
 
 
-def looking(*paths: str) -> Callable[[str], bool]:
+def existing(*paths: str) -> Callable[[str], bool]:
     return set(paths).__contains__
 
 
-def read(environ: Mapping[str, str], *there: str) -> Settings:
-    return environment.from_environ(environ, no_file, looking(*there))
+def read(environ: Mapping[str, str], *paths: str) -> Settings:
+    """Read settings where something exists at these paths."""
+    return environment.from_environ(environ, no_file, existing(*paths))
 
 
 @pytest.mark.parametrize("word", ["yes", "1", "True", "on"])
@@ -30,7 +29,7 @@ def test_the_variable_switches_it_on(word: str) -> None:
     assert (found.authority, found.tls) == (None, False)
 
 
-def test_complements_authority_switches_it_on_and_gives_a_certificate() -> None:
+def test_complements_authority_switches_it_on_and_signs_a_certificate() -> None:
     found = read({}, *AUTHORITY)
     assert found.test_mode
     assert found.authority == "/complement/ca"
@@ -38,37 +37,37 @@ def test_complements_authority_switches_it_on_and_gives_a_certificate() -> None:
         "/data/complement/server.crt",
         "/data/complement/server.key",
     )
-    assert test_mode.own_certificate(found)
+    assert test_mode.makes_certificate(found)
 
 
 @pytest.mark.parametrize("there", [(), AUTHORITY[:1], AUTHORITY[1:], ("/complement/ca",)])
-def test_half_an_authority_is_none(there: tuple[str, ...]) -> None:
+def test_an_incomplete_authority_is_ignored(there: tuple[str, ...]) -> None:
     assert read({}, *there) == Settings()
 
 
-def test_the_variable_has_the_last_word() -> None:
+def test_the_variable_overrides_the_authority() -> None:
     found = read({"GANGLION_TEST_MODE": "no", "SERVER_NAME": "hs1"}, *AUTHORITY)
     assert found == Settings(given=frozenset({"GANGLION_TEST_MODE"}))
-    # A word that is no answer is a problem, and no yes.
+    # An invalid word is a problem and does not mean yes.
     assert problems(lambda: read({"GANGLION_TEST_MODE": "perhaps"}, *AUTHORITY)) == [
         said("GANGLION_TEST_MODE='perhaps'", "is neither yes nor no", "write yes or no")
     ]
 
 
-def test_another_place_for_the_authority() -> None:
+def test_the_authority_can_be_in_another_place() -> None:
     found = read({"GANGLION_COMPLEMENT": "/srv/c/"}, "/srv/c/ca/ca.crt", "/srv/c/ca/ca.key")
     assert found.authority == "/srv/c/ca"
     assert not read({"GANGLION_COMPLEMENT": "/srv/c"}, *AUTHORITY).test_mode
 
 
-def test_the_name_that_complement_gives_counts_in_test_mode_alone() -> None:
+def test_server_name_is_an_alias_in_test_mode_only() -> None:
     assert read({"SERVER_NAME": "hs1"}).server_name == "localhost"
     assert read({"SERVER_NAME": "hs1"}, *AUTHORITY).server_name == "hs1"
     both = {"SERVER_NAME": "hs1", "SYNAPSE_SERVER_NAME": "hs2"}
     assert problems(lambda: read(both, *AUTHORITY)) == [
         said(
             "SYNAPSE_SERVER_NAME and SERVER_NAME",
-            "are two names of one variable, set to different values",
+            "are names of the same variable but have different values",
             "set only SYNAPSE_SERVER_NAME",
         )
     ]
@@ -83,12 +82,12 @@ def test_the_name_that_complement_gives_counts_in_test_mode_alone() -> None:
         ("SYNAPSE_COMPLEMENT_USE_ASYNCIO_REACTOR", "true"),
     ],
 )
-def test_what_only_tests_have_is_refused_elsewhere(name: str, text: str) -> None:
+def test_variables_for_test_mode_are_rejected_outside(name: str, text: str) -> None:
     assert problems(lambda: read({name: text})) == [
         said(
             f"{name}={text!r}",
-            "is for test mode, which is off",
-            "set GANGLION_TEST_MODE=yes for a server that is only for tests, else unset it",
+            "is allowed in test mode only",
+            f"unset {name}; or, on a test server, set GANGLION_TEST_MODE=yes",
         )
     ]
     assert read({name: text}, *AUTHORITY).test_mode
@@ -104,7 +103,7 @@ def test_what_only_tests_have_is_refused_elsewhere(name: str, text: str) -> None
         ({"WORKERS": "auto"}, "auto"),
     ],
 )
-def test_workers(environ: Mapping[str, str], workers: str) -> None:
+def test_the_default_of_workers(environ: Mapping[str, str], workers: str) -> None:
     assert read(environ, *AUTHORITY).workers == workers
 
 
@@ -121,13 +120,13 @@ def test_the_database() -> None:
     assert problems(lambda: read(both, *AUTHORITY)) == [
         said(
             "SYNAPSE_COMPLEMENT_DATABASE='sqlite'",
-            "is set, and so is POSTGRES_HOST",
-            "unset one of them",
+            "is set together with POSTGRES_HOST",
+            "unset one of the two",
         )
     ]
 
 
-def test_what_lies_where_complement_puts_it() -> None:
+def test_the_directories_of_complement_are_used() -> None:
     there = (*AUTHORITY, "/complement/appservice", "/conf/homeserver.d")
     found = read({}, *there)
     assert found.as_registration_dir == "/complement/appservice"
@@ -138,7 +137,7 @@ def test_what_lies_where_complement_puts_it() -> None:
     assert (off.as_registration_dir, off.extra_configuration) == (None, None)
 
 
-def test_whatever_a_variable_says_is_kept() -> None:
+def test_variables_override_test_mode() -> None:
     given = {
         "GANGLION_ADMIN_NETWORKS": "10.0.0.0/8",
         "SYNAPSE_TLS_CERT": "/cert",
@@ -147,42 +146,24 @@ def test_whatever_a_variable_says_is_kept() -> None:
     found = read(given, *AUTHORITY)
     assert found.admin_networks == ("10.0.0.0/8",)
     assert (found.tls_cert, found.tls_key) == ("/cert", "/key")
-    assert not test_mode.own_certificate(found)
+    assert not test_mode.makes_certificate(found)
     assert read({}, *AUTHORITY).admin_networks == ALL_NETWORKS
-    closed = {"GANGLION_TEST_MODE": "yes", "SYNAPSE_ENABLE_REGISTRATION": "no"}
-    assert "enable_registration" not in test_options.options(settings(**closed))
-    url = {"GANGLION_TEST_MODE": "yes", "SYNAPSE_PUBLIC_BASEURL": "https://example.org"}
-    assert "public_baseurl" not in test_options.options(settings(**url))
 
 
-def test_it_is_said_aloud() -> None:
-    assert test_mode.says(settings()) == ()
-    first, *rest = test_mode.says(settings(GANGLION_TEST_MODE="yes"))
-    assert first == "TEST MODE, as GANGLION_TEST_MODE=yes: NOT FOR REAL USERS"
-    assert rest[0].endswith("make administrators with the registration secret 'complement'")
+def test_the_warnings() -> None:
+    assert test_mode.warnings(settings()) == ()
+    first, *rest = test_mode.warnings(settings(GANGLION_TEST_MODE="yes"))
+    assert first == "TEST MODE (GANGLION_TEST_MODE=yes): NOT FOR REAL USERS"
+    assert rest[0].endswith("create administrators with the registration secret 'complement'")
     assert all(line.startswith("TEST MODE: ") for line in rest)
-    assert test_mode.says(read({}, *AUTHORITY))[0] == (
-        "TEST MODE, as Complement's authority is in /complement/ca: NOT FOR REAL USERS"
+    assert test_mode.warnings(read({}, *AUTHORITY))[0] == (
+        "TEST MODE (Complement's certificate authority is in /complement/ca): NOT FOR REAL USERS"
     )
     own = {"GANGLION_TEST_MODE": "yes", "SYNAPSE_REGISTRATION_SHARED_SECRET": "hush"}
-    assert "hush" not in "".join(test_mode.says(settings(**own)))
+    assert "hush" not in "".join(test_mode.warnings(settings(**own)))
 
 
-def test_nothing_of_it_is_rendered_without_it() -> None:
-    files = rendered({"WORKERS": "small"})
-    assert "synapse/test_options.yaml" not in files
-    text = "".join(file.content for file in files.values())
-    assert not re.search(r"fsync|bcrypt_rounds|rc_message|blacklist|testing\.yaml", text)
-    assert "GANGLION_TEST_MODE" not in text
-
-
-def test_a_sync_is_never_answered_from_before() -> None:
-    files = rendered({"GANGLION_TEST_MODE": "yes", "WORKERS": "synchrotron"})
-    for path in ("synapse/underrides.yaml", "synapse/workers/synchrotron1.yaml"):
-        assert options(files, path)["caches"]["sync_response_cache_duration"] == 0
-
-
-def test_the_fields_that_follow_are_no_variables() -> None:
-    """They are worked out; nobody can set them."""
+def test_derived_fields_have_no_variable() -> None:
+    """They cannot be set."""
     derived = {"authority", "extra_configuration", "sqlite", "given", "repeats_add_up"}
     assert {item.name for item in fields(Settings) if "variable" not in item.metadata} == derived

@@ -1,4 +1,4 @@
-"""The parsers of values, each with what it takes and the whole of what it says otherwise."""
+"""Every parser with valid texts, and with invalid ones and the whole message."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,12 @@ from ganglion.settings.variables import variables
 Parser = Callable[[str], Any]
 
 
-def refusal(parser: Parser, text: str) -> tuple[str, str]:
-    """The message and the fix of a refusal."""
-    with pytest.raises(parsers.Invalid) as refused:
+def rejection(parser: Parser, text: str) -> tuple[str, str]:
+    """Return the message and the hint of a rejected text."""
+    with pytest.raises(parsers.Invalid) as rejected:
         parser(text)
-    assert str(refused.value) == refused.value.message
-    return refused.value.message, refused.value.hint
+    assert str(rejected.value) == rejected.value.message
+    return rejected.value.message, rejected.value.hint
 
 
 @pytest.mark.parametrize(
@@ -85,23 +85,23 @@ def refusal(parser: Parser, text: str) -> tuple[str, str]:
         (parsers.signing_key, f"ed25519 a_AbCd {'A' * 43}", f"ed25519 a_AbCd {'A' * 43}"),
     ],
 )
-def test_values(parser: Parser, text: str, value: object) -> None:
+def test_valid_texts(parser: Parser, text: str, value: object) -> None:
     assert parser(text) == value
 
 
 YES_OR_NO = ("is neither yes nor no", "write yes or no")
 NO_SIZE = ("is not a size", "write a whole number with K, M or G, such as 50M")
-NO_ROOM = ("is no room at all", "write a size of at least 1")
-TOO_LARGE = ("is more than nginx can count", "write a size of at most 1000T")
+ZERO = ("is zero", "write a size of at least 1")
+TOO_LARGE = ("is larger than nginx supports", "write a size of at most 1000T")
 NO_DURATION = ("is not a duration", "write a number with s, m or h, such as 60s")
 NO_NUMBER = ("is not a whole number from 2 to 4", "write a number from 2 to 4")
 NO_PORT = ("is not a whole number from 1 to 65535", "write a number from 1 to 65535")
-NO_LINE = ("holds a line break or control character", "write it on one line")
+NO_LINE = ("contains a line break or a control character", "write it on one line")
 NO_PATH = (
     "is not an absolute path of plain characters",
     "use a path that starts with / and has only letters, digits and . _ - + = @",
 )
-ROOT = ("is the root directory", "name something below it")
+ROOT = ("is the root directory", "write a path below /")
 NO_HOST = ("is not a host name or IP address", "write a host name such as db.example.org")
 NO_NAME = (
     "is not a plain name",
@@ -111,16 +111,16 @@ NO_SERVER = (
     "is not a Matrix server name",
     "write the domain behind the : of your user IDs, such as example.org",
 )
-NO_SERVER_PORT = ("has a port that is none", "use a port from 1 to 65535, or none")
+NO_SERVER_PORT = ("has an invalid port", "use a port from 1 to 65535, or leave it out")
 NO_SERVER_ADDRESS = ("is not a Matrix server name", "write an IPv6 address in [ ]")
 NO_URL = ("is not a URL", "write a URL such as https://matrix.example.org/")
 NO_LEVEL = ("is not a log level", "write one of DEBUG, INFO, WARNING, ERROR, CRITICAL")
 NO_ADDRESS = ("is not an IP address", "write * or an IP address such as 0.0.0.0")
 NO_SECRET = (
-    "holds a space, a control character or a letter outside ASCII",
+    "contains a space, a control character or a non-ASCII character",
     "use letters, digits and punctuation only, such as the output of: openssl rand -hex 32",
 )
-NO_KEY = ("is not a signing key", "give the one line of Synapse's SERVERNAME.signing.key file")
+NO_KEY = ("is not a signing key", "paste the one line of Synapse's SERVERNAME.signing.key file")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ NO_KEY = ("is not a signing key", "give the one line of Synapse's SERVERNAME.sig
             (parsers.size, text, NO_SIZE)
             for text in ("", "M", "-1", "1.5M", "50X", "50MM", "1 0", "٣M", "9" * 5000)
         ),
-        *((parsers.size, text, NO_ROOM) for text in ("0", "0M")),
+        *((parsers.size, text, ZERO) for text in ("0", "0M")),
         *((parsers.size, text, TOO_LARGE) for text in ("1001T", "9" * 18)),
         *(
             (parsers.duration, text, NO_DURATION)
@@ -215,8 +215,8 @@ NO_KEY = ("is not a signing key", "give the one line of Synapse's SERVERNAME.sig
                 parsers.networks,
                 text,
                 (
-                    f"holds {word!r}, which is not an IP network",
-                    "write networks such as 10.0.0.0/8, separated by commas, or private or all",
+                    f"{word!r} is not an IP network",
+                    "write networks such as 10.0.0.0/8 separated by commas, or private, or all",
                 ),
             )
             for text, word in (
@@ -242,18 +242,18 @@ NO_KEY = ("is not a signing key", "give the one line of Synapse's SERVERNAME.sig
             )
         ),
         *((parsers.whole_number(2, 4), text, NO_NUMBER) for text in ("1", "5", "", "3.0")),
-        (parsers.one_of("a", "b"), "c", ("is not one of its values", "write one of a, b")),
+        (parsers.one_of("a", "b"), "c", ("is not one of the allowed values", "write one of a, b")),
     ],
 )  # fmt: skip
-def test_refusals(parser: Parser, text: str, expected: tuple[str, str]) -> None:
-    assert refusal(parser, text) == expected
+def test_invalid_texts(parser: Parser, text: str, expected: tuple[str, str]) -> None:
+    assert rejection(parser, text) == expected
 
 
-def test_a_whole_number_includes_both_its_ends() -> None:
+def test_a_whole_number_can_be_the_lowest_or_the_highest() -> None:
     assert [parsers.whole_number(2, 4)(text) for text in ("2", "3", "4")] == [2, 3, 4]
 
 
-def test_one_of_a_few_words_in_any_case() -> None:
+def test_words_are_accepted_in_any_case() -> None:
     assert parsers.one_of("verify-full", "disable")("Verify-Full") == "verify-full"
 
 
@@ -261,8 +261,7 @@ DEFAULTS = [row for _, row in variables() if row.default is not None and row.def
 
 
 @pytest.mark.parametrize("variable", DEFAULTS, ids=lambda variable: str(variable.name))
-def test_a_default_is_what_its_parser_would_return(variable: Variable) -> None:
-    """So that writing down the default changes nothing."""
+def test_writing_down_a_default_changes_nothing(variable: Variable) -> None:
     words = {True: "yes", False: "no"}
     shown = words[variable.default] if isinstance(variable.default, bool) else variable.default
     text = variable.shown_default or str(shown)

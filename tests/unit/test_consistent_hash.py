@@ -1,25 +1,25 @@
-"""How keys are shared out between the members of a pool."""
+"""The distribution of keys among the members of a pool."""
 
 from ganglion.routing.consistent_hash import pick
 
 KEYS = [f"!room{number}:example.org" for number in range(10_000)]
 
 
-def shares(number: int) -> dict[str, str]:
+def servers_of_keys(number: int) -> dict[str, str]:
     servers = [f"unix:/run/ganglion/sockets/synchrotron{index}.sock" for index in range(1, number)]
     return {key: pick(servers, key) for key in KEYS}
 
 
-def test_one_more_worker_moves_about_a_fifth_of_the_keys() -> None:
-    before, after = shares(5), shares(6)
+def test_a_fifth_worker_takes_about_a_fifth_of_the_keys() -> None:
+    before, after = servers_of_keys(5), servers_of_keys(6)
     moved = [key for key in KEYS if before[key] != after[key]]
     assert 0.15 < len(moved) / len(KEYS) < 0.25
-    # All that move, move to the new one.
+    # Keys move only to the new worker.
     assert {after[key] for key in moved} == {"unix:/run/ganglion/sockets/synchrotron5.sock"}
 
 
-def test_no_worker_has_much_more_than_another() -> None:
-    found = list(shares(5).values())
+def test_keys_are_distributed_evenly() -> None:
+    found = list(servers_of_keys(5).values())
     for server in set(found):
         assert 0.18 < found.count(server) / len(found) < 0.32
 
