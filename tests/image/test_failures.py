@@ -17,8 +17,8 @@ def test_an_unknown_role_is_named(image: str) -> None:
     assert answer.stdout == ""
     assert answer.stderr == (
         "ganglion: 1 problem\n"
-        "WORKERS='synchrotonn': has 'synchrotonn', which is no role\n"
-        "    fix: did you mean synchrotron?\n"
+        "WORKERS='synchrotonn': unknown role 'synchrotonn'\n"
+        "    fix: did you mean 'synchrotron'?\n"
     )
 
 

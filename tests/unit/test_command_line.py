@@ -62,7 +62,7 @@ def refused(*problems: str) -> Result:
     return Result(status=2, out="", err=title + "\n".join(problems) + "\n")
 
 
-BAD = said("WORKERS='pushr'", "has 'pushr', which is no role", "did you mean pusher?")
+BAD = said("WORKERS='pushr'", "unknown role 'pushr'", "did you mean 'pusher'?")
 
 
 def test_check_prints_the_processes() -> None:
@@ -78,8 +78,8 @@ def test_check_prints_the_processes() -> None:
 def test_check_prints_json_on_stdout_and_notes_on_stderr() -> None:
     result = ganglion("check", "--json", WORKERS="synapse.app.pusher")
     note = (
-        "synapse.app.pusher is the name of a former Synapse application: it means the role pusher,"
-        " and runs as synapse.app.generic_worker"
+        "synapse.app.pusher is a deprecated Synapse application; the worker gets the role pusher"
+        " and runs synapse.app.generic_worker"
     )
     assert (result.status, result.err) == (0, f"note: {note}\n")
     assert json.loads(result.out) == {
@@ -117,7 +117,7 @@ def test_problems_of_all_stages_are_reported_together(tmp_path: Path) -> None:
     assert process("run", WORKERS="pushr, sso:2", **environ) == refused(
         said(
             "SYNAPSE_SERVERNAME",
-            "is not a variable of Ganglion",
+            "unknown variable",
             "did you mean SYNAPSE_SERVER_NAME?",
         ),
         said(
@@ -128,13 +128,13 @@ def test_problems_of_all_stages_are_reported_together(tmp_path: Path) -> None:
         said(
             f"{tmp_path}/homeserver.yaml",
             "sets worker_app",
-            "take it out; WORKERS decides which workers there are",
+            "remove it; WORKERS decides which workers run",
         ),
         BAD,
         said(
             "WORKERS='sso:2'",
-            "gives the role sso to 2 workers; Synapse lets only 1 have it",
-            "leave sso on one worker of count 1, or drop a preset's with NAME:0",
+            "gives the role sso to 2 workers; Synapse allows only 1",
+            "keep sso on one worker with count 1; NAME:0 removes an entry of a preset",
         ),
     )
     assert [path.name for path in tmp_path.iterdir()] == ["homeserver.yaml"]
@@ -146,8 +146,8 @@ def test_invalid_utf8_is_reported_without_a_traceback() -> None:
         == refused(
             said(
                 "WORKERS='pusher\\udcff'",
-                "has 'pusher\\udcff', which is no role",
-                "did you mean pusher?",
+                "unknown role 'pusher\\udcff'",
+                "did you mean 'pusher'?",
             )
         ).err
     )
@@ -160,8 +160,8 @@ def test_a_secret_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     assert ganglion("check", SYNAPSE_FORM_SECRET_FILE=str(path)) == refused(
         said(
             f"SYNAPSE_FORM_SECRET_FILE={str(path)!r}",
-            "does not hold text",
-            "give the path of a readable file that holds the secret alone",
+            "is not a text file",
+            "give the path of a readable file that contains only the secret",
         )
     )
 
@@ -423,7 +423,7 @@ def test_budget_as_json_and_with_the_layouts() -> None:
     assert large_enough == sorted(large_enough, reverse=True)
     assert found["workers"].startswith("reader=")
     shown = ganglion("budget", "--explain", **where)
-    assert shown.err.startswith("note: WORKERS=auto is ")
+    assert shown.err.startswith("note: WORKERS=auto runs ")
     for layout in found["layouts"]:
         assert layout["why"] in shown.out
     # The table of processes is that of the same workers.
