@@ -90,7 +90,8 @@ EXPOSE 8008 8448
 STOPSIGNAL SIGTERM
 # Through nginx to the main process, in bash alone: starting Python, or installing curl, costs more.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=500ms CMD [ "bash", "-c", "\
-    exec 3<>/dev/tcp/127.0.0.1/${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} \
+    case ${BIND_ADDRESS:-*} in '*' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; *) host=$BIND_ADDRESS ;; esac; \
+    exec 3<>/dev/tcp/$host/${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} \
     && printf 'GET /health HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 \
     && read -r _ status _ <&3 \
     && [ \"$status\" = 200 ]" ]

@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ganglion.budget.connections import ServerConnections
-from ganglion.data import certificate, file_access
+from ganglion.data import certificate
 from ganglion.data.directories import make_directories
 from ganglion.data.identity import check_name
 from ganglion.data.lock import lock
 from ganglion.data.ownership import take_over
-from ganglion.data.registrations import copy_unreadable
 from ganglion.data.secrets import keep_secrets
-from ganglion.errors import ConfigError
+from ganglion.data.usable_files import usable
 from ganglion.files.file import SECRET
 from ganglion.files.write import write_directory, write_file
 from ganglion.machine.installed import Machine
@@ -46,7 +45,8 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
         secrets = keep_secrets(settings, plan.operator)
         make_directories(settings, machine)
         take_over(settings, plan.operator, machine, say)
-        plan = _with_usable_files(plan, say)
+        account = machine.account("synapse")
+        plan = replace(plan, operator=usable(plan.operator, account, say, make=True))
         certificate.ensure(settings, plan.operator, say)
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
@@ -60,24 +60,9 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
             settings.paths.notify_socket,
             timeline,
             prefork=settings.prefork,
-            account=machine.account("synapse"),
+            account=account,
             command_socket=settings.paths.command_socket if settings.test_mode else None,
         )
-
-
-def _with_usable_files(plan: Plan, say: Say) -> Plan:
-    """Make missing directories, and copy registrations that Synapse's account may not read.
-
-    Raises ConfigError with every file that an option names and Synapse's account cannot use.
-    """
-    account = plan.machine.account("synapse")
-    operator = copy_unreadable(plan.operator, account, say)
-    paths = file_access.paths_of(operator)
-    file_access.make_missing(paths, account, say)
-    problems = list(file_access.refusals(paths, account, made=True))
-    if problems:
-        raise ConfigError(problems)
-    return replace(plan, operator=operator)
 
 
 def _await_external(plan: Plan, say: Say) -> Plan:

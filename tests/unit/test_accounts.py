@@ -55,13 +55,52 @@ def test_what_another_account_wrote_is_handed_over_once(tmp_path: Path) -> None:
     inside.touch()
     (tmp_path / "outside").touch()
     (tmp_path / "media" / "link").symlink_to(tmp_path / "outside")
-    assert hand_over(tmp_path / "media", "4711:4712")
+    assert hand_over(tmp_path, tmp_path / "media", "4711:4712")
     owned = [inside, inside.parent, tmp_path / "media"]
     assert {(path.stat().st_uid, path.stat().st_gid) for path in owned} == {(4711, 4712)}
     assert (tmp_path / "outside").stat().st_uid == 0
-    # Its owner already: what is inside is not looked through at each start.
+    # The directory has its owner already, so its contents are not walked at each start.
     os.chown(inside, 0, 0)
-    assert not hand_over(tmp_path / "media", "4711:4712")
+    assert not hand_over(tmp_path, tmp_path / "media", "4711:4712")
     assert inside.stat().st_uid == 0
-    assert not hand_over(tmp_path / "missing", "4711:4712")
-    assert not hand_over(tmp_path / "media", None)
+    assert not hand_over(tmp_path, tmp_path / "missing", "4711:4712")
+
+
+@AS_ROOT
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "link",
+        "link/inside",
+        "outside/..//link/inside",
+        "../outside",
+        "/etc/hostname",
+        ".",
+        "",
+        "hard",
+    ],
+)
+def test_nothing_outside_the_data_directory_changes_its_owner(
+    tmp_path: Path, spelling: str
+) -> None:
+    """Another account may have replaced any part of a path by a link."""
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    data.mkdir()
+    outside.mkdir()
+    (outside / "inside").touch()
+    (data / "link").symlink_to(outside)
+    (data / "hard").hardlink_to(outside / "inside")
+    assert not hand_over(data, data / spelling, "4711:4712")
+    for path in (data, outside, outside / "inside", Path("/etc/hostname")):
+        assert path.lstat().st_uid == 0
+
+
+@AS_ROOT
+def test_a_link_below_a_directory_changes_its_own_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "outside").touch()
+    (tmp_path / "data/media").mkdir(parents=True)
+    (tmp_path / "data/media/link").symlink_to(tmp_path / "outside")
+    (tmp_path / "data/media/hard").hardlink_to(tmp_path / "outside")
+    assert hand_over(tmp_path / "data", tmp_path / "data/media", "4711:4712")
+    assert (tmp_path / "outside").stat().st_uid == 0
+    assert (tmp_path / "data/media/link").lstat().st_uid == 4711

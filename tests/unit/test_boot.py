@@ -29,10 +29,11 @@ def test_a_certificate_that_is_not_there_stops_the_start_before_it_writes(tmp_pa
         "SYNAPSE_TLS_CERT": f"{tmp_path}/cert.pem",
         "SYNAPSE_TLS_KEY": f"{tmp_path}",
     }
+    errors = ("No such file or directory", "Is a directory")
     fix = "give the path of a PEM file; in a container, mount it there"
     assert problems(lambda: start(plan(environ), never, Timeline())) == [
-        said(f"{name}={environ[name]!r}", "is not a file that can be read", fix)
-        for name in ("SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY")
+        said(f"{name}={environ[name]!r}", f"cannot be read: {error}", fix)
+        for name, error in zip(("SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"), errors, strict=True)
     ]
     assert list(tmp_path.iterdir()) == []
 

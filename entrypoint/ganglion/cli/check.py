@@ -7,13 +7,22 @@ that only it does. Notes go to standard error. Nothing is written or started.
 Exit status: 0 if the configuration works, else 2 with all problems.
 """
 
+import contextlib
+import datetime as dt
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
 from ganglion.cli.output import columns, print_json, print_notes
 from ganglion.cli.verb import Verb
+from ganglion.data import certificate
+from ganglion.data.usable_files import usable
+from ganglion.errors import ConfigError, Problem
+from ganglion.machine import installed
 from ganglion.plan import assemble, notes_on, render
+from ganglion.programs import registry
+from ganglion.programs.program import Plan
 from ganglion.settings import test_mode
 from ganglion.topology.topology import Process, Topology
 
@@ -22,12 +31,38 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     plan = assemble(environ)
     # Rendering reports problems that no stage before it sees.
     render(plan)
+    _try_files(plan)
     if options.json:
         print_json(as_json(plan.topology))
     else:
         print(as_table(plan.topology))
     print_notes([*test_mode.warnings(plan.settings), *notes_on(plan, environ)])
     return 0
+
+
+def _try_files(plan: Plan) -> None:
+    """Try the files that the configuration names. Raises ConfigError with all problems."""
+    problems: list[Problem] = []
+    try:
+        certificate.check(plan.settings, dt.datetime.now(dt.UTC))
+    except ConfigError as error:
+        problems.extend(error.problems)
+    try:
+        # Nothing can be tried for an account that does not exist here; `run` reports that.
+        with contextlib.suppress(KeyError):
+            usable(plan.operator, _account(plan), lambda line: print_notes([line]), make=False)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _account(plan: Plan) -> str | None:
+    """The account that Synapse would run as here; None for this process's own."""
+    if os.geteuid() != 0:
+        return None
+    settings = plan.settings
+    return dict(installed.accounts(registry.ACCOUNTS, settings.uid, settings.gid))["synapse"]
 
 
 def as_table(topology: Topology) -> str:

@@ -38,8 +38,8 @@ def _readiness(settings: Settings, topology: Topology) -> Iterator[Readiness]:
     if settings.test_mode:
         yield Readiness(name="control", problem=_ask_control(settings))
     # Through nginx to main: the whole path of a request.
-    host = "127.0.0.1" if settings.bind_address in ("*", "0.0.0.0") else settings.bind_address  # noqa: S104
-    yield Readiness(name="nginx", problem=_ask_nginx(host, settings.http_port))
+    problem = _ask_nginx(settings.reachable_at, settings.http_port)
+    yield Readiness(name="nginx", problem=problem)
 
 
 def _ask_health(address: Address) -> str | None:

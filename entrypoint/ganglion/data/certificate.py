@@ -27,10 +27,8 @@ def check(settings: Settings, now: dt.datetime) -> None:
         return
     texts: dict[str, bytes] = {}
     problems: list[Problem] = []
-    for name, path in (
-        ("SYNAPSE_TLS_CERT", settings.tls_cert),
-        ("SYNAPSE_TLS_KEY", settings.tls_key),
-    ):
+    paths: dict[str, str | None] = {name: getattr(settings, item) for name, item in FIELDS.items()}
+    for name, path in paths.items():
         if path is None:
             continue
         try:
@@ -39,14 +37,12 @@ def check(settings: Settings, now: dt.datetime) -> None:
             message = f"cannot be read: {error.strerror}"
             hint = "give the path of a PEM file; in a container, mount it there"
             problems.append(Problem(variable=name, value=path, message=message, hint=hint))
-    if len(texts) == 2 and settings.tls_cert and settings.tls_key:
+    if len(texts) == len(FIELDS):
         # cryptography takes its time to import; only a server with TLS spends it.
         from ganglion.data import certificate_check  # noqa: PLC0415
 
         problems += [
-            Problem(
-                variable=name, value=getattr(settings, FIELDS[name]), message=message, hint=hint
-            )
+            Problem(variable=name, value=paths[name], message=message, hint=hint)
             for name, message, hint in certificate_check.faults(
                 texts["SYNAPSE_TLS_CERT"], texts["SYNAPSE_TLS_KEY"], now
             )

@@ -1,4 +1,4 @@
-"""The files that Synapse's options name, tried with the rights of the account that will use them."""
+"""The files that Synapse's options name, tried with the rights of the account that uses them."""
 
 import enum
 import os
@@ -7,7 +7,6 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ganglion.errors import Problem
 from ganglion.files.write import make_directory
@@ -51,7 +50,7 @@ class NamedPath:
     use: Use
 
 
-def named_paths(options: Mapping[str, Any]) -> Iterator[NamedPath]:
+def named_paths(options: Mapping[str, object]) -> Iterator[NamedPath]:
     """Every path that Synapse's options name."""
     yield from _walk("", options)
 
@@ -66,34 +65,37 @@ def paths_of(operator: OperatorFiles) -> list[NamedPath]:
     return [named for named in dict.fromkeys(found) if named.path not in operator.copies]
 
 
-def _walk(section: str, value: Any) -> Iterator[NamedPath]:  # noqa: ANN401 - YAML
+def _walk(section: str, value: object) -> Iterator[NamedPath]:
     if isinstance(value, list):
         for item in value:
             yield from _walk(section, item)
+    elif isinstance(value, Mapping):
+        module = value.get("module")
+        for key, item in value.items():
+            name = f"{section}.{key}" if section else str(key)
+            if module is not None and key == "config":
+                yield from _of_module(name, module, item)
+            else:
+                yield from _of_option(name, str(key), item)
+
+
+def _of_module(name: str, module: object, config: object) -> Iterator[NamedPath]:
+    if module == FILE_STORAGE and isinstance(config, Mapping):
+        yield from _named(f"{name}.directory", config.get("directory"), Use.WRITE_DIRECTORY)
+
+
+def _of_option(name: str, key: str, value: object) -> Iterator[NamedPath]:
+    if key in UNUSED:
         return
-    if not isinstance(value, Mapping):
+    use = Use.READ_FILE if key in READ_FILES else _use(key)
+    if use is None or isinstance(value, Mapping):
+        yield from _walk(name, value)
         return
-    module = value.get("module")
-    for key, item in value.items():
-        name = f"{section}.{key}" if section else str(key)
-        if module is not None and key == "config":
-            if module == FILE_STORAGE and isinstance(item, Mapping):
-                directory = item.get("directory")
-                yield from _named(f"{name}.directory", directory, Use.WRITE_DIRECTORY)
-            continue
-        use = _use(str(key))
-        if key in READ_FILES and isinstance(item, list):
-            for path in item:
-                yield from _named(name, path, Use.READ_FILE)
-        elif use is not None and not isinstance(item, list | Mapping):
-            yield from _named(name, item, use)
-        elif key not in UNUSED:
-            yield from _walk(name, item)
+    for path in value if isinstance(value, list) else [value]:
+        yield from _named(name, path, use)
 
 
 def _use(key: str) -> Use | None:
-    if key in UNUSED:
-        return None
     if key in WRITE_DIRECTORY:
         return Use.WRITE_DIRECTORY
     if key in MADE_FILE:

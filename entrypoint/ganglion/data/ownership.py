@@ -60,7 +60,7 @@ def hand_over(data: Path, path: Path, account: str) -> bool:
     try:
         with _entered(data, inside.parent) as parent:
             found = os.stat(inside.name, dir_fd=parent, follow_symlinks=False)
-            if found.st_uid == owner:
+            if found.st_uid == owner or stat.S_ISLNK(found.st_mode):
                 return False
             if stat.S_ISDIR(found.st_mode):
                 with _opened(inside.name, parent) as top:

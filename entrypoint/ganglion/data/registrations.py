@@ -3,8 +3,6 @@
 import errno
 import os
 import stat
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -18,16 +16,14 @@ LARGEST = 1024**2
 KEYS = {"id", "as_token", "hs_token"}
 
 
-def copy_unreadable(
-    operator: OperatorFiles, account: str | None, say: Callable[[str], None]
-) -> OperatorFiles:
-    """Have copies rendered of the registrations that only another account may read.
+def unreadable(operator: OperatorFiles, account: str | None) -> dict[str, str]:
+    """The text of each registration that only another account may read, by its path.
 
     Bridges write theirs at mode 0600 of an account of their own, and must go on reading them, so
-    their owner stays. Root reads them here. Nothing is copied unless Ganglion started as root.
+    their owner stays. Root reads them here; without root there are none.
     """
     if account is None or os.geteuid() != 0:
-        return operator
+        return {}
     copies: dict[str, str] = {}
     for path in operator.all_registrations:
         try:
@@ -37,11 +33,10 @@ def copy_unreadable(
             text = _registration(path)
             if text is not None:
                 copies[path] = text
-                say(f"{path} is copied for the account {account}, which may not read it")
         except (OSError, ValueError):
             # The trial of all named files reports it.
             continue
-    return replace(operator, copies=copies)
+    return copies
 
 
 def _registration(path: str) -> str | None:

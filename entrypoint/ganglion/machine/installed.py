@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import interpreter, jemalloc, limits
+from ganglion.machine import capabilities, interpreter, jemalloc, limits
 from ganglion.machine.limits import Limits
 from ganglion.machine.unix_accounts import numbers
 
@@ -131,19 +131,22 @@ def discover(
             )
         )
     problems.extend(_missing_accounts(own))
+    if os.geteuid() == 0:
+        problems.extend(capabilities.missing(lambda path: Path(path).read_text()))
     try:
         ourselves = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
         ourselves = ""
-        problems.append(
-            Problem(
-                variable="uid",
-                value=str(os.geteuid()),
-                message="has no account on this machine, and PostgreSQL needs one",
-                hint="start as root, which drops to accounts of its own, or as an account in"
-                " /etc/passwd",
+        if postgres:
+            problems.append(
+                Problem(
+                    variable="uid",
+                    value=str(os.geteuid()),
+                    message="has no account on this machine, and the embedded PostgreSQL needs one",
+                    hint="start as root, which drops to accounts of its own, or as an account in"
+                    " /etc/passwd, or set POSTGRES_HOST to use an external server",
+                )
             )
-        )
     if problems:
         raise ConfigError(problems)
     return Machine(

@@ -350,6 +350,12 @@ class Settings(SynapseImageSettings):
         return self.tls_cert is not None and self.tls_key is not None
 
     @property
+    def reachable_at(self) -> str:
+        """The address at which this machine itself reaches the public ports."""
+        wildcards = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        return wildcards.get(self.bind_address, self.bind_address)
+
+    @property
     def public_ports(self) -> Mapping[str, int]:
         """The ports that nginx opens to other machines, by the names of their variables."""
         ports = {"HTTP_PORT": self.http_port}
