@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -360,34 +360,37 @@ def require_account(name: str) -> None:
         raise AssertionError(f"there is no account {name}: scripts/setup makes it") from None
 
 
-# The ports that were found free: a server may not listen yet when the next one looks for some.
-FOUND: set[int] = set()
+# The sockets that hold the ports of this process's servers. They stay open until it ends.
+RESERVED: list[socket.socket] = []
 
 
 def free_port(span: int = 1) -> int:
-    """The first of `span` ports in a row on which nobody listens on 127.0.0.1, and which nobody was
-    told of yet.
+    """Reserve `span` ports in a row of 127.0.0.1 until this process ends. Returns the first.
 
-    From below 32768: the kernel itself gives out those above, to outgoing connections.
+    They are below 32768: the kernel gives those above to outgoing connections.
     """
     for _ in range(100):
         base = random.randrange(20000, 32768 - span)
-        ports = range(base, base + span)
-        if FOUND.intersection(ports):
-            continue
-        with contextlib.suppress(OSError), contextlib.ExitStack() as taken:
-            for port in ports:
-                taken.enter_context(listener(port))
-            FOUND.update(ports)
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            sockets = [stack.enter_context(reserve(port)) for port in range(base, base + span)]
+            stack.pop_all()
+            RESERVED.extend(sockets)
             return base
     raise AssertionError(f"no {span} free ports in a row")
 
 
-@contextlib.contextmanager
-def listener(port: int) -> Iterator[socket.socket]:
-    """Listen on a port of 127.0.0.1. Raises OSError where somebody does."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
-        sock.listen()
-        yield sock
+def reserve(port: int) -> socket.socket:
+    """Bind a port of 127.0.0.1 so that only a server can take it. Raises OSError if it is taken.
+
+    A server binds with SO_REUSEADDR, and Linux lets it share the port with a socket that has this
+    option too and does not listen. The option is set only after the bind here, so two reservations
+    exclude each other, in other processes too.
+    """
+    held = socket.socket()
+    try:
+        held.bind(("127.0.0.1", port))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except OSError:
+        held.close()
+        raise
+    return held

@@ -1,6 +1,5 @@
 """A server as a program of this machine."""
 
-import contextlib
 import os
 import random
 import shlex
@@ -32,7 +31,8 @@ def start(
         path = data / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    http_port, federation_port, control_port = free_ports(3)
+    reserved = reserve(3)
+    http_port, federation_port, control_port = (sock.getsockname()[1] for sock in reserved)
     variables = {
         # Not all of ours: what is meant for another server would be taken for this one's.
         "PATH": f"{environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
@@ -53,6 +53,7 @@ def start(
         url=f"http://{LOOPBACK}:{http_port}",
         control_url=f"http://{LOOPBACK}:{control_port}",
         host=LOOPBACK,
+        reserved=reserved,
     )
 
 
@@ -70,18 +71,22 @@ def _command(options: Options, environ: Mapping[str, str]) -> list[str]:
     return [program, *words]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens on 127.0.0.1.
+def reserve(count: int) -> list[socket.socket]:
+    """Bind sockets to `count` ports of 127.0.0.1, for a server to take while they are open.
 
-    From below 32768: the kernel itself gives out those above, to outgoing connections.
+    A server binds with SO_REUSEADDR, and Linux lets it share a port with a socket that has this
+    option too and does not listen. The option is set only after the bind here, so no other
+    reservation gets the port. Ports are below 32768: the kernel gives those above to outgoing
+    connections.
     """
-    found: list[int] = []
-    with contextlib.ExitStack() as taken:
-        while len(found) < count:
-            port = random.randrange(20000, 32768)  # noqa: S311 - no secret
-            sock = taken.enter_context(socket.socket())
+    found: list[socket.socket] = []
+    while len(found) < count:
+        sock = socket.socket()
+        try:
+            sock.bind((LOOPBACK, random.randrange(20000, 32768)))  # noqa: S311 - no secret
+        except OSError:
+            sock.close()
+        else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                sock.bind((LOOPBACK, port))
-                found.append(port)
+            found.append(sock)
     return found

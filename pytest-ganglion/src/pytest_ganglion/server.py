@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -78,6 +79,8 @@ class Child:
     url: str
     control_url: str
     host: str
+    # Keep its ports from other programs until it has stopped.
+    reserved: Sequence[socket.socket] = ()
 
     def ended(self) -> str:
         """See Server."""
@@ -97,6 +100,8 @@ class Child:
     def stop(self) -> None:
         """See Server."""
         cut(self.process)
+        for sock in self.reserved:
+            sock.close()
 
 
 def spawn(
