@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.plot import draw
 from benchmarks.results import Result, cells
-from scripts.documents.tables import filled
+from scripts.documents.markdown import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"[a-z0-9-]+")
@@ -39,7 +39,7 @@ def page(text: str, found: Mapping[str, Result]) -> str:
         if f"<!-- {name} -->\n" not in text:
             empty = f"<!-- {name} -->\n<!-- /{name} -->\n"
             text = f"{text.rstrip()}\n\n## {result.title}\n\n{empty}"
-        text = filled(text, name, section(name, result))
+        text = fill(text, {name: section(name, result)})
     return text
 
 

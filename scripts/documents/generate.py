@@ -1,4 +1,4 @@
-"""Writes what the documentation takes from the code, or says what of it is out of date.
+"""Write the parts of the documentation that come from the code.
 
 python generate.py [--check] ROOT
 """
@@ -6,30 +6,35 @@ python generate.py [--check] ROOT
 import argparse
 from pathlib import Path
 
-from scripts.documents import picture, tables
+from scripts.documents import commands, picture, tables
+from scripts.documents.markdown import fill
+
+# Its parts come from measurements: python -m benchmarks report.
+BY_BENCHMARKS = "docs/performance.md"
 
 
 def documents(root: Path) -> dict[Path, str]:
-    """Every file that is made from the code, or has a part that is, with what it should hold."""
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    text = tables.filled(text, "roles", tables.role_table())
-    budget = root / "docs" / "budget.md"
-    layouts = budget.read_text(encoding="utf-8") if budget.is_file() else ""
-    drop_in = root / "docs" / "drop-in.md"
-    page = drop_in.read_text(encoding="utf-8") if drop_in.is_file() else ""
-    return {
-        drop_in: tables.filled(page, "drop-in", tables.drop_in_table()),
-        budget: tables.filled(layouts, "layouts", tables.layout_table()),
-        root / "docs" / "variables.md": tables.variables_page(),
+    """Return each file that comes from the code, whole or in part, with its right content."""
+    whole = {
+        root / "docs" / "commands.md": commands.commands_page(),
         root / "docs" / "roles.md": tables.roles_page(),
         root / "docs" / "routing.svg": picture.draw(),
-        readme: tables.filled(text, "variables", tables.variable_table()),
+        root / "docs" / "variables.md": tables.variables_page(),
     }
+    inside = {
+        "drop-in": tables.drop_in_table(),
+        "layouts": tables.layout_table(),
+        "roles": tables.role_table(),
+        "variables": tables.variable_table(),
+        "verbs": commands.verb_table(),
+    }
+    pages = {root / "README.md", *root.glob("docs/**/*.md")} - {*whole, root / BY_BENCHMARKS}
+    filled = {path: fill(path.read_text(encoding="utf-8"), inside) for path in sorted(pages)}
+    return whole | filled
 
 
 def outdated(root: Path) -> dict[Path, str]:
-    """Those that are not what they should be."""
+    """Return the files that differ from their right content, with that content."""
     return {
         path: text
         for path, text in documents(root).items()
@@ -38,7 +43,7 @@ def outdated(root: Path) -> dict[Path, str]:
 
 
 def main() -> int:
-    """Do as the command line says. Returns the exit status."""
+    """Write or check the files. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("root", type=Path)
@@ -46,7 +51,7 @@ def main() -> int:
     changed = outdated(options.root)
     for path, text in changed.items():
         if options.check:
-            print(f"{path} is out of date; run scripts/docs")
+            print(f"{path} is out of date: type scripts/docs")
         else:
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""The picture of who goes where, drawn from the table of routes."""
+"""Draw the table of routes: which requests go to the workers of which role."""
 
 from dataclasses import dataclass
 from html import escape
@@ -8,7 +8,7 @@ from ganglion.settings import environment
 from ganglion.topology import topology
 from ganglion.topology.names import MAIN
 
-# Colours that can be told apart without seeing red and green.
+# Distinct without telling red from green.
 COLOURS = {
     Key.NONE: "#5b6770",
     Key.USER: "#0b6bb5",
@@ -27,7 +27,7 @@ LINE, GAP, TOP = 17, 16, 74
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The rows that go to one role first, and the roles that stand in."""
+    """The rows whose first role is the same, and the roles that take over."""
 
     role: str
     choices: tuple[Choice, ...]
@@ -38,7 +38,7 @@ class Group:
 
     @property
     def stand_ins(self) -> str:
-        """Who is asked without such workers, or when all of them are down."""
+        """The roles that answer if no worker has the role, or all its workers are down."""
         others = dict.fromkeys(
             role
             for choice in self.choices
@@ -47,12 +47,12 @@ class Group:
         )
         only = all(choice.route.writers_only for choice in self.choices)
         if self.role == MAIN:
-            return "whatever no row matches"
-        return "nobody stands in" if only else f"else {', '.join((*others, MAIN))}"
+            return "requests that no row matches"
+        return "no fallback" if only else f"else {', '.join((*others, MAIN))}"
 
 
 def draw() -> str:
-    """An SVG of the table of routes, as it comes out with every role on its own worker."""
+    """Draw the table as SVG, with every role on its own worker."""
     layout = topology.build(environment.from_environ({"WORKERS": "full"}, str))
     choices = table(layout)
     roles = dict.fromkeys(choice.pool.name for choice in choices)

@@ -1,7 +1,4 @@
-"""The tables of variables and roles, out of the program's own."""
-
-import re
-from collections.abc import Sequence
+"""Tables of variables, roles and layouts, from those in the program."""
 
 from ganglion.machine.limits import amount
 from ganglion.settings.synapse_image import SUPPORTED, UNSUPPORTED
@@ -9,74 +6,67 @@ from ganglion.settings.variable import Variable
 from ganglion.settings.variables import variables
 from ganglion.topology.auto import LAYOUTS
 from ganglion.topology.roles import AUTO, LEGACY_APPS, PRESETS, ROLES, SHORTHANDS, Role
+from scripts.documents.markdown import table
 
 VARIABLES_PAGE = """\
-<!-- Made by scripts/docs out of entrypoint/ganglion/settings.py; changes here are lost. -->
+<!-- Made by scripts/docs from entrypoint/ganglion/settings/variables.py; changes here are lost. -->
 
 # Variables
 
-An empty variable counts as not set. Every secret can come from the file that its `_FILE` variable
-names. A misspelt variable is an error, and so is a value that cannot be: all problems are told at
-once, and nothing starts.
+An empty variable is the same as an unset one. A secret can be in a file: set its `_FILE` variable
+to the path. Misspelt variables and invalid values are errors. All errors are reported together,
+each with a fix, before anything starts.
 
-Booleans are `yes` or `no`. Sizes are whole numbers with `K`, `M` or `G` behind them, durations
-numbers with `s`, `m` or `h`.
+Booleans are `yes` or `no`. Sizes are whole numbers with `K`, `M` or `G`, such as `50M`. Durations
+are numbers with `s`, `m` or `h`.
 
 {variables}
 """
 
 ROLES_PAGE = """\
-<!-- Made by scripts/docs out of entrypoint/ganglion/roles.py; changes here are lost. -->
+<!-- Made by scripts/docs from entrypoint/ganglion/topology/roles.py; changes here are lost. -->
 
 # Roles
 
-A role is one kind of work that a worker takes off the main process. An entry of `WORKERS` gives
-one role or several to a worker: `typing`, `typing+to_device`, `name=typing+to_device`.
+A role is one kind of work that a worker does instead of the main process. An entry of `WORKERS`
+gives a worker one role or several: `typing`, `typing+to_device`, `name=typing+to_device`.
 
 {roles}
 
 ## Streams
 
-These roles write one of Synapse's streams. Of some only one worker may be the writer: Synapse
-refuses to start with more.
+Each of these roles writes one of Synapse's streams. With a limit of 1, Synapse does not start if
+two workers have the role.
 
 {streams}
 
 ## Shorthands
 
-One word for several roles on one worker.
+A shorthand gives several roles to one worker.
 
 {shorthands}
 
 ## Presets
 
-A whole set of workers. Entries beside it are added to it, an entry with the name of one of its own
-takes that one's place, and `NAME:0` drops it. Without `WORKERS` it is `{default}`, which stands for
-the layout that suits the machine: see [the budget](budget.md).
+A preset is a set of workers. Further entries add workers to it. An entry with the name of one of
+its workers replaces that worker; `NAME:0` removes it. The default is `{default}`, which chooses a
+layout that suits the machine: see [the budget](budget.md).
 
 {presets}
 
 ## Former applications
 
-Synapse once had an application for each kind of worker. Their names are taken for the roles that
-they mean now.
+Synapse once had an application for each kind of worker. Their names stand for the roles that
+replaced them.
 
 {applications}
 """
 
 
-def markdown(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table in Markdown."""
-    lines = [titles, ("---",) * len(titles), *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    )
-
-
 def variable_table() -> str:
-    """Every variable with its default and what it is."""
+    """Every variable with its default and its meaning."""
     rows = [(_names(row), _default(row), row.doc) for _, row in variables()]
-    return markdown(("variable", "default", "what it is"), rows)
+    return table(("variable", "default", "meaning"), rows)
 
 
 def _names(row: Variable) -> str:
@@ -91,7 +81,7 @@ def _default(row: Variable) -> str:
     if row.shown_default is not None:
         return row.shown_default
     if row.secret:
-        return "made at the first start"
+        return "generated at the first start"
     if row.default is None:
         return "none"
     if isinstance(row.default, bool):
@@ -100,9 +90,9 @@ def _default(row: Variable) -> str:
 
 
 def role_table() -> str:
-    """Every role with what it does."""
+    """Every role with its work."""
     rows = [(f"`{role.name}`", role.doc, _how_many(role)) for role in ROLES]
-    return markdown(("role", "what it does", "workers"), rows)
+    return table(("role", "work", "workers"), rows)
 
 
 def _how_many(role: Role) -> str:
@@ -126,17 +116,17 @@ def roles_page() -> str:
     applications = [(f"`{name}`", f"`{role}`") for name, role in LEGACY_APPS.items()]
     return ROLES_PAGE.format(
         roles=role_table(),
-        streams=markdown(("role", "stream", "workers"), streams),
-        shorthands=markdown(("word", "roles"), shorthands),
+        streams=table(("role", "stream", "workers"), streams),
+        shorthands=table(("word", "roles"), shorthands),
         default=AUTO,
         presets="\n\n".join(_preset(name, text) for name, text in PRESETS.items()),
-        applications=markdown(("name", "role"), applications),
+        applications=table(("name", "role"), applications),
     )
 
 
 def _preset(name: str, text: str) -> str:
     entries = [f"    {line.strip()}" for line in text.splitlines() if line.strip()]
-    body = "\n".join(entries) or "Main alone."
+    body = "\n".join(entries) or "Only the main process."
     return f"### {name}\n\n{body}"
 
 
@@ -150,11 +140,11 @@ def layout_table() -> str:
         )
         for layout in LAYOUTS
     ]
-    return markdown(("from", "workers", "why"), rows)
+    return table(("from", "workers", "why"), rows)
 
 
 def drop_in_table() -> str:
-    """Every variable of Synapse's own images with what it does here, and what is different."""
+    """Every variable of Synapse's own images with its effect here and the differences."""
     by_name = {name: row for _, row in variables() for name in (*row.names, *row.test_mode_aliases)}
     rows = [
         (f"`{name}`", _here(by_name[name], name), difference or "-")
@@ -170,14 +160,8 @@ def drop_in_table() -> str:
         )
         for variable in UNSUPPORTED
     ]
-    return markdown(("variable", "here", "what is different"), rows)
+    return table(("variable", "here", "differences"), rows)
 
 
 def _here(row: Variable, name: str) -> str:
     return row.doc if name == row.name else f"Another name of `{row.name}`. {row.doc}"
-
-
-def filled(text: str, name: str, table: str) -> str:
-    """A text with a table between the markers of a name, where it has them."""
-    pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    return pattern.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", text)

@@ -170,12 +170,12 @@ def test_render_writes_all_files_and_prints_their_number(tmp_path: Path) -> None
     result = ganglion("render", "--output", str(tmp_path / "a" / "out"), WORKERS="none")
     files = [path for path in (tmp_path / "a" / "out").rglob("[!.]*") if path.is_file()]
     assert result == Result(status=0, out=f"wrote {len(files)} files to {tmp_path}/a/out\n", err="")
-    # And a list of them, so that it knows its own the next time.
+    # It lists them, to recognize them the next time.
     listed = (tmp_path / "a" / "out" / ".rendered").read_text().splitlines()
     assert sorted(listed) == sorted(str(path.relative_to(tmp_path / "a" / "out")) for path in files)
 
 
-def test_render_replaces_what_it_wrote_before(tmp_path: Path) -> None:
+def test_render_replaces_the_files_of_an_earlier_run(tmp_path: Path) -> None:
     for workers in ("full", "none"):
         result = ganglion("render", "--output", str(tmp_path / "out"), WORKERS=workers)
         assert result.status == 0
@@ -266,12 +266,12 @@ def test_verbs_that_ask_a_server_report_that_none_runs(short_path: Path) -> None
     answers = json.loads(ready.out)
     assert {"postgres", "redis", "main", "nginx"} <= set(answers)
     assert all(answers.values())
-    # What was started counts, not what would be today.
+    # The server that was started counts, not the one that would start now.
     (short_path / "run" / "conf").mkdir(parents=True)
     (short_path / "run" / "conf" / "workers").write_text("pusher=pusher:2\n")
     started = json.loads(ganglion("ready", "--json", **place).out)
     assert started.keys() == {"postgres", "redis", "main", "pusher1", "pusher2", "nginx"}
-    # It is none for tests.
+    # The server is not in test mode.
     fix = "start a server without real users with GANGLION_TEST_MODE=yes"
     none = "the running server is not in test mode and has no test controls"
     assert ganglion("test", "reset", **place) == refused(said("GANGLION_TEST_MODE='no'", none, fix))
@@ -353,7 +353,7 @@ def test_an_unknown_verb_ends_with_2_and_the_nearest_one(
     assert ganglion(*arguments) == Result(status=2, out="", err=err)
 
 
-def test_help_is_the_same_however_one_asks() -> None:
+def test_all_ways_to_ask_for_help_print_the_same() -> None:
     overview = ganglion("--help")
     assert (overview.status, overview.err) == (0, "")
     assert overview == ganglion("-h") == ganglion("help")
@@ -426,7 +426,7 @@ def test_budget_as_json_and_with_the_layouts() -> None:
     assert shown.err.startswith("note: WORKERS=auto runs ")
     for layout in found["layouts"]:
         assert layout["why"] in shown.out
-    # The table of processes is that of the same workers.
+    # `check` prints the same workers.
     checked = json.loads(ganglion("check", "--json", **where).out)
     planned = json.loads(ganglion("budget", "--json", **where).out)
     assert {process["name"] for process in checked["processes"]} == planned["pools"].keys()

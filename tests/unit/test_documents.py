@@ -1,23 +1,29 @@
-"""The documentation says what the code does."""
+"""The parts of the documentation that come from the code."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
+from ganglion.cli.main import parser_of
+from ganglion.cli.verb import VERBS, load
 from ganglion.settings.synapse_image import SUPPORTED, UNSUPPORTED, SynapseImageSettings
 from ganglion.settings.variables import variables as rows
 from ganglion.topology.roles import LEGACY_APPS, PRESETS, ROLES
-from scripts.documents import tables
+from scripts.documents import commands, tables
 from scripts.documents.generate import documents, outdated
+from scripts.documents.markdown import fill
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_everything_made_from_the_code_is_up_to_date() -> None:
-    """If not: run scripts/docs."""
+def test_every_generated_part_is_up_to_date() -> None:
+    """If it fails, type scripts/docs."""
     assert [str(path) for path in outdated(ROOT)] == []
 
 
-def test_the_page_of_variables_has_a_row_for_each() -> None:
+def test_the_page_of_variables_has_a_row_for_each_variable() -> None:
     page = tables.variables_page()
     for _, row in rows():
         assert sum(line.startswith(f"| `{row.name}`") for line in page.splitlines()) == 1
@@ -26,7 +32,7 @@ def test_the_page_of_variables_has_a_row_for_each() -> None:
         assert row.doc.replace("|", "\\|") in page
 
 
-def test_the_page_of_roles_has_all_words_that_workers_may_hold() -> None:
+def test_the_page_of_roles_has_every_word_for_workers() -> None:
     page = tables.roles_page()
     for word in (*(role.name for role in ROLES), *LEGACY_APPS, "stream_writers"):
         assert f"| `{word}` |" in page
@@ -34,27 +40,66 @@ def test_the_page_of_roles_has_all_words_that_workers_may_hold() -> None:
         assert f"### {preset}\n" in page
 
 
-def test_only_what_is_between_the_markers_is_filled() -> None:
+@pytest.mark.parametrize("name", VERBS)
+def test_the_page_of_commands_has_each_verb_with_its_manual_and_options(name: str) -> None:
+    page = commands.commands_page()
+    assert f"| `ganglion {name}` | {load(name).help} |" in page
+    (section,) = re.findall(rf"^## {name}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert f"\n    ganglion {name}" in section
+    assert load(name).text in section
+    parser = parser_of(load(name))
+    for action in parser._actions:
+        for option in set(action.option_strings) - {"-h", "--help"}:
+            assert f"| `{option}" in section
+
+
+def test_the_page_of_commands_is_the_same_for_every_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages = set()
+    for width in ("30", "80", "200"):
+        monkeypatch.setenv("COLUMNS", width)
+        pages.add(commands.commands_page())
+    assert len(pages) == 1
+
+
+def test_the_page_of_commands_names_each_verb_with_json() -> None:
+    page = commands.commands_page()
+    listed = "`check`, `explain`, `budget`, `routes`, `ready`, `status`, `test`, `version`"
+    assert f"print one JSON document: {listed}.\n" in page
+
+
+def test_fill_changes_only_the_text_between_markers() -> None:
     roles = "<!-- roles -->\n{}<!-- /roles -->\n"
     variables = "<!-- variables -->\n<!-- /variables -->\n"
     text = f"a\n{roles}b\n{variables}"
-    once = tables.filled(text.format("old\nolder\n"), "roles", "| x\\1 |")
+    once = fill(text.format("old\nolder\n"), {"roles": "| x\\1 |", "verbs": "| verb |"})
     assert once == text.format("\n| x\\1 |\n\n")
-    assert tables.filled(once, "roles", "| x\\1 |") == once
-    assert tables.filled("none\n", "roles", "table") == "none\n"
+    assert fill(once, {"roles": "| x\\1 |"}) == once
 
 
-def test_the_readme_has_both_tables(tmp_path: Path) -> None:
-    readme = documents(ROOT)[ROOT / "README.md"]
-    assert tables.role_table() in readme
-    assert tables.variable_table() in readme
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "README.md").write_text(readme, encoding="utf-8")
-    assert tmp_path / "README.md" not in outdated(tmp_path)
-    assert len(outdated(tmp_path)) == 5
+@pytest.mark.parametrize("page", ["README.md", "docs/new.md", "docs/decisions/0099-new.md"])
+def test_markers_are_filled_on_every_page(tmp_path: Path, page: str) -> None:
+    path = tmp_path / page
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in ("README.md", page):
+        (tmp_path / other).write_text("# Title\n", encoding="utf-8")
+    made = len(outdated(tmp_path))
+    path.write_text("<!-- verbs -->\n<!-- /verbs -->\n", encoding="utf-8")
+    found = outdated(tmp_path)
+    assert found[path] == f"<!-- verbs -->\n\n{commands.verb_table()}\n\n<!-- /verbs -->\n"
+    assert len(found) == made + 1
+    path.write_text(found[path], encoding="utf-8")
+    assert path not in outdated(tmp_path)
 
 
-def test_each_variable_of_synapses_images_is_one_of_ours_or_told_of() -> None:
+def test_parts_that_benchmarks_fill_are_left_alone() -> None:
+    # It has markers of its own, one with the name of a table here.
+    assert "<!-- layouts -->" in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert ROOT / "docs" / "performance.md" not in documents(ROOT)
+
+
+def test_every_variable_of_synapses_images_is_documented() -> None:
     table = tables.drop_in_table()
     names = [name for name, _ in SUPPORTED] + [other.name for other in UNSUPPORTED]
     assert len(set(names)) == len(names)

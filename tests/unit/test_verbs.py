@@ -66,9 +66,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
+def environ(short_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a server whose supervisor and control application answer."""
-    paths = Paths(data=f"{tmp_path}/data", run=f"{tmp_path}/run")
+    paths = Paths(data=f"{short_path}/data", run=f"{short_path}/run")
     Path(paths.sockets).mkdir(parents=True)
     servers = [
         socketserver.UnixStreamServer(path, Handler)

@@ -5,8 +5,10 @@ the query and percent-encoded. Prints the first row of the table of routes that
 matches, the key by which nginx picks a worker, the worker, and the fallback if
 the worker is down.
 
-Example: ganglion explain GET '/_matrix/client/v3/sync?since=s1' \\
-             --header 'Authorization: Bearer syt_YWxpY2U_x_y'
+Example:
+
+    ganglion explain GET '/_matrix/client/v3/sync?since=s1' \\
+        --header 'Authorization: Bearer syt_YWxpY2U_x_y'
 """
 
 from argparse import ArgumentParser, Namespace

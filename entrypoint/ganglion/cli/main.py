@@ -6,7 +6,6 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import MutableMapping, Sequence
 from difflib import get_close_matches
-from functools import partial
 from typing import NoReturn
 
 from ganglion.cli.output import columns
@@ -70,17 +69,17 @@ class Parser(ArgumentParser):
     """argparse's parser, with errors that end with a command to type."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong and exit."""
+        """Print the error, the usage and the command for help, and exit."""
         usage = self.format_usage()
         self.exit(BAD_INPUT, f"{self.prog}: {message}\n{usage}    fix: type `{self.prog} --help`\n")
 
 
-def parser_of(verb: Verb, width: int | None = None) -> ArgumentParser:
-    """Make the parser of a verb. `width` is in columns; None means the width of the terminal."""
+def parser_of(verb: Verb) -> ArgumentParser:
+    """Make the parser of a verb."""
     parser = Parser(
         prog=f"ganglion {verb.name}",
         description=verb.text,
-        formatter_class=partial(RawDescriptionHelpFormatter, width=width),
+        formatter_class=RawDescriptionHelpFormatter,
     )
     if verb.json:
         add_json(parser)

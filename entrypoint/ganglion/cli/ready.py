@@ -1,7 +1,7 @@
 """Succeed if every process answers, else print which does not.
 
 Asks PostgreSQL, Redis, every Synapse process and nginx, one after the other,
-each for at most 5 seconds. The image's health check runs it.
+each for at most 5 seconds.
 
 Exit status: 0 if all answer, 1 if one does not, 2 for a configuration that
 does not work. In JSON, each process has null or its problem.

@@ -3,7 +3,9 @@
 Asks for the password twice at a terminal. Otherwise the first line of standard
 input is the password. NAME is the localpart: alice, not @alice:example.org.
 
-Example: ganglion register-user alice --admin
+Example:
+
+    ganglion register-user alice --admin
 """
 
 import sys

@@ -3,7 +3,9 @@
 Each control sends one request to the control application of a server that runs
 with GANGLION_TEST_MODE=yes. docs/testing.md describes them.
 
-Example: ganglion test users 3 --json
+Example:
+
+    ganglion test users 3 --json
 """
 
 from argparse import ArgumentParser, Namespace
