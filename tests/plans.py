@@ -66,7 +66,19 @@ def plan(
     routes: OperatorRoutes | None = None,
 ) -> Plan:
     """Make the whole plan. Raises ConfigError."""
-    chosen = from_environ(environ, no_file)
+    return plan_of(
+        from_environ(environ, no_file), machine=machine, operator=operator, routes=routes
+    )
+
+
+def plan_of(
+    chosen: Settings,
+    *,
+    machine: Machine = TYPICAL,
+    operator: OperatorFiles | None = None,
+    routes: OperatorRoutes | None = None,
+) -> Plan:
+    """Make the plan of some settings. Raises ConfigError."""
     layout = build_topology(chosen, machine)
     return Plan(
         settings=chosen,

@@ -1,5 +1,6 @@
 """The certificate that a server for tests makes itself."""
 
+import datetime as dt
 import ipaddress
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from ganglion.data.complement_certificate import ensure, host_of
 from tests.certificates import Authority
 from tests.plans import problems, said
+
+NOW = dt.datetime.now(dt.UTC)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def names(directory: Path) -> list[object]:
 def test_it_is_for_the_host_of_the_server_name(
     tmp_path: Path, authority: Path, server_name: str, expected: object
 ) -> None:
-    assert ensure(tmp_path / "made", authority, server_name)
+    assert ensure(tmp_path / "made", authority, server_name, NOW)
     assert names(tmp_path / "made") == [expected]
     request = x509.load_pem_x509_csr((tmp_path / "made" / "server.csr").read_bytes())
     assert request.is_signature_valid
@@ -48,7 +51,7 @@ def test_it_is_for_the_host_of_the_server_name(
 
 
 def test_the_authority_vouches_for_it(tmp_path: Path, authority: Path) -> None:
-    ensure(tmp_path / "made", authority, "hs1.example")
+    ensure(tmp_path / "made", authority, "hs1.example", NOW)
     issuer = x509.load_pem_x509_certificate((authority / "ca.crt").read_bytes())
     made = x509.load_pem_x509_certificate((tmp_path / "made" / "server.crt").read_bytes())
     made.verify_directly_issued_by(issuer)
@@ -63,17 +66,17 @@ def test_it_is_made_again_for_another_name_or_by_another_authority(
     tmp_path: Path, authority: Path
 ) -> None:
     made = tmp_path / "made"
-    assert ensure(made, authority, "hs1")
+    assert ensure(made, authority, "hs1", NOW)
     first = (made / "server.crt").read_bytes()
-    assert not ensure(made, authority, "hs1")
+    assert not ensure(made, authority, "hs1", NOW)
     assert (made / "server.crt").read_bytes() == first
-    assert ensure(made, authority, "hs2")
+    assert ensure(made, authority, "hs2", NOW)
     assert names(made) == ["hs2"]
     Authority.make(tmp_path).as_complement(authority)
-    assert ensure(made, authority, "hs2")
-    assert not ensure(made, authority, "hs2")
+    assert ensure(made, authority, "hs2", NOW)
+    assert not ensure(made, authority, "hs2", NOW)
     (made / "server.key").unlink()
-    assert ensure(made, authority, "hs2")
+    assert ensure(made, authority, "hs2", NOW)
 
 
 FIX = "give Complement's authority, or set GANGLION_TEST_MODE=no to do without it"
@@ -81,13 +84,15 @@ FIX = "give Complement's authority, or set GANGLION_TEST_MODE=no to do without i
 
 def test_an_authority_that_cannot_sign(tmp_path: Path, authority: Path) -> None:
     def refused() -> list[str]:
-        return problems(lambda: ensure(tmp_path / "made", authority, "hs1"))
+        return problems(lambda: ensure(tmp_path / "made", authority, "hs1", NOW))
 
     other = tmp_path / "other"
     other.mkdir()
     Authority.make(tmp_path).as_complement(other)
     (authority / "ca.key").write_bytes((other / "ca.key").read_bytes())
-    assert refused() == [said(f"{authority}/ca.key", "is not the key of ca.crt", FIX)]
+    assert refused() == [
+        said(f"{authority}/ca.key", "is not the key of the first certificate in ca.crt", FIX)
+    ]
     (authority / "ca.key").write_text("nonsense")
     message = "is no private key in PEM without a password"
     assert refused() == [said(f"{authority}/ca.key", message, FIX)]

@@ -69,5 +69,6 @@ def ensure(settings: Settings, operator: OperatorFiles, say: Callable[[str], Non
 
     name = server_name(settings, operator)
     directory = Path(settings.paths.complement_certificates)
-    if complement_certificate.ensure(directory, Path(settings.authority or ""), name):
+    authority = Path(settings.authority or "")
+    if complement_certificate.ensure(directory, authority, name, dt.datetime.now(dt.UTC)):
         say(f"made a certificate for {name}, signed by {settings.authority}/ca.crt")

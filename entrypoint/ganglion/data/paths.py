@@ -71,6 +71,11 @@ class Paths:
         return f"{self.data}/complement"
 
     @property
+    def complement_root(self) -> str:
+        """The root certificate of Complement's authority."""
+        return f"{self.complement_certificates}/authority.crt"
+
+    @property
     def log_files(self) -> str:
         return f"{self.data}/logs"
 

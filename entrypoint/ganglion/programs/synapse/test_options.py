@@ -7,6 +7,7 @@ and more where tests would else wait: a test reads it through Synapse and compar
 
 from typing import Any
 
+from ganglion.settings import test_mode
 from ganglion.settings.variables import Settings
 
 # More than any test asks for, and no number that a program might count up to.
@@ -92,6 +93,8 @@ def options(settings: Settings) -> dict[str, Any]:
         # The fewest that bcrypt has: hashing is most of the time that a registration takes.
         "bcrypt_rounds": 4,
         "url_preview_enabled": True,
+        # Tests publish rooms; without a rule Synapse lets nobody do so.
+        "room_list_publication_rules": [{"action": "allow"}],
         "allow_device_name_lookup_over_federation": True,
         "server_notices": {
             "system_mxid_localpart": "_server",
@@ -103,7 +106,10 @@ def options(settings: Settings) -> dict[str, Any]:
         # user directory knows nobody.
         "background_updates": {"sleep_enabled": False},
     }
-    if settings.authority is not None:
+    if test_mode.makes_certificate(settings):
+        # The root alone: Synapse reads only the first certificate of a file.
+        values["federation_custom_ca_list"] = [settings.paths.complement_root]
+    elif settings.authority is not None:
         values["federation_custom_ca_list"] = [f"{settings.authority}/ca.crt"]
     if "SYNAPSE_ENABLE_REGISTRATION" not in settings.given:
         values["enable_registration"] = True
