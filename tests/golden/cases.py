@@ -1,15 +1,15 @@
-"""The golden cases: directories that hold an environment, and what is to come of it.
+"""The golden cases: directories with an environment and the expected files or error.
 
-    NAME/env        NAME=value lines; a line that is indented goes on with the value above. Memory
-                    and processors are LIMITS unless it says otherwise
-    NAME/machine    `ipv6=no` or `accounts=none`, where the machine is not like any other
-    NAME/files/     what the environment calls /CASE: the operator's files
-    NAME/expected/  LIST, which names every rendered file with its mode and its program, and those
+    NAME/env        NAME=value lines; an indented line continues the value above. The defaults of
+                    memory and processors are LIMITS
+    NAME/machine    `ipv6=no` or `accounts=none`, if the machine is not a typical one
+    NAME/files/     the operator's files, which the environment calls /CASE
+    NAME/expected/  LIST, which names every rendered file with its mode and its program, and the
                     files that the case is about
-    NAME/error      or else: what is said on stderr
+    NAME/error      instead of `expected`: the output on stderr
 
-`pytest tests/golden --update-golden` writes what comes of them today: of a new case everything,
-else only what is there. Take away what a new case is not about, and read the diff of the others.
+`pytest tests/golden --update-golden` writes today's results: all files of a new case, and of the
+others only the files that exist. Delete the files that a new case is not about. Read the diff.
 """
 
 import os
@@ -34,16 +34,15 @@ from tests.plans import secrets_of
 
 HERE = Path(__file__).parent
 PLACE = "/CASE"
-# The machine that the program is told of, where a case says nothing of it: it must come to the same
-# on any.
+# The limits of the machine, unless a case sets others: results must not depend on the real machine.
 LIMITS = {"GANGLION_MEMORY": "4G", "GANGLION_CPUS": "2"}
 LIST = "LIST"
-# Of no server: Synapse wants one that is a key.
+# A valid key of no real server.
 SIGNING_KEY = "ed25519 a_test " + "A" * 43
 
 
 def assignments(path: Path) -> dict[str, str]:
-    """The NAME=value lines of a file."""
+    """Read the NAME=value lines of a file."""
     found: dict[str, str] = {}
     name = ""
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -58,7 +57,7 @@ def assignments(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One case. `place` is where its files are for this run: a copy, whose path varies."""
+    """One case. `place` is a copy of its files for this run, with a path that varies."""
 
     directory: Path
     place: Path
@@ -102,7 +101,7 @@ class Case:
         return existing_database.adopt(chosen, operator_files.load(chosen))
 
     def plan(self, settings: Settings | None = None) -> Plan:
-        """What the program makes of it, or would of other settings."""
+        """Make the plan of the case, or of other settings."""
         chosen = settings or self.settings()
         layout = build_topology(chosen, self.machine)
         return Plan(
@@ -116,11 +115,11 @@ class Case:
         )
 
     def rendered(self) -> dict[str, File]:
-        """Every file by its path."""
+        """Return every file by its path."""
         return {file.path: file for file in render(self.plan())}
 
     def made(self, directory: Path, authority: Authority) -> Plan:
-        """The case made real below a directory: every path is there, and every account is ours.
+        """Write the case below a directory, with every path in it and our own account for all.
 
         The path of the directory must be short, for the sockets.
         """
@@ -145,11 +144,11 @@ class Case:
         return made
 
     def shown(self, text: str) -> str:
-        """A text as it is kept: without the path of this run."""
+        """Replace the path of this run in a text."""
         return text.replace(str(self.place), PLACE)
 
     def kept(self, files: dict[str, File]) -> dict[str, str]:
-        """What is kept of the rendered files, by path: all of them, and the list."""
+        """Return the expected content by path: every rendered file, and the list."""
         lines = (f"{file.mode:o} {file.program or '-'} {file.path}\n" for file in files.values())
         return {LIST: "".join(lines)} | {
             path: self.shown(file.content) for path, file in files.items()
@@ -157,15 +156,15 @@ class Case:
 
 
 def names() -> list[str]:
-    """Every case."""
+    """Return the name of every case."""
     return sorted(path.parent.name for path in HERE.glob("*/env"))
 
 
 def good() -> list[str]:
-    """Those that come to files."""
+    """Return the names of cases with files."""
     return [name for name in names() if not (HERE / name / "error").is_file()]
 
 
 def bad() -> list[str]:
-    """Those that come to an error."""
+    """Return the names of cases with an error."""
     return [name for name in names() if (HERE / name / "error").is_file()]

@@ -1,4 +1,4 @@
-"""Every golden case comes to what is kept of it: the files, or the words of the error."""
+"""Every golden case gives the expected files or the expected error."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_there_are_cases_of_both_kinds() -> None:
 
 
 def update(case: Case, kept: dict[str, str]) -> None:
-    """Write what there is today into a case's directory, but only what it is about."""
+    """Write today's results into a case's directory, but only the files that exist there."""
     known = {
         str(path.relative_to(case.expected)) for path in case.expected.rglob("*") if path.is_file()
     }
@@ -72,14 +72,12 @@ def test_errors(case: Case, request: pytest.FixtureRequest) -> None:
     assert sorted(case.place.rglob("*")) == before
 
 
-LIKE_ANY_OTHER = [name for name in good() if not (HERE / name / "machine").is_file()]
+ON_TYPICAL_MACHINES = [name for name in good() if not (HERE / name / "machine").is_file()]
 
 
-@pytest.mark.parametrize("case", LIKE_ANY_OTHER, indirect=True)
-def test_the_program_writes_the_same_bytes_whatever_the_seed_of_hashes(
-    case: Case, tmp_path: Path
-) -> None:
-    """Sets come in another order under another seed."""
+@pytest.mark.parametrize("case", ON_TYPICAL_MACHINES, indirect=True)
+def test_the_hash_seed_does_not_change_a_byte(case: Case, tmp_path: Path) -> None:
+    """The order of sets depends on the seed."""
     from_here = {path: file.content for path, file in case.rendered().items()}
     for seed in (1, 2):
         out = tmp_path / f"seed{seed}"
@@ -92,7 +90,7 @@ def test_the_program_writes_the_same_bytes_whatever_the_seed_of_hashes(
         }
         secret = {path for path in written if path.startswith("secrets/") or path == "redis.conf"}
         assert secret
-        # render shows words in the place of secrets, whatever the variables give.
+        # render writes placeholders instead of secrets.
         assert {path: text for path, text in written.items() if path not in secret} == {
             path: text for path, text in from_here.items() if path not in secret
         }

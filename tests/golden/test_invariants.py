@@ -1,4 +1,4 @@
-"""What holds for the files of every golden case, whatever it is about."""
+"""Properties of the files of every golden case."""
 
 import re
 import shlex
@@ -33,7 +33,7 @@ TARGETS = {
 
 
 def listeners(found: Mapping[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
-    """Every listener of Synapse's: process, address as nginx has it, resources."""
+    """Yield every listener of Synapse: process, address in nginx's notation, resources."""
     for path, options in found.items():
         if path == OVERRIDES or path.startswith("synapse/workers/"):
             name = options.get("worker_name", MAIN)
@@ -48,7 +48,7 @@ def listeners(found: Mapping[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every text in what was read."""
+    """Yield every text in a parsed file."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -84,13 +84,13 @@ def test_each_server_of_an_upstream_is_a_listener_for_requests(case: Case) -> No
         assert servers, name
         assert len(set(servers)) == len(servers)
         assert set(servers) <= listening.keys()
-        # A test may name any process.
+        # In test mode, a request can name any process.
         named = name.startswith(named_upstream(""))
         assert named or all(listening[server] != {"health"} for server in servers)
 
 
 @EVERY_CASE
-def test_each_upstream_of_a_map_or_a_location_exists(case: Case) -> None:
+def test_each_upstream_that_nginx_uses_exists(case: Case) -> None:
     found = read_all(case.rendered())
     pools = upstreams(found)
     named: set[str] = set()
@@ -113,7 +113,7 @@ def test_each_upstream_of_a_map_or_a_location_exists(case: Case) -> None:
 
 
 def strings_of_passes(tree: Directive) -> Iterator[str]:
-    """Where every proxy_pass goes."""
+    """Yield the target of every proxy_pass."""
     for directive in tree.block or ():
         if directive.name == "proxy_pass":
             yield directive.words[1]
@@ -121,7 +121,7 @@ def strings_of_passes(tree: Directive) -> Iterator[str]:
 
 
 @EVERY_CASE
-def test_each_variable_of_nginx_is_made_by_a_map(case: Case) -> None:
+def test_each_variable_of_nginx_is_defined_by_a_map(case: Case) -> None:
     found = read_all(case.rendered())
     made = {
         block.words[2]
@@ -139,7 +139,7 @@ def test_each_variable_of_nginx_is_made_by_a_map(case: Case) -> None:
 
 
 @EVERY_CASE
-def test_each_file_that_a_program_or_another_file_names_is_there(case: Case) -> None:
+def test_each_file_that_is_named_exists_and_the_reverse(case: Case) -> None:
     plan = case.plan()
     found = read_all(case.rendered())
     conf = f"{plan.settings.run}/conf/"
@@ -148,13 +148,13 @@ def test_each_file_that_a_program_or_another_file_names_is_there(case: Case) -> 
         named |= {word for word in re.split(r"[\s=:]", text) if word.startswith(conf)}
     paths = {name.removeprefix(conf) for name in named}
     assert paths <= found.keys()
-    # And none is there for nobody, but for secrets that the operator's files give.
+    # Unused: only the secrets that the operator's files set.
     given = {
         f"secrets/{name}"
         for name in SECRET_OPTIONS
         if {name, f"{name}_path"} & plan.operator.options.keys()
     }
-    # `ganglion ready` reads which workers run.
+    # `ganglion ready` reads `workers`.
     assert found.keys() - paths == {"supervisord.conf", "workers"} | given
 
 
@@ -208,7 +208,7 @@ def test_each_writer_is_in_the_instance_map_where_it_listens(case: Case) -> None
 
 
 @EVERY_CASE
-def test_somebody_serves_media_and_whoever_can_quarantine_writes_its_stream(case: Case) -> None:
+def test_media_is_served_and_only_media_servers_write_the_quarantine(case: Case) -> None:
     found = read_all(case.rendered())
     overrides = found[OVERRIDES]
     serving = {name for name, _, resources in listeners(found) if "media" in resources}
@@ -222,7 +222,7 @@ def test_somebody_serves_media_and_whoever_can_quarantine_writes_its_stream(case
 
 
 @EVERY_CASE
-def test_every_path_of_a_socket_fits_into_its_address(case: Case) -> None:
+def test_every_socket_path_is_short_enough(case: Case) -> None:
     found = read_all(case.rendered())
     settings = case.settings()
     paths = {word for text in strings(found) for word in re.findall(r"/[^\s:\"',;]*\.sock\b", text)}
@@ -249,7 +249,9 @@ def test_no_two_listeners_share_an_address(case: Case) -> None:
 
 
 @EVERY_CASE
-def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
+def test_supervisord_accepts_the_configuration(
+    case: Case, short_path: Path, authority: Authority
+) -> None:
     plan = case.made(short_path, authority)
     options: Any = Options("/nowhere", prefork=True)
     options.realize(["--configuration", f"{plan.settings.run}/conf/supervisord.conf", "--nodaemon"])
@@ -282,7 +284,7 @@ def test_supervisord_accepts_it(case: Case, short_path: Path, authority: Authori
         assert set(needs) <= configured.keys() - {name}
 
 
-# What is there of the controls for tests, in any file.
+# Every trace of the test controls in a file.
 OF_CONTROLS = re.compile(
     r"control\.json|control\.sock|processes\.sock|\.test\.sock|/test/|resetting|map=controls"
     rf"|{re.escape(AGENT)}|ganglion\.control|ganglion_named|x_ganglion_worker|ganglion_routed",
@@ -291,7 +293,7 @@ OF_CONTROLS = re.compile(
 
 
 @EVERY_CASE
-def test_the_controls_for_tests_are_there_in_test_mode_and_nothing_of_them_otherwise(
+def test_the_test_controls_exist_in_test_mode_only(
     case: Case,
 ) -> None:
     settings = case.settings()
@@ -316,7 +318,7 @@ def test_the_controls_for_tests_are_there_in_test_mode_and_nothing_of_them_other
 
 
 def test_some_cases_are_in_test_mode_and_most_are_not(tmp_path: Path) -> None:
-    """So that what is looked for in production is what there would be."""
+    """So the test above finds the controls in some cases and misses them in others."""
     cases = [Case(directory=HERE / name, place=tmp_path / name) for name in good()]
     for case in cases:
         case.place.mkdir()
@@ -327,7 +329,7 @@ def test_some_cases_are_in_test_mode_and_most_are_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["controls"], indirect=True)
-def test_the_agent_comes_behind_modules_of_ones_own(case: Case) -> None:
+def test_the_agent_follows_the_operators_modules(case: Case) -> None:
     found = read_all(case.rendered())
     plan = case.plan()
     names = [process.name for process in plan.topology.processes]

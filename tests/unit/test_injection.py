@@ -1,7 +1,7 @@
-"""No text in a variable, in WORKERS or in routes.yaml breaks out of a rendered file.
+"""No text in a variable, in WORKERS or in routes.yaml changes the structure of a rendered file.
 
-Either it is refused, or every file reads as it does with a harmless text in its place, but for
-that text itself: no directive, section, option or key more or less, and each value whole.
+A text is either rejected, or every file parses as it does with a harmless text, except for the text
+itself: there is no directive, section, option or key more or less, and each value is complete.
 """
 
 import string
@@ -21,7 +21,7 @@ from ganglion.topology.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 from tests.plans import plan, rendered, topology_of
 from tests.syntax import Directive, read_all
 
-# What ends something in one of the syntaxes, or begins something else, or is taken for another.
+# Characters that end or begin something in one of the syntaxes.
 SPECIAL = "\"'\\`;{}[]()<>$%#=,:*&|!?~@/ \t\r\n\0\x7f\x85\u2028é€-_.09aZ"
 NASTY = st.one_of(
     st.text(alphabet=SPECIAL, max_size=12),
@@ -71,7 +71,7 @@ EXTERNAL = {
 LETTERS = string.ascii_letters + string.digits
 PATHS = st.text(alphabet=LETTERS + "._@+/=-", max_size=20).map("/".__add__)
 PRINTABLE = st.text(alphabet=[chr(code) for code in range(33, 127)], min_size=1, max_size=40)
-# Texts that YAML would take for something else than text.
+# Texts that YAML would not read as text.
 WORDS = st.one_of(
     st.text(alphabet=LETTERS + "._-", min_size=1, max_size=20),
     st.sampled_from(
@@ -81,7 +81,7 @@ WORDS = st.one_of(
 HOSTS = st.one_of(WORDS, st.ip_addresses().map(str))
 SERVERS = st.one_of(HOSTS, HOSTS.map("{}:8448".format), HOSTS.map("[{}]:30".format))
 
-# Each variable whose text is rendered: a harmless text, texts like it, and what is set beside it.
+# Each variable that is rendered as text: a harmless text, similar texts, and the other variables.
 TEXTS: dict[str, tuple[str, st.SearchStrategy[str], Mapping[str, str]]] = {
     "SYNAPSE_SERVER_NAME": ("harmless.example", SERVERS, EMBEDDED),
     "SYNAPSE_PUBLIC_BASEURL": (
@@ -114,7 +114,7 @@ TEXTS: dict[str, tuple[str, st.SearchStrategy[str], Mapping[str, str]]] = {
         )
     },
 }
-# Text that is in no rendered file by itself: WORKERS has properties of its own below.
+# Text that no rendered file contains unchanged. WORKERS has its own test below.
 ELSEWHERE = {"WORKERS", "GANGLION_ROUTES", "SYNAPSE_AS_REGISTRATION_DIR"}
 ELSEWHERE |= {"SYNAPSE_CONFIG_PATH", "SYNAPSE_CONFIG_DIR", "GANGLION_COMPLEMENT"}
 ELSEWHERE |= {"SYNAPSE_HTTP_PROXY", "SYNAPSE_HTTPS_PROXY", "SYNAPSE_NO_PROXY"}
@@ -123,7 +123,7 @@ SECRETS = {name for name, row in ROWS.items() if row.secret}
 
 
 def attempt(environ: Mapping[str, str]) -> dict[str, Any] | None:
-    """What the files say, or None where the environment is refused."""
+    """Parse all files. Returns None if the environment is rejected."""
     try:
         return read_all(rendered(environ))
     except ConfigError:
@@ -139,7 +139,7 @@ def harmless(name: str) -> dict[str, Any]:
 
 
 def replaced(value: Any, before: str, after: str) -> Any:
-    """What was read with one text, as it would be with another."""
+    """Replace a text in parsed files."""
     if isinstance(value, str):
         return value.replace(before, after)
     if isinstance(value, Mapping):
@@ -157,23 +157,23 @@ def replaced(value: Any, before: str, after: str) -> Any:
 
 
 def as_lists(value: Any) -> Any:
-    """What was read in the form that replaced() gives."""
+    """Convert parsed files to the types that replaced() returns."""
     return replaced(value, "", "")
 
 
 def texts_for(name: str) -> st.SearchStrategy[str]:
-    """Texts that are nasty, nearly right, or right."""
+    """Make texts that are nasty, nearly valid, or valid."""
     text, plausible, _ = TEXTS[name]
     cuts = st.integers(0, len(text))
     spoilt = st.builds(lambda cut, nasty: text[:cut] + nasty + text[cut:], cuts, NASTY)
     return st.one_of(NASTY, spoilt, plausible, st.tuples(plausible, NASTY).map("".join))
 
 
-def test_every_variable_that_takes_text_is_tried_here() -> None:
+def test_every_text_variable_is_in_the_table() -> None:
     text = {
         name for name, row in ROWS.items() if isinstance(row.default, str) or row.default is None
     }
-    # Of these the parser lets a few words pass and nothing else, or numbers.
+    # Their parsers accept only numbers or a few words.
     few = {"SYNAPSE_LOG_LEVEL", "POSTGRES_SSLMODE", "BIND_ADDRESS"}
     few |= {"GANGLION_MEMORY", "GANGLION_CPUS", "POSTGRES_CP_MIN", "POSTGRES_CP_MAX"}
     few |= {"SYNAPSE_NO_TLS", "SYNAPSE_COMPLEMENT_DATABASE", "UID", "GID"}
@@ -190,7 +190,7 @@ def test_the_harmless_text_is_rendered(name: str) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 @settings(max_examples=30)
 @given(data=st.data())
-def test_a_text_stays_in_its_place(name: str, data: st.DataObject) -> None:
+def test_a_text_does_not_change_the_structure(name: str, data: st.DataObject) -> None:
     text, _, base = TEXTS[name]
     nasty = data.draw(texts_for(name))
     found = attempt({**base, name: nasty})
@@ -202,11 +202,13 @@ def test_a_text_stays_in_its_place(name: str, data: st.DataObject) -> None:
 
 @settings(max_examples=200)
 @given(name=st.sampled_from(sorted(SECRETS)), nasty=st.text(min_size=9), near=st.booleans())
-def test_a_refused_secret_is_not_repeated(name: str, nasty: str, *, near: bool) -> None:
+def test_the_message_for_a_rejected_secret_does_not_contain_it(
+    name: str, nasty: str, *, near: bool
+) -> None:
     text = "kept quiet" + nasty
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as rejected:
         rendered({f"{name}{'X' if near else ''}": text})
-    assert "quiet" not in str(refused.value)
+    assert "quiet" not in str(rejected.value)
 
 
 OTHERS = sorted(set(ROWS) - set(TEXTS) - ELSEWHERE - SECRETS)
@@ -225,7 +227,7 @@ VALUES = st.one_of(
 
 
 def vocabulary(tree: Directive, above: str = "") -> set[str]:
-    """Every directive of nginx's by the names it is below. Rows of maps are none."""
+    """Return the path of every directive of nginx, except the rows of maps."""
     found: set[str] = set()
     for directive in tree.block or ():
         path = f"{above} {directive.name}"
@@ -237,7 +239,7 @@ def vocabulary(tree: Directive, above: str = "") -> set[str]:
 
 @cache
 def everything() -> set[str]:
-    """What nginx is told when there is all that can be."""
+    """Return the directives of a configuration with every feature."""
     environ = {
         **EMBEDDED,
         "WORKERS": "full, synchrotron:2",
@@ -251,7 +253,7 @@ def everything() -> set[str]:
 
 
 def keys(value: Any) -> Any:
-    """What was read without its values: only the keys of mappings."""
+    """Return the keys of nested mappings without their values."""
     if isinstance(value, Mapping):
         return {key: keys(item) for key, item in value.items()}
     return None

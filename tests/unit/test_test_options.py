@@ -8,9 +8,9 @@ from tests.plans import options, rendered, settings
 
 def test_nothing_is_rendered_outside_test_mode() -> None:
     files = rendered({"WORKERS": "small"})
-    assert "synapse/test_options.yaml" not in files
+    assert "synapse/testing.yaml" not in files
     text = "".join(file.content for file in files.values())
-    assert not re.search(r"fsync|bcrypt_rounds|rc_message|blacklist|test_options\.yaml", text)
+    assert not re.search(r"fsync|bcrypt_rounds|rc_message|blacklist|testing\.yaml", text)
     assert "GANGLION_TEST_MODE" not in text
 
 

@@ -1,4 +1,4 @@
-"""What the machine has: the programs to run and the accounts to run them as."""
+"""Find the installed programs, the accounts to run them as, and other facts about the machine."""
 
 import hashlib
 import os
@@ -15,15 +15,15 @@ from ganglion.machine import capabilities, interpreter, jemalloc, limits
 from ganglion.machine.limits import Limits
 from ganglion.machine.unix_accounts import numbers
 
-# Beside the program in the image; nowhere else.
+# Only in the image, next to the program.
 IMAGE = Path(__file__).resolve().parents[3]
 PREPARED = IMAGE / "database"
-# What sha256sum said of Debian's file of certificate authorities when the image was built.
+# The SHA-256 of Debian's file of certificate authorities when the image was built.
 AUTHORITIES_DIGEST = IMAGE / "authorities.sha256"
 AUTHORITIES = Path("/etc/ssl/certs")
 POSTGRES = Path("/usr/lib/postgresql")
 SBIN = "/usr/sbin:/sbin"
-# The number of Synapse's account and its group in the image, and in Synapse's own image.
+# The UID and GID of Synapse's account in the image, and in Synapse's own image.
 DEFAULT_NUMBER = 991
 
 MOST_OPEN_FILES = 65536
@@ -31,7 +31,7 @@ MOST_OPEN_FILES = 65536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """A binary that a service needs, and the Debian package that brings it."""
+    """A binary that a service needs, and the Debian package that contains it."""
 
     service: str
     binary: str
@@ -72,7 +72,7 @@ class Machine:
         return dict(self.binaries)[service]
 
 
-# A machine such as the image has, except for the accounts: programs/registry.py adds these.
+# A machine like the image's, without accounts: programs/registry.py adds these.
 TYPICAL = Machine(
     python="/opt/ganglion/venv/bin/python",
     binaries=(("nginx", "/usr/sbin/nginx"), ("redis", "/usr/bin/redis-server")),
@@ -178,7 +178,7 @@ def _not_installed(program: str, package: str) -> Problem:
 def accounts(
     service_accounts: Mapping[str, str], user: int | None, group: int | None
 ) -> tuple[tuple[str, str], ...]:
-    """The account of each service, with `user` and `group` as the numbers of Synapse's."""
+    """Return the account of each service, with `user` and `group` for that of Synapse."""
     if (user is None and group is None) or "synapse" not in service_accounts:
         return tuple(service_accounts.items())
     try:
@@ -190,14 +190,14 @@ def accounts(
 
 
 def here() -> Limits:
-    """The limits of memory and processor time that hold for us."""
+    """Return the limits of memory and processor time for this process."""
     return limits.discover(
         lambda path: Path(path).read_text(encoding="utf-8"), len(os.sched_getaffinity(0))
     )
 
 
 def _prepared(version: int) -> str | None:
-    """The cluster that an image brings, if it is of the version that runs."""
+    """Return the cluster in the image, if its PostgreSQL version is the installed one."""
     try:
         made_by = int((PREPARED / "PG_VERSION").read_text())
     except (OSError, ValueError):
@@ -206,8 +206,9 @@ def _prepared(version: int) -> str | None:
 
 
 def _authorities() -> str | None:
-    """The directory of certificate authorities, if nobody changed the file beside since the image
-    was built: who mounts another file over it means that, and has no directory to match.
+    """Return the directory of certificate authorities, if the file of all of them is unchanged.
+
+    An operator can mount another file over it. The directory does not match that file.
     """
     try:
         built_with = AUTHORITIES_DIGEST.read_text().split()[0]
@@ -218,13 +219,13 @@ def _authorities() -> str | None:
 
 
 def open_files() -> int:
-    """How many files an nginx worker may open: what we may be given at the most, within reason."""
+    """Return how many files an nginx worker can open: the hard limit, at most MOST_OPEN_FILES."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
 
 
 def _postgres(cluster: Path) -> tuple[str | None, int]:
-    """The directory of PostgreSQL's programs and their major version."""
+    """Return the directory of PostgreSQL's programs and their major version."""
     installed = {
         int(path.parent.name): str(path)
         for path in POSTGRES.glob("*/bin")

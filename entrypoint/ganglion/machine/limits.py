@@ -104,7 +104,7 @@ def _groups(read: Reader, controller: str) -> Iterator[PurePosixPath]:
 
 
 def _sizes(read: Reader) -> Iterator[tuple[int, str]]:
-    """Yield every memory limit. In version 1, a huge number means that there is none."""
+    """Yield every memory limit. In version 1, a huge number means no limit."""
     for controller, names in (
         ("", ("memory.max", "memory.high")),
         ("memory", ("memory.limit_in_bytes",)),

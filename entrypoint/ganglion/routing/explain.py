@@ -13,7 +13,7 @@ from ganglion.topology.topology import Topology
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What nginx does with a request. `worker` is None if it takes the pool's workers in turn."""
+    """The route of a request. `worker` is None if nginx takes the pool's workers in turn."""
 
     method: str
     path: str

@@ -1,4 +1,4 @@
-"""The table of secrets that are generated once and kept."""
+"""THE table of secrets that are generated once and kept."""
 
 import secrets as random_source
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """Every secret in force: given by variable, else kept from an earlier start, else new.
+    """Every secret in use: set by a variable, kept from an earlier start, or new.
 
-    Each is text of printable ASCII without white space, but for the signing key, a line as
-    Synapse's own files hold it.
+    Each is printable ASCII without white space, except for the signing key, which is a line of
+    Synapse's own format.
     """
 
     macaroon_secret_key: str
@@ -19,7 +19,7 @@ class Secrets:
     redis_password: str
     postgres_password: str
     signing_key: str
-    # There only where a variable gives them.
+    # Empty unless a variable sets them.
     turn_shared_secret: str = ""
     recaptcha_private_key: str = ""
 
@@ -32,18 +32,18 @@ GENERATED = (
     "redis_password",
     "postgres_password",
 )
-# Never made, only given.
+# Never generated.
 GIVEN = ("turn_shared_secret", "recaptcha_private_key")
 
-# Shown by `render` and `check` where there is no data directory with secrets to read.
+# `render` and `check` show this instead of secrets, because they do not read the data directory.
 PLACEHOLDER = "made-at-the-first-start"
 
 
 def generate() -> str:
-    """A new secret: 256 bits from the system's random source, as 43 characters of base64."""
+    """Generate a secret: 256 bits from the system's random source, as 43 characters of base64."""
     return random_source.token_urlsafe(32)
 
 
 def placeholders() -> Secrets:
-    """Words in the place of secrets, for plans that are only looked at."""
+    """Return placeholders for all secrets, for plans that are only displayed."""
     return Secrets(**dict.fromkeys((*GENERATED, *GIVEN, "signing_key"), PLACEHOLDER))

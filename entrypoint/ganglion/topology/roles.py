@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """What a role means to Synapse."""
+    """The meaning of a role in Synapse."""
 
     GENERIC = "serves requests that any process could serve"
     STREAM = "writes a stream"
