@@ -60,7 +60,6 @@ PENDING = (
     "compose/",
     "conf-templates/",
     "docs/",
-    "entrypoint/",
     "pytest-ganglion/",
     "requirements/",
     "scripts/",

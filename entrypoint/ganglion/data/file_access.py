@@ -26,7 +26,7 @@ WRITE_DIRECTORY = ("media_store_path", "uploads_path")
 MADE_FILE = ("signing_key_path", "registration_shared_secret_path")
 # Ganglion's own value replaces these, or nothing reads them.
 UNUSED = ("pid_file", "log_config", "worker_log_config", "password_path", "worker_log_file")
-# What a module does with its own options is unknown, except for Synapse's own storage provider.
+# The options of modules are unknown, except for those of Synapse's own storage provider.
 FILE_STORAGE = "file_system"
 # Values that name no file.
 NO_FILE = ("", "-")

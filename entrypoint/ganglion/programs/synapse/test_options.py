@@ -1,8 +1,8 @@
-"""What Synapse is told in test mode, in a file of its own between our defaults and the operator's
-files, which may change it again, option by option.
+"""Synapse's options in test mode: a file between our defaults and the operator's files.
 
-It is what Synapse's own image for Complement has, as far as the installed Synapse knows the option,
-and more where tests would else wait: a test reads it through Synapse and compares.
+The operator's files can override each option. The options are those of Synapse's own image for
+Complement that the installed Synapse knows, and further ones that save tests from waiting.
+tests/synapse/test_test_options.py reads them through Synapse.
 """
 
 from typing import Any
@@ -53,8 +53,8 @@ PRIVATE_ADDRESSES: dict[str, Any] = {
     "url_preview_ip_range_blacklist": [],
 }
 
-# What is not in the specification yet, and has tests. Others of Synapse's experiments change what
-# it answers to old clients, and stay off.
+# Experimental features that have tests. Other experiments of Synapse change its responses to old
+# clients, so they stay off.
 EXPERIMENTS: dict[str, bool] = {
     # Polls.
     "msc3381_polls_enabled": True,
