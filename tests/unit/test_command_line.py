@@ -372,6 +372,16 @@ def test_run_takes_no_arguments() -> None:
     )
 
 
+def test_explain_takes_headers_with_a_colon() -> None:
+    request = ("explain", "get", "/_matrix/client/v3/sync?since=s1")
+    named = ganglion(*request, "--header", "Authorization: Bearer syt_YWxpY2U_x_y", WORKERS="none")
+    assert named.status == 0
+    assert "\nkey       user = YWxpY2U\n" in named.out
+    assert ganglion(*request, "--header", "Bearer", WORKERS="none") == refused(
+        said("--header='Bearer'", "has no colon", "write --header 'Authorization: Bearer syt_…'")
+    )
+
+
 def test_version() -> None:
     result = ganglion("version", "--json")
     versions = json.loads(result.out)

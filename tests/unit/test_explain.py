@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from ganglion.cli.explain import as_text
 from ganglion.errors import ConfigError
-from ganglion.routing.explain import as_text, explain
+from ganglion.routing.explain import explain
 from ganglion.routing.operator_routes import OperatorRoutes
 from tests.plans import topology_of
 

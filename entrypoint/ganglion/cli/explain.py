@@ -17,8 +17,9 @@ from dataclasses import asdict
 
 from ganglion.cli.output import print_json
 from ganglion.cli.verb import Verb
+from ganglion.errors import ConfigError, Problem
 from ganglion.plan import assemble
-from ganglion.routing.explain import as_text, explain, header
+from ganglion.routing.explain import Explanation, explain
 
 # A client outside every private network: https://www.rfc-editor.org/rfc/rfc5737
 SOME_CLIENT = "192.0.2.1"
@@ -48,7 +49,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     found = explain(
         options.method.upper(),
         options.path,
-        dict(header(text) for text in options.header),
+        dict(_header(text) for text in options.header),
         options.address,
         plan.topology,
         plan.routes,
@@ -59,6 +60,39 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     else:
         print(as_text(found))
     return 0
+
+
+def as_text(explanation: Explanation) -> str:
+    """Format an explanation for a person."""
+    keyed = explanation.key_value is not None
+    worker = explanation.worker or f"{', '.join(explanation.workers)} in turn"
+    lines = (
+        ("request", f"{explanation.method} {explanation.path}"),
+        ("rule", f"{explanation.rule}    {explanation.pattern}"),
+        ("why", explanation.why),
+        ("key", f"{explanation.key} = {explanation.key_value}" if keyed else "none"),
+        ("pool", f"{explanation.pool} ({', '.join(explanation.workers)})"),
+        ("worker", worker),
+        ("fallback", explanation.fallback or "none: no other process can serve it"),
+    )
+    return "\n".join(f"{name:<9} {text}" for name, text in lines)
+
+
+def _header(text: str) -> tuple[str, str]:
+    """Parse a header `Name: value`. Raises ConfigError if there is no colon."""
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(
+            [
+                Problem(
+                    variable="--header",
+                    value=text,
+                    message="has no colon",
+                    hint="write --header 'Authorization: Bearer syt_…'",
+                )
+            ]
+        )
+    return name.strip(), value.strip()
 
 
 VERB = Verb(name="explain", manual=__doc__, run=run, options=options, json=True)

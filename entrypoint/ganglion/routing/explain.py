@@ -115,36 +115,3 @@ def _why(choice: Choice, values: Mapping[str, str], choices: tuple[Choice, ...])
     if values.get("$ganglion_named"):
         parts.append("X-Ganglion-Worker names the worker, in test mode")
     return "; ".join(parts)
-
-
-def as_text(explanation: Explanation) -> str:
-    """Format an explanation for a person."""
-    keyed = explanation.key_value is not None
-    worker = explanation.worker or f"{', '.join(explanation.workers)} in turn"
-    lines = (
-        ("request", f"{explanation.method} {explanation.path}"),
-        ("rule", f"{explanation.rule}    {explanation.pattern}"),
-        ("why", explanation.why),
-        ("key", f"{explanation.key} = {explanation.key_value}" if keyed else "none"),
-        ("pool", f"{explanation.pool} ({', '.join(explanation.workers)})"),
-        ("worker", worker),
-        ("fallback", explanation.fallback or "none: no other process can serve it"),
-    )
-    return "\n".join(f"{name:<9} {text}" for name, text in lines)
-
-
-def header(text: str) -> tuple[str, str]:
-    """Parse a header `Name: value`. Raises ConfigError if there is no colon."""
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise ConfigError(
-            [
-                Problem(
-                    variable="--header",
-                    value=text,
-                    message="has no colon",
-                    hint="write --header 'Authorization: Bearer syt_…'",
-                )
-            ]
-        )
-    return name.strip(), value.strip()
