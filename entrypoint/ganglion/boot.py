@@ -9,13 +9,15 @@ from ganglion.budget.connections import ServerConnections
 from ganglion.data import certificate
 from ganglion.data.directories import make_directories
 from ganglion.data.identity import check_name
-from ganglion.data.lock import lock
+from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
+from ganglion.data.run_directory import claimed
 from ganglion.data.secrets import keep_secrets
 from ganglion.data.usable_files import usable
 from ganglion.files.file import SECRET
 from ganglion.files.write import write_directory, write_file
 from ganglion.machine.installed import Machine
+from ganglion.machine.privileges import no_new_privileges
 from ganglion.plan import render
 from ganglion.programs import redis
 from ganglion.programs.postgres import cluster
@@ -40,7 +42,8 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
     render(plan)
     settings, machine = plan.settings, plan.machine
     certificate.check(settings, dt.datetime.now(dt.UTC))
-    with lock(settings.paths, machine):
+    no_new_privileges()
+    with locked(settings.paths, machine), claimed(settings.paths):
         check_name(settings, plan.operator)
         secrets = keep_secrets(settings, plan.operator)
         make_directories(settings, machine)

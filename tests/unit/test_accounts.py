@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from ganglion.data.ownership import hand_over
-from ganglion.machine.installed import accounts
+from ganglion.machine.installed import accounts, shared_numbers
 from ganglion.machine.unix_accounts import is_numeric, numbers
 from ganglion.plan import render
 from ganglion.programs.registry import ACCOUNTS
-from tests.plans import plan
+from tests.plans import plan, said
 from tests.syntax import read_all
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -104,3 +104,22 @@ def test_a_link_below_a_directory_changes_its_own_owner_alone(tmp_path: Path) ->
     assert hand_over(tmp_path / "data", tmp_path / "data/media", "4711:4712")
     assert (tmp_path / "outside").stat().st_uid == 0
     assert (tmp_path / "data/media/link").lstat().st_uid == 4711
+
+
+@pytest.mark.parametrize(
+    ("variable", "number", "owner"),
+    [("UID", 0, "root"), ("GID", 0, "root"), ("UID", 4711, "the account of postgres")],
+)
+def test_synapse_never_gets_the_number_of_another_program(
+    variable: str, number: int, owner: str
+) -> None:
+    found = (("synapse", "1000:1000"), ("postgres", "4711:4712"))
+    user, group = (number, None) if variable == "UID" else (None, number)
+    assert [str(problem) for problem in shared_numbers(found, user, group)] == [
+        said(
+            f"{variable}='{number}'",
+            f"is the number of {owner}, whose rights Synapse must not have",
+            f"unset {variable}, or give the number of an account of your own, such as 991",
+        )
+    ]
+    assert list(shared_numbers(found, 1000, 1000)) == []

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ganglion.boot import start
-from ganglion.data.lock import _check_entry, lock
+from ganglion.data.lock import _check_entry, locked
 from ganglion.data.paths import Paths
 from ganglion.programs.registry import TYPICAL
 from ganglion.supervisor.start_times import Timeline
@@ -16,6 +16,11 @@ def paths(data: Path) -> Paths:
 
 
 ALONE = replace(TYPICAL, accounts=())
+
+
+def entered(data: Path) -> None:
+    with locked(paths(data), ALONE):
+        pass
 
 
 def never(line: str) -> None:
@@ -39,23 +44,23 @@ def test_a_certificate_that_is_not_there_stops_the_start_before_it_writes(tmp_pa
 
 
 def test_two_servers_cannot_share_a_data_directory(tmp_path: Path) -> None:
-    first = lock(paths(tmp_path), ALONE)
-    assert problems(lambda: lock(paths(tmp_path), ALONE)) == [
-        said(
-            f"GANGLION_DATA={str(tmp_path)!r}",
-            "is in use by another server",
-            "stop that one first",
-        )
-    ]
-    first.close()
-    lock(paths(tmp_path), ALONE).close()
+    with locked(paths(tmp_path), ALONE):
+        assert problems(lambda: entered(tmp_path)) == [
+            said(
+                f"GANGLION_DATA={str(tmp_path)!r}",
+                "is in use by another server",
+                "stop that one first",
+            )
+        ]
+    entered(tmp_path)
+    assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     data = tmp_path / "file" / "data"
-    assert problems(lambda: lock(paths(data), ALONE)) == [
+    assert problems(lambda: entered(data)) == [
         said(
             f"GANGLION_DATA={str(data)!r}",
             "cannot be written: Not a directory",

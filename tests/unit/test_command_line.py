@@ -284,7 +284,7 @@ def test_controls_report_that_no_server_runs(short_path: Path) -> None:
     assert ganglion("test", "barrier", GANGLION_RUN=run) == refused(
         said(
             f"GANGLION_RUN={run!r}",
-            f"no server answers here: unix:{run}/sockets/control.sock: [Errno 2] No such file or"
+            f"no server answers here: unix:{run}/control/control.sock: [Errno 2] No such file or"
             " directory",
             "start one with `ganglion run`, or set GANGLION_RUN to the directory of the running"
             " server",

@@ -228,10 +228,10 @@ def test_a_public_port_cannot_be_a_loopback_port() -> None:
 
 
 def test_a_long_run_directory_makes_a_socket_path_too_long() -> None:
-    """With short names, PostgreSQL's socket has the longest path; 107 bytes are allowed."""
-    longest = "/sockets/postgres/.s.PGSQL.5432"
+    """Over TCP, PostgreSQL's socket has the longest path; 107 bytes are allowed."""
+    longest = "/postgres/.s.PGSQL.5432"
     run = "/" + "r" * (106 - len(longest))
-    topology_of("none", GANGLION_RUN=run)
+    topology_of("none", GANGLION_RUN=run, **TCP)
     refused = problems(lambda: topology_of("none", GANGLION_RUN=f"{run}r", **TCP))
     assert refused == [
         said(

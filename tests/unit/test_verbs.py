@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 def environ(short_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a server whose supervisor and control application answer."""
     paths = Paths(data=f"{short_path}/data", run=f"{short_path}/run")
-    Path(paths.sockets).mkdir(parents=True)
+    Path(paths.control_sockets).mkdir(parents=True)
     servers = [
         socketserver.UnixStreamServer(path, Handler)
         for path in (paths.supervisor_socket, paths.control_socket)

@@ -13,9 +13,13 @@ def make_directories(settings: Settings, machine: Machine) -> None:
 
     The media store keeps its mode and owner if it exists.
     """
-    make_directory(Path(settings.run), 0o755, None)
     for directory in registry.directories(settings):
-        make_directory(Path(directory.path), directory.mode, machine.account(directory.service))
+        make_directory(
+            Path(directory.path),
+            directory.mode,
+            machine.account(directory.service),
+            group=machine.account(directory.entered_by),
+        )
     media = Path(settings.paths.media_store)
     if not media.exists():
         make_directory(media, 0o750, machine.account("synapse"))

@@ -1,36 +1,45 @@
 """The lock on the data directory."""
 
+import contextlib
 import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from ganglion.data.paths import Paths
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import make_directory
 from ganglion.machine.installed import Machine
 
+LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
-def lock(paths: Paths, machine: Machine) -> TextIO:
-    """Lock the data directory: two servers sharing it would corrupt it.
 
-    Returns the open lock file, which holds the lock until it is closed. Raises ConfigError if the
-    directory cannot be written or entered, or another server has locked it.
+@contextlib.contextmanager
+def locked(paths: Paths, machine: Machine) -> Iterator[None]:
+    """Lock the data directory for the body of the `with`: two servers would corrupt it.
+
+    As root, the directory itself becomes root's, so that no program's account can replace its
+    entries. Raises ConfigError if it cannot be written or entered, or another server has locked it.
     """
     data = Path(paths.data)
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        make_directory(Path(paths.kept_secrets), 0o700, None)
-        held = Path(paths.lock).open("w", encoding="utf-8")  # noqa: SIM115 - the caller closes it
-    except OSError as error:
-        hint = "give a directory that this account may write to"
-        raise _unusable(data, f"cannot be written: {error.strerror}", hint) from error
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        held.close()
-        raise _unusable(data, "is in use by another server", "stop that one first") from error
-    _check_entry(data, machine)
-    return held
+    with contextlib.ExitStack() as opened:
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            if machine.accounts:
+                os.chown(data, 0, -1)
+            make_directory(Path(paths.kept_secrets), 0o700, None)
+            held = os.open(paths.lock, LOCK, 0o600)
+            opened.callback(os.close, held)
+            os.fchmod(held, 0o600)
+        except OSError as error:
+            hint = "give a directory that this account may write to"
+            raise _unusable(data, f"cannot be written: {error.strerror}", hint) from error
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _unusable(data, "is in use by another server", "stop that one first") from error
+        _check_entry(data, machine)
+        yield
 
 
 def _check_entry(data: Path, machine: Machine) -> None:

@@ -6,6 +6,24 @@ This module imports nothing of Ganglion, so every package may import it.
 from dataclasses import dataclass
 
 SIGNING_KEY_SUFFIX = ".signing.key"
+# The entries of a run directory. A start removes these, and refuses a directory with others.
+RUN_ENTRIES = frozenset(
+    {
+        ".conf.new",
+        "conf",
+        "control",
+        "nginx",
+        "nginx.pid",
+        "notify.sock",
+        "postgres",
+        "processes.sock",
+        "redis",
+        "resetting",
+        "sockets",
+        "supervisor.sock",
+        "supervisord.pid",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,35 +147,41 @@ class Paths:
     @property
     def notify_socket(self) -> str:
         """NOTIFY_SOCKET, where programs report readiness: sd_notify(3)."""
-        return self.socket("notify")
+        return f"{self.run}/notify.sock"
 
     @property
     def control_socket(self) -> str:
         """The socket of the control application."""
-        return self.socket("control")
+        return f"{self.control_sockets}/control.sock"
+
+    @property
+    def control_sockets(self) -> str:
+        """The directory of the control application's socket, which nginx may enter."""
+        return f"{self.run}/control"
 
     @property
     def postgres_sockets(self) -> str:
         """The directory of PostgreSQL's sockets, which libpq takes as a host."""
-        return f"{self.sockets}/postgres"
-
-    @property
-    def redis_sockets(self) -> str:
-        return f"{self.sockets}/redis"
-
-    @property
-    def redis_socket(self) -> str:
-        return f"{self.redis_sockets}/redis.sock"
+        return f"{self.run}/postgres"
 
     @property
     def redis_directory(self) -> str:
-        """Redis's working directory."""
+        """Redis's working directory, with its socket."""
         return f"{self.run}/redis"
 
     @property
+    def redis_socket(self) -> str:
+        return f"{self.redis_directory}/redis.sock"
+
+    @property
     def nginx_directory(self) -> str:
-        """nginx's temporary files."""
+        """nginx's temporary files. Its workers own the directories inside."""
         return f"{self.run}/nginx"
+
+    @property
+    def nginx_pid(self) -> str:
+        """Written by nginx's master, so it is in a directory that no worker can change."""
+        return f"{self.run}/nginx.pid"
 
     @property
     def supervisor_socket(self) -> str:

@@ -51,9 +51,21 @@ def write_file(
     staged.rename(path)
 
 
-def make_directory(path: Path, mode: int, account: str | None) -> None:
-    """Make a directory, with those above it, and give it its mode and owner."""
+def make_directory(path: Path, mode: int, account: str | None, *, group: str | None = None) -> None:
+    """Make a directory, with those above it, and give it its mode and owner.
+
+    `group` is the account whose group it gets, instead of the owner's. Raises OSError if `path` is
+    a link: another account could have put it there.
+    """
     path.mkdir(parents=True, exist_ok=True)
-    path.chmod(mode)
-    if account is not None:
-        os.chown(path, *numbers(account))
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    try:
+        owner_id, group_id = (-1, -1) if account is None else numbers(account)
+        if group is not None:
+            group_id = numbers(group)[1]
+        os.fchown(descriptor, owner_id, group_id)
+        # After the owner, whose change clears bits of the mode.
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)

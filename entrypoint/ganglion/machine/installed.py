@@ -1,5 +1,6 @@
 """Find the installed programs, the accounts to run them as, and other facts about the machine."""
 
+import contextlib
 import hashlib
 import os
 import pwd
@@ -131,6 +132,7 @@ def discover(
             )
         )
     problems.extend(_missing_accounts(own))
+    problems.extend(shared_numbers(own, user, group))
     if os.geteuid() == 0:
         problems.extend(capabilities.missing(lambda path: Path(path).read_text()))
     try:
@@ -236,6 +238,29 @@ def _postgres(cluster: Path) -> tuple[str | None, int]:
     except (OSError, ValueError):
         wanted = max(installed, default=0)
     return installed.get(wanted), wanted
+
+
+def shared_numbers(
+    found: tuple[tuple[str, str], ...], user: int | None, group: int | None
+) -> Iterator[Problem]:
+    """UID and GID that belong to root or to another program's account.
+
+    Synapse's processes would then have the rights of that program, such as the database's files.
+    """
+    taken = {(0, 0): "root"}
+    for service, account in found:
+        if service != "synapse":
+            with contextlib.suppress(KeyError):
+                taken[numbers(account)] = f"the account of {service}"
+    for variable, number, index in (("UID", user, 0), ("GID", group, 1)):
+        owner = next((name for ids, name in taken.items() if ids[index] == number), None)
+        if number is not None and owner is not None:
+            yield Problem(
+                variable=variable,
+                value=str(number),
+                message=f"is the number of {owner}, whose rights Synapse must not have",
+                hint=f"unset {variable}, or give the number of an account of your own, such as 991",
+            )
 
 
 def _missing_accounts(found: tuple[tuple[str, str], ...]) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from ganglion.files.file import File
 from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
 from ganglion.programs.postgres.server import owner
-from ganglion.programs.program import Plan, Program, Service, notify
+from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
@@ -57,6 +57,10 @@ def _files(plan: Plan) -> tuple[File, ...]:
         "redis": _redis(settings),
     }
     return (File(path=CONF, content=json.dumps(values, indent=1) + "\n"),)
+
+
+def _directories(settings: Settings) -> tuple[Directory, ...]:
+    return (Directory(path=settings.paths.control_sockets, mode=0o750, entered_by="nginx"),)
 
 
 def _demands(
@@ -129,6 +133,7 @@ SERVICE = Service(
     after=("synapse",),
     programs=_programs,
     files=_files,
+    directories=_directories,
     demands=_demands,
     rows=_rows,
 )

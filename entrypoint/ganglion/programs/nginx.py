@@ -71,7 +71,8 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
 
 
 def _directories(settings: Settings) -> tuple[Directory, ...]:
-    return (Directory(path=settings.paths.nginx_directory, mode=0o755, service=NAME),)
+    # The master is root, and makes the directories inside for its workers.
+    return (Directory(path=settings.paths.nginx_directory, mode=0o755),)
 
 
 def _demands(
@@ -124,6 +125,7 @@ def _files(plan: Plan) -> tuple[File, ...]:
         content=fill(
             "nginx.conf.j2",
             directory=settings.paths.nginx_directory,
+            pid=settings.paths.nginx_pid,
             maps=settings.paths.conf_file("maps.conf"),
             account=machine.account(NAME),
             nginx=amounts(plan.budget, machine),

@@ -71,11 +71,13 @@ class Directory:
     """A directory that must exist before anything starts, with its mode and owner.
 
     `service` names the service whose account owns it; empty for the account that starts Ganglion.
+    `entered_by` names the service whose group it gets, which may enter it at mode 0750.
     """
 
     path: str
     mode: int
     service: str = ""
+    entered_by: str = ""
 
 
 def _nothing(*_: object) -> tuple[()]:

@@ -115,10 +115,8 @@ def _files(plan: Plan) -> tuple[File, ...]:
 
 
 def _directories(settings: Settings) -> tuple[Directory, ...]:
-    return (
-        Directory(path=settings.paths.redis_sockets, mode=0o755, service=NAME),
-        Directory(path=settings.paths.redis_directory, mode=0o700, service=NAME),
-    )
+    path = settings.paths.redis_directory
+    return (Directory(path=path, mode=0o750, service=NAME, entered_by="synapse"),)
 
 
 def _demands(

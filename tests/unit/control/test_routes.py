@@ -55,7 +55,7 @@ def call(resets: Any, path: str, body: bytes = b"", method: str = "POST") -> Rep
 
 def test_the_configuration_is_read_as_it_was_rendered() -> None:
     found = control_config()
-    assert found.socket == "/run/ganglion/sockets/control.sock"
+    assert found.socket == "/run/ganglion/control/control.sock"
     assert dict(found.agents) == {
         "main": "/run/ganglion/sockets/main.test.sock",
         "pusher1": "/run/ganglion/sockets/pusher1.test.sock",

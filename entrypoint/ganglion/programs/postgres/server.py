@@ -118,7 +118,8 @@ def _files(plan: Plan) -> tuple[File, ...]:
 
 
 def _directories(settings: Settings) -> tuple[Directory, ...]:
-    return (Directory(path=settings.paths.postgres_sockets, mode=0o755, service=NAME),)
+    path = settings.paths.postgres_sockets
+    return (Directory(path=path, mode=0o750, service=NAME, entered_by="synapse"),)
 
 
 def _demands(

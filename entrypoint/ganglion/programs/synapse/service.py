@@ -50,7 +50,7 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
 def _directories(settings: Settings) -> tuple[Directory, ...]:
     logs = Directory(path=settings.paths.log_files, mode=0o750, service=NAME)
     return (
-        Directory(path=settings.paths.sockets, mode=0o755, service=NAME),
+        Directory(path=settings.paths.sockets, mode=0o750, service=NAME, entered_by="nginx"),
         *((logs,) if settings.logs_to_disk else ()),
     )
 

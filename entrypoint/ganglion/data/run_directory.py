@@ -1,0 +1,75 @@
+"""The run directory: locked, and emptied at every start.
+
+Nothing of an earlier run is taken for alive: no socket, process ID or lock file survives.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ganglion.data.paths import RUN_ENTRIES, Paths
+from ganglion.errors import ConfigError, Problem
+
+LOCK = ".lock"
+ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def claimed(paths: Paths) -> Iterator[None]:
+    """Lock the run directory, empty it, and keep the lock for the body of the `with`.
+
+    The directory belongs to this process's account, so no other account can replace what is
+    directly in it. Entries are removed by descriptors, without following links.
+
+    Raises ConfigError if another server uses it, or if it holds files of others.
+    """
+    run = Path(paths.run)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        directory = os.open(run, ENTER)
+    except OSError as error:
+        hint = "give a directory that this account may write to"
+        raise _unusable(run, f"cannot be written: {error.strerror}", hint) from error
+    with contextlib.ExitStack() as opened:
+        opened.callback(os.close, directory)
+        names = {entry.name for entry in os.scandir(directory)}
+        others = sorted(names - RUN_ENTRIES - {LOCK})
+        if others:
+            message = f"holds {', '.join(others[:3])}, which a start would have to remove"
+            raise _unusable(run, message, "name a new or an empty directory")
+        try:
+            if os.geteuid() == 0:
+                os.fchown(directory, 0, 0)
+            os.fchmod(directory, 0o755)
+            lock = os.open(
+                LOCK,
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o600,
+                dir_fd=directory,
+            )
+            opened.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _unusable(run, "is in use by another server", "stop that one first") from error
+        except OSError as error:
+            hint = "give a directory that belongs to this account"
+            raise _unusable(run, f"cannot be taken: {error.strerror}", hint) from error
+        for name in names - {LOCK}:
+            _remove(name, directory)
+        yield
+
+
+def _remove(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except IsADirectoryError:
+        shutil.rmtree(name, dir_fd=directory)
+
+
+def _unusable(run: Path, message: str, hint: str) -> ConfigError:
+    return ConfigError(
+        [Problem(variable="GANGLION_RUN", value=str(run), message=message, hint=hint)]
+    )
