@@ -419,7 +419,7 @@ def test_budget_prints_every_amount_with_its_reason() -> None:
     for name in ("main: caches", "pusher1…pusher2: connections", "shared_buffers", "nginx workers"):
         assert sum(line.startswith(f"{name} ") for line in lines) == 1
     assert re.fullmatch(
-        r"all +2 CPUs \(GANGLION_CPUS\) +2048M +2048M \(GANGLION_MEMORY\)", lines[-1]
+        r"all +2 CPUs: GANGLION_CPUS +2048M +2048M: GANGLION_MEMORY", lines[-1]
     )
 
 
@@ -457,7 +457,7 @@ def test_budget_rejects_impossible_amounts() -> None:
     for verb in (("budget", "--memory", "300M"), ("check",), ("run",)):
         result = process(*verb, WORKERS="full", GANGLION_MEMORY="300M")
         assert result.status == 2
-        assert "memory='300M': (GANGLION_MEMORY) is less than the 2328M" in result.err
+        assert "memory='300M': is less than the 2328M" in result.err
 
 
 def test_budget_notes_options_that_override_it(tmp_path: Path) -> None:

@@ -93,6 +93,12 @@ def test_every_package_has_its_place_in_the_order() -> None:
     assert packages == set(ORDER)
 
 
+@pytest.mark.parametrize("package", ORDER)
+def test_every_package_says_what_goes_in(package: str) -> None:
+    tree = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
+    assert len((ast.get_docstring(tree) or "").split()) > 10
+
+
 def test_no_package_imports_from_below_itself() -> None:
     wrong = [
         f"{file} imports {module}: a package imports only from those above it in ORDER"

@@ -236,7 +236,7 @@ def _too_little(
     return Problem(
         variable="memory",
         value=amount(within.memory),
-        message=f"({within.memory_from}) is less than the {amount(needed)} that these need:"
-        f" {listed}",
+        message=f"is less than the {amount(needed)} that these need: {listed};"
+        f" the limit is {within.memory_from}",
         hint=", or ".join(ways),
     )

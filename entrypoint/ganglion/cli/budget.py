@@ -82,9 +82,9 @@ def as_table(budget: Budget, rows: Sequence[Row]) -> str:
     cells.append(
         (
             "all",
-            f"{limits.cpus:g} CPUs ({limits.cpus_from})",
+            f"{limits.cpus:g} CPUs: {limits.cpus_from}",
             _megabytes(sum(row.memory for row in rows)),
-            f"{amount(limits.memory)} ({limits.memory_from})",
+            f"{amount(limits.memory)}: {limits.memory_from}",
         )
     )
     return columns(("WHAT", "AMOUNT", "MEMORY", "WHY"), cells)

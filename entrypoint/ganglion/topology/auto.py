@@ -44,7 +44,7 @@ LAYOUTS: tuple[Layout, ...] = (
         workers="""
             reader=synchrotron+initial_synchrotron+client_reader+room_reader
         """,
-        why="main sends, and one worker syncs and reads; more processes would slow both down",
+        why="main sends, a worker serves syncs and reads; more processes would slow both down",
     ),
     Layout(
         cpus=4,
