@@ -418,9 +418,7 @@ def test_budget_prints_every_amount_with_its_reason() -> None:
     assert "LAYOUTS" not in result.out
     for name in ("main: caches", "pusher1…pusher2: connections", "shared_buffers", "nginx workers"):
         assert sum(line.startswith(f"{name} ") for line in lines) == 1
-    assert re.fullmatch(
-        r"all +2 CPUs: GANGLION_CPUS +2048M +2048M: GANGLION_MEMORY", lines[-1]
-    )
+    assert re.fullmatch(r"all +2 CPUs: GANGLION_CPUS +2048M +2048M: GANGLION_MEMORY", lines[-1])
 
 
 def test_budget_as_json_and_with_the_layouts() -> None:

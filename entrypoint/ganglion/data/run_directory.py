@@ -21,8 +21,8 @@ ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 def claimed(paths: Paths) -> Iterator[None]:
     """Lock the run directory, empty it, and keep the lock for the body of the `with`.
 
-    The directory belongs to this process's account, so no other account can replace what is
-    directly in it. Entries are removed by descriptors, without following links.
+    The directory belongs to this process's account, so no other account can replace its
+    entries. Entries are removed by descriptors, without following links.
 
     Raises ConfigError if another server uses it, or if it holds files of others.
     """
