@@ -16,8 +16,9 @@ from ganglion.machine.installed import Machine
 from ganglion.programs import registry, supervisord_conf
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import TYPICAL, share_out
+from ganglion.programs.synapse import options
 from ganglion.routing import operator_routes
-from ganglion.settings import environment, existing_database, operator_files
+from ganglion.settings import adoption, environment, operator_files
 from ganglion.settings.secrets import placeholders
 from ganglion.settings.variables import Settings
 from ganglion.topology import auto, topology
@@ -50,6 +51,12 @@ def render(plan: Plan) -> tuple[File, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
+def file_notes(plan: Plan) -> tuple[str, ...]:
+    """What the operator's files set in vain, and which variables they override."""
+    overrides = options.overrides(plan.settings, plan.topology, plan.budget, plan.operator)
+    return adoption.notes(plan.settings, plan.operator, overrides)
+
+
 def assemble(
     environ: Mapping[str, str], changed: Callable[[Settings], Settings] = lambda settings: settings
 ) -> Plan:
@@ -74,7 +81,7 @@ def assemble(
 
     operator = attempt(operator_files.load)
     if operator is not None:
-        settings = attempt(lambda given: existing_database.adopt(given, operator)) or settings
+        settings = attempt(lambda given: adoption.adopt(given, operator)) or settings
     layout = attempt(lambda given: build_topology(given, machine))
     budget = attempt(lambda given: None if layout is None else share_out(given, layout, machine))
     routes = attempt(lambda given: operator_routes.load(given, layout))
@@ -97,7 +104,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     Raises ConfigError.
     """
     settings = read_variables(environ)
-    return existing_database.adopt(settings, operator_files.load(settings))
+    return adoption.adopt(settings, operator_files.load(settings))
 
 
 def read_variables(environ: Mapping[str, str]) -> Settings:
@@ -110,7 +117,7 @@ def notes_on(plan: Plan, environ: Mapping[str, str]) -> tuple[str, ...]:
     return (
         *plan.topology.notes,
         *environment.notes(environ, plan.settings),
-        *existing_database.notes(plan.settings, plan.operator),
+        *file_notes(plan),
     )
 
 

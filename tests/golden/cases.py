@@ -25,7 +25,7 @@ from ganglion.plan import build_topology, render
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.routing import operator_routes
-from ganglion.settings import existing_database, operator_files
+from ganglion.settings import adoption, operator_files
 from ganglion.settings.environment import from_environ
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology
@@ -98,7 +98,7 @@ class Case:
         chosen = from_environ(
             self.environ, lambda path: Path(path).read_text(encoding="utf-8"), os.path.exists
         )
-        return existing_database.adopt(chosen, operator_files.load(chosen))
+        return adoption.adopt(chosen, operator_files.load(chosen))
 
     def plan(self, settings: Settings | None = None) -> Plan:
         """Make the plan of the case, or of other settings."""

@@ -38,13 +38,15 @@ def listeners(found: Mapping[str, Any]) -> Iterator[tuple[str, str, set[str]]]:
         if path == OVERRIDES or path.startswith("synapse/workers/"):
             name = options.get("worker_name", MAIN)
             for listener in options.get("worker_listeners", options.get("listeners")):
+                if listener["type"] == "manhole":
+                    continue
                 address = (
                     f"unix:{listener['path']}"
                     if "path" in listener
                     else f"{listener['bind_addresses'][0]}:{listener['port']}"
                 )
-                (resource,) = listener["resources"]
-                yield name, address, set(resource["names"])
+                served = (set(resource["names"]) for resource in listener["resources"])
+                yield name, address, set().union(*served)
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -193,7 +195,7 @@ def test_each_writer_is_in_the_instance_map_where_it_listens(case: Case) -> None
     assert places == replication
     assert MAIN in places
     writers = {name for names in overrides["stream_writers"].values() for name in names}
-    restricted = overrides.get("outbound_federation_restricted_to", [])
+    restricted = overrides["outbound_federation_restricted_to"] or []
     assert writers | set(restricted) == places.keys() - {MAIN}
     names = {name for name, _, _ in listeners(found)}
     for key in ("federation_sender_instances", "pusher_instances"):
@@ -204,7 +206,7 @@ def test_each_writer_is_in_the_instance_map_where_it_listens(case: Case) -> None
         "notify_appservices_from_worker",
     ):
         assert overrides[key] is None or overrides[key] in names
-    assert overrides.get("media_instance_running_background_jobs") in {None, *names}
+    assert overrides["media_instance_running_background_jobs"] in {None, *names}
 
 
 @EVERY_CASE
@@ -212,7 +214,7 @@ def test_media_is_served_and_only_media_servers_write_the_quarantine(case: Case)
     found = read_all(case.rendered())
     overrides = found[OVERRIDES]
     serving = {name for name, _, resources in listeners(found) if "media" in resources}
-    if overrides.get("enable_media_repo", True):
+    if overrides["enable_media_repo"]:
         serving.add(MAIN)
     writers = overrides["stream_writers"].get("quarantined_media_changes", [MAIN])
     assert serving

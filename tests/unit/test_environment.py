@@ -211,7 +211,7 @@ def test_consequences_of_a_mistake_are_not_reported() -> None:
     """Each of these would be a contradiction if the invalid value were just unset."""
     for environ in (
         {"POSTGRES_HOST": "d b", "POSTGRES_PORT": "5433"},
-        {"POSTGRES_HOST": "db", "POSTGRES_PASSWORD": "a b"},
+        {"POSTGRES_HOST": "db", "POSTGRES_PASSWORD": "a\nb"},
         {"POSTGRES_HOST": "db", "POSTGRES_PASSWORD_FILE": "/no/such"},
         {"REDIS_HOST": "r,r", "REDIS_TLS": "yes", "REDIS_DBID": "2"},
         {"SYNAPSE_TLS_CERT": "cert.pem", "SYNAPSE_TLS_KEY": "/key.pem"},

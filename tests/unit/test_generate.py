@@ -7,8 +7,8 @@ import yaml
 from ganglion.data.homeserver_yaml import generate
 from ganglion.data.secrets import keep_secrets
 from ganglion.settings import operator_files
+from ganglion.settings.adoption import adopt
 from ganglion.settings.environment import from_environ
-from ganglion.settings.existing_database import adopt
 from tests.plans import no_file, problems, said
 
 NEEDED = {"SYNAPSE_SERVER_NAME": "example.org", "SYNAPSE_REPORT_STATS": "no"}

@@ -53,6 +53,12 @@ def rejection(parser: Parser, text: str) -> tuple[str, str]:
         (parsers.host_or_directory, "db", "db"),
         (parsers.identifier, "synapse", "synapse"),
         (parsers.identifier, "_Synapse-2", "_Synapse-2"),
+        (parsers.identifier, "matrix@example.postgres", "matrix@example.postgres"),
+        (parsers.identifier, "1;ä", "1;ä"),
+        (parsers.hosts_or_directories, "db1, 10.0.0.1,[::1],/run/pg", "db1,10.0.0.1,::1,/run/pg"),
+        (parsers.ports, "5432", 5432),
+        (parsers.ports, "5432, 5433", "5432,5433"),
+        (parsers.password, "pä ss:\\'\"\U0001f511", "pä ss:\\'\"\U0001f511"),
         (parsers.server_name, "localhost", "localhost"),
         (parsers.server_name, "example.org:8448", "example.org:8448"),
         (parsers.server_name, "10.0.0.1", "10.0.0.1"),
@@ -105,7 +111,13 @@ ROOT = ("is the root directory", "write a path below /")
 NO_HOST = ("is not a host name or IP address", "write a host name such as db.example.org")
 NO_NAME = (
     "is not a plain name",
-    "use letters, digits, _ and -, starting with a letter, at most 63 characters",
+    "use letters, digits and punctuation without spaces, quotes and \\, at most 63 bytes",
+)
+# Bytes count, of which ä has two.
+TOO_LONG = ("a" * 64, "ä" * 32)
+NO_PASSWORD = (
+    "is empty, too long or holds a control character",
+    "use one line of at most 1024 characters, such as the output of: openssl rand -hex 32",
 )
 NO_SERVER = (
     "is not a Matrix server name",
@@ -175,9 +187,15 @@ NO_KEY = ("is not a signing key", "paste the one line of Synapse's SERVERNAME.si
         *((parsers.absolute_path, text, ROOT) for text in ("/", "//")),
         (parsers.host_or_directory, "/run/a,b", NO_PATH),
         (parsers.host_or_directory, "run/a", NO_HOST),
+        (parsers.hosts_or_directories, "db1,", NO_HOST),
+        (parsers.ports, "5432,", NO_PORT),
+        *(
+            (parsers.password, text, NO_PASSWORD)
+            for text in ("", "a\nb", "a\x00", "\udc80", "x" * 1025)
+        ),
         *(
             (parsers.identifier, text, NO_NAME)
-            for text in ("", "1a", "-a", "a b", "a;b", 'a"b', "a'b", "ä", "a\x00", "a" * 64)
+            for text in ("", "-a", "a b", 'a"b', "a'b", "a\\b", "a\x00", "\udc80", *TOO_LONG)
         ),
         *(
             (parsers.server_name, text, NO_SERVER)

@@ -182,12 +182,12 @@ def test_only_secrets_can_come_from_files(name: str) -> None:
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_message_contains_a_secret(name: str) -> None:
     for environ in (
-        {name: "tell tale"},
-        {name: "tell tale", f"{name}_FILE": "/f"},
-        {f"{name}X": "tell tale"},
+        {name: "tell\ntale"},
+        {name: "tell\ntale", f"{name}_FILE": "/f"},
+        {f"{name}X": "tell\ntale"},
         {f"{name}_FILE": "/f"},
     ):
-        refused = problems(lambda given=environ: from_environ(given, lambda _: "tell tale"))  # type: ignore[misc]
+        refused = problems(lambda given=environ: from_environ(given, lambda _: "tell\ntale"))  # type: ignore[misc]
         assert len(refused) == 1
         assert "tale" not in refused[0]
 

@@ -12,6 +12,8 @@ from redis.retry import Retry
 
 from ganglion.control.client import TIMEOUT, read_secret, request
 from ganglion.errors import ConfigError
+from ganglion.programs.postgres import external
+from ganglion.programs.redis import client_arguments
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address, Topology
 
@@ -74,14 +76,15 @@ def _ask_nginx(host: str, port: int) -> str | None:
 
 def _ask_postgres(settings: Settings) -> str | None:
     try:
-        connection = psycopg2.connect(
-            host=settings.postgres_host or settings.paths.postgres_sockets,
-            port=settings.postgres_port,
-            dbname=settings.postgres_db,
-            user=settings.postgres_user,
-            passfile=settings.paths.pgpass,
-            connect_timeout=int(TIMEOUT),
-        )
+        where: dict[str, Any] = {
+            **external.arguments(settings),
+            "host": settings.postgres_host or settings.paths.postgres_sockets,
+            "connect_timeout": int(TIMEOUT),
+        }
+        # The file has the password even where this process lacks the variable.
+        where.pop("password", None)
+        where.setdefault("passfile", settings.paths.pgpass)
+        connection = psycopg2.connect(**where)
     except psycopg2.Error as error:
         return f"does not answer: {str(error).strip().splitlines()[-1]}"
     connection.close()
@@ -93,9 +96,7 @@ def _ask_redis(settings: Settings) -> str | None:
         password: str | None = read_secret(settings, "redis_password")
     except ConfigError:
         password = None
-    unix = {"unix_socket_path": settings.paths.redis_socket}
-    tcp = {"host": settings.redis_host, "port": settings.redis_port, "ssl": settings.redis_tls}
-    where: dict[str, Any] = unix if settings.embedded_redis else tcp
+    where = client_arguments(settings)
     # Without retries: redis-py's default waits 3 s and more for a server that is down.
     once = Retry(NoBackoff(), 0)
     try:

@@ -9,6 +9,7 @@ from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
 from ganglion.programs.postgres.server import owner
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
+from ganglion.programs.redis import client_arguments
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
@@ -112,17 +113,8 @@ def _database(settings: Settings, machine: Machine) -> dict[str, Any]:
 
 def _redis(settings: Settings) -> dict[str, Any]:
     password = settings.embedded_redis or settings.redis_password
-    where: dict[str, Any] = (
-        {"unix_socket_path": settings.paths.redis_socket}
-        if settings.embedded_redis
-        else {
-            "host": settings.redis_host,
-            "port": settings.redis_port,
-            "ssl": settings.redis_tls,
-        }
-    )
     return {
-        "connection": where | {"db": settings.redis_dbid},
+        "connection": client_arguments(settings) | {"db": settings.redis_dbid},
         "password_file": settings.paths.secret("redis_password") if password else None,
     }
 

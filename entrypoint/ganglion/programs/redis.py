@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from ganglion.budget.amounts import GB, MB, Budget, Demand, Part, Row
 from ganglion.errors import Problem
@@ -52,21 +53,20 @@ def await_external(settings: Settings, say: Say) -> None:
     import redis  # noqa: PLC0415
 
     client = redis.Redis(
-        host=settings.redis_host or "",
-        port=settings.redis_port,
+        **client_arguments(settings),
         db=settings.redis_dbid,
         password=settings.redis_password,
-        ssl=settings.redis_tls,
         socket_connect_timeout=CONNECT_TIMEOUT,
         socket_timeout=CONNECT_TIMEOUT,
     )
+    where = settings.redis_path or f"{settings.redis_host}:{settings.redis_port}"
 
     def refused(error: Exception) -> bool:
         return isinstance(error, redis.AuthenticationError)
 
     wait_for(
         client.ping,
-        f"Redis at {settings.redis_host}:{settings.redis_port}",
+        f"Redis at {where}",
         limit=settings.external_wait,
         say=say,
         retried=(redis.RedisError,),
@@ -75,10 +75,31 @@ def await_external(settings: Settings, say: Say) -> None:
     )
 
 
+def client_arguments(settings: Settings) -> dict[str, Any]:
+    """The arguments of redis.Redis that say where the server is and how to trust it."""
+    given = dict(settings.redis_args)
+    found = {"username": given["username"]} if "username" in given else {}
+    if settings.embedded_redis:
+        return {"unix_socket_path": settings.paths.redis_socket}
+    if settings.redis_path is not None:
+        return {"unix_socket_path": settings.redis_path, **found}
+    found |= {"host": settings.redis_host, "port": settings.redis_port}
+    if settings.redis_tls:
+        names = {
+            "ssl_certfile": "certificate_file",
+            "ssl_keyfile": "private_key_file",
+            "ssl_ca_certs": "ca_file",
+            "ssl_ca_path": "ca_path",
+        }
+        found |= {ours: given[theirs] for ours, theirs in names.items() if theirs in given}
+        found["ssl"] = True
+    return found
+
+
 def _unreachable(settings: Settings, error: Exception, *, refused: bool) -> Problem:
     return Problem(
         variable="REDIS_HOST",
-        value=settings.redis_host,
+        value=settings.redis_path or settings.redis_host,
         message=f"Redis cannot be used: {error}",
         hint="correct REDIS_PASSWORD"
         if refused

@@ -14,34 +14,34 @@ from typing import Any
 import yaml
 
 from ganglion.errors import ConfigError, Problem
+from ganglion.settings import owned_options, parsers
 from ganglion.settings.variables import Settings
 
-# Rejected options, each with the reason: they concern a single process, while the topology decides
-# for all of them; or Synapse rejects them beside their modern form, which overrides.yaml contains.
-# See WorkerConfig in synapse/config/workers.py.
-REJECTED = {
-    "worker_app": "WORKERS decides which workers run",
-    "worker_name": "WORKERS decides which workers run",
-    "worker_listeners": "the listeners of each worker are generated",
-    "notify_appservices": "add the role appservice to WORKERS instead",
-    "update_user_directory": "add the role user_dir to WORKERS instead",
-    "databases": "only one database is supported; see docs/configuration.md",
-}
+# Options that Ganglion adds to or reads, with what is in them.
+LISTS = {"app_service_config_files": "FILE", "modules": "module: NAME"}
+MAPPINGS = {"database": "name: psycopg2", "redis": "host: NAME"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorFiles:
     """The files in the order in which Synapse reads them, and their merged options.
 
-    `registrations` are the files of application services: those in SYNAPSE_AS_REGISTRATION_DIR, or
-    those in `appservices` in the data directory if the options list none.
+    `sources` has the file that set each option last. `registrations` are the files of application
+    services: those in SYNAPSE_AS_REGISTRATION_DIR, or those in `appservices` in the data directory
+    if the options list none.
     """
 
     paths: tuple[str, ...] = ()
     registrations: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    sources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     # Texts of registrations that Synapse's account may not read, by their paths.
     copies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def section(self, option: str) -> Mapping[str, Any]:
+        """Return the value of an option that is a mapping; empty if the files do not set it."""
+        value = self.options.get(option)
+        return value if isinstance(value, Mapping) else {}
 
     @property
     def all_registrations(self) -> tuple[str, ...]:
@@ -52,8 +52,7 @@ class OperatorFiles:
     @property
     def any_locale(self) -> bool:
         """Whether the operator accepts a database with a locale that Synapse calls unsafe."""
-        database = self.options.get("database")
-        return isinstance(database, dict) and database.get("allow_unsafe_locale") is True
+        return self.section("database").get("allow_unsafe_locale") is True
 
 
 def load(settings: Settings) -> OperatorFiles:
@@ -63,6 +62,7 @@ def load(settings: Settings) -> OperatorFiles:
         paths += sorted(path for path in directory.glob("*.yaml") if path.is_file())
     problems: list[Problem] = list(_missing(settings))
     options: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     for path in paths:
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -79,29 +79,13 @@ def load(settings: Settings) -> OperatorFiles:
                 )
             )
             continue
-        problems.extend(
-            _problem(path, f"sets {option}", f"remove it; {why}")
-            for option, why in REJECTED.items()
-            if option in found
-        )
-        if not isinstance(found.get("app_service_config_files", []), list):
-            problems.append(
-                _problem(
-                    path,
-                    "sets app_service_config_files to something other than a list",
-                    "write a list with a line `- FILE` for each",
-                )
-            )
-        # In test mode, the test agent is appended to this list.
-        if not isinstance(found.get("modules") or [], list):
-            problems.append(
-                _problem(
-                    path,
-                    "sets modules to something other than a list",
-                    "write a list with a line `- module: NAME` for each",
-                )
-            )
+        problems.extend(_wrong_types(path, found))
         options.update(found)
+        sources.update(dict.fromkeys(found, str(path)))
+    problems.extend(
+        _problem(Path(sources[row.option]), f"sets {row.option}", f"{row.fix}; {row.why}")
+        for row in owned_options.refused(options)
+    )
     problems.extend(_misnamed(paths))
     problems.extend(_contradictions(settings, options))
     registrations: tuple[str, ...] = ()
@@ -122,7 +106,43 @@ def load(settings: Settings) -> OperatorFiles:
         paths=tuple(str(path) for path in paths),
         registrations=registrations,
         options=MappingProxyType(options),
+        sources=MappingProxyType(sources),
     )
+
+
+def _wrong_types(path: Path, found: Mapping[Any, Any]) -> Iterator[Problem]:
+    """Yield options that Ganglion reads and whose value is of another type than Synapse's."""
+    for option, of in LISTS.items():
+        if not isinstance(found.get(option) or [], list):
+            yield _problem(
+                path,
+                f"sets {option} to something other than a list",
+                f"write a list with a line `- {of}` for each",
+            )
+    for option, example in MAPPINGS.items():
+        if not isinstance(found.get(option) or {}, dict):
+            yield _problem(
+                path,
+                f"sets {option} to something other than a mapping",
+                f"write indented lines such as `{example}` below it",
+            )
+    if "server_name" in found and not _is_server_name(found["server_name"]):
+        yield _problem(
+            path,
+            f"sets server_name to {found['server_name']!r}, which is not a server name",
+            "write the domain behind the : of your user IDs, such as example.org, in quotes",
+        )
+
+
+def _is_server_name(value: object) -> bool:
+    """Whether Synapse takes it, which takes capital letters too."""
+    if not isinstance(value, str):
+        return False
+    try:
+        parsers.server_name(value.lower())
+    except parsers.Invalid:
+        return False
+    return True
 
 
 def homeserver_yaml(settings: Settings) -> Path:

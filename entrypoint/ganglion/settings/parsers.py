@@ -6,6 +6,7 @@ raises Invalid.
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
 
 SIZE_UNITS = {"": 1, "B": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
@@ -25,6 +26,10 @@ PRIVATE_NETWORKS = (
 )
 # In halves, because nginx treats 0.0.0.0/0 as the default, which is defined already.
 ALL_NETWORKS = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")
+# Bytes; PostgreSQL cuts longer names: NAMEDATALEN.
+LONGEST_NAME = 63
+# Unicode's categories of control characters, lone surrogates and line ends.
+UNWRITABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 NETWORK_WORDS = {"private": PRIVATE_NETWORKS, "all": ALL_NETWORKS}
 
 
@@ -183,13 +188,25 @@ def host_or_directory(text: str) -> str:
     return absolute_path(text) if text.startswith("/") else host(text)
 
 
+def hosts_or_directories(text: str) -> str:
+    """Parse one host or socket directory, or several with commas as in libpq."""
+    return ",".join(host_or_directory(part.strip()) for part in text.split(","))
+
+
+def ports(text: str) -> int | str:
+    """Parse one TCP port number, or one for each of several hosts, with commas as in libpq."""
+    found = [port(part.strip()) for part in text.split(",")]
+    return found[0] if len(found) == 1 else ",".join(map(str, found))
+
+
 def identifier(text: str) -> str:
-    """Parse the name of a database or of a database user."""
-    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", text, re.ASCII):
+    """Parse the name of a database or of a database user, which SQL takes between quotes."""
+    plain = all(character.isprintable() and character not in " \"'\\" for character in text)
+    if plain and text[:1] not in ("", "-") and len(text.encode()) <= LONGEST_NAME:
         return text
     raise Invalid(
         "is not a plain name",
-        "use letters, digits, _ and -, starting with a letter, at most 63 characters",
+        "use letters, digits and punctuation without spaces, quotes and \\, at most 63 bytes",
     )
 
 
@@ -268,6 +285,19 @@ def secret(text: str) -> str:
             "use letters, digits and punctuation only, such as the output of: openssl rand -hex 32",
         )
     return text
+
+
+def password(text: str) -> str:
+    """Parse the password of a database server: any text on one line that UTF-8 can hold.
+
+    pgpass, redis.conf and SQL take it with the quoting of each.
+    """
+    if 0 < len(text) <= 1024 and not UNWRITABLE & set(map(unicodedata.category, text)):
+        return text
+    raise Invalid(
+        "is empty, too long or holds a control character",
+        "use one line of at most 1024 characters, such as the output of: openssl rand -hex 32",
+    )
 
 
 def signing_key(text: str) -> str:

@@ -8,6 +8,7 @@ documentation, and, if they differ from the usual, whether it is secret and its 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ganglion.data.paths import Paths
 from ganglion.settings import parsers
@@ -229,13 +230,17 @@ class Settings(SynapseImageSettings):
     )
     postgres_host: str | None = _row(
         "POSTGRES_HOST",
-        parsers.host_or_directory,
+        parsers.hosts_or_directories,
         None,
-        "The host name, IP address or socket directory of an external PostgreSQL server.",
+        "The host name, IP address or socket directory of an external PostgreSQL server; several"
+        " with commas.",
         shown_default="embedded",
     )
-    postgres_port: int = _row(
-        "POSTGRES_PORT", parsers.port, 5432, "The port of the external PostgreSQL server."
+    postgres_port: int | str = _row(
+        "POSTGRES_PORT",
+        parsers.ports,
+        parsers.ports("5432"),
+        "The port of the external PostgreSQL server, or one for each of several hosts.",
     )
     postgres_db: str = _row(
         "POSTGRES_DB", parsers.identifier, "synapse", "The name of the database."
@@ -288,10 +293,14 @@ class Settings(SynapseImageSettings):
         "REDIS_TLS", parsers.boolean, False, "Whether to connect to Redis over TLS."
     )
     postgres_password: str | None = _row(
-        "POSTGRES_PASSWORD", parsers.secret, None, "The password of the database user.", secret=True
+        "POSTGRES_PASSWORD",
+        parsers.password,
+        None,
+        "The password of the database user.",
+        secret=True,
     )
     redis_password: str | None = _row(
-        "REDIS_PASSWORD", parsers.secret, None, "The password of the Redis server.", secret=True
+        "REDIS_PASSWORD", parsers.password, None, "The password of the Redis server.", secret=True
     )
     signing_key: str | None = _row(
         "SYNAPSE_SIGNING_KEY",
@@ -338,6 +347,14 @@ class Settings(SynapseImageSettings):
     extra_configuration: str | None = None
     # The path of the SQLite database, if one is used instead of PostgreSQL.
     sqlite: str | None = None
+    # What the operator's files say of connections to PostgreSQL, and no variable says: arguments of
+    # libpq. existing_database.py
+    postgres_args: tuple[tuple[str, Any], ...] = ()
+    # Variables whose value a file replaced.
+    overridden: tuple[str, ...] = ()
+    # The socket of an external Redis server, and what else the operator's files say of it.
+    redis_path: str | None = None
+    redis_args: tuple[tuple[str, Any], ...] = ()
 
     @property
     def paths(self) -> Paths:
@@ -373,7 +390,7 @@ class Settings(SynapseImageSettings):
     @property
     def embedded_redis(self) -> bool:
         """Whether Ganglion runs the Redis server itself."""
-        return self.redis_host is None
+        return self.redis_host is None and self.redis_path is None
 
 
 def variables() -> tuple[tuple[str, Variable], ...]:

@@ -1,6 +1,7 @@
 """An external PostgreSQL server: waited for and checked before anything starts."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg2
 import psycopg2.extensions
@@ -21,15 +22,8 @@ def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> ServerC
     """
 
     def attempt() -> psycopg2.extensions.connection:
-        return psycopg2.connect(
-            host=settings.postgres_host,
-            port=settings.postgres_port,
-            dbname=settings.postgres_db,
-            user=settings.postgres_user,
-            password=settings.postgres_password,
-            sslmode=settings.postgres_sslmode or "prefer",
-            connect_timeout=CONNECT_TIMEOUT,
-        )
+        connection: psycopg2.extensions.connection = psycopg2.connect(**arguments(settings))
+        return connection
 
     def problem(error: Exception) -> Problem:
         return _unreachable(settings, str(error).strip().splitlines()[-1])
@@ -56,6 +50,22 @@ def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> ServerC
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def arguments(settings: Settings) -> dict[str, Any]:
+    """The arguments of libpq for an external server, with those of the operator's files."""
+    own: dict[str, Any] = {
+        "host": settings.postgres_host,
+        "port": settings.postgres_port,
+        "dbname": settings.postgres_db,
+        "user": settings.postgres_user,
+        "sslmode": settings.postgres_sslmode or "prefer",
+    }
+    if settings.postgres_password is not None:
+        own["password"] = settings.postgres_password
+    given = {name: value for name, value in settings.postgres_args if not name.startswith("cp_")}
+    # Several hosts are tried one after the other, each as long.
+    return {"connect_timeout": CONNECT_TIMEOUT, **given, **own}
 
 
 def _connections(connection: psycopg2.extensions.connection) -> ServerConnections:

@@ -18,7 +18,9 @@ from ganglion.files.file import SECRET, File
 from ganglion.programs.program import Plan
 from ganglion.programs.synapse import test_options
 from ganglion.programs.synapse.logging import log_config, logging
+from ganglion.settings import operator_listeners
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.owned_options import neutral_values
 from ganglion.settings.secrets import GIVEN, Secrets
 from ganglion.settings.variables import Settings
 from ganglion.topology.names import MAIN, MAIN_AS_WRITER
@@ -49,14 +51,16 @@ def files(plan: Plan) -> tuple[File, ...]:
     found = [
         _yaml(UNDERRIDES, _underrides(settings, budget, operator)),
         *([_yaml(TESTING, test_options.options(settings))] if settings.test_mode else []),
-        _yaml(OVERRIDES, _overrides(settings, topology, budget, operator)),
+        _yaml(OVERRIDES, overrides(settings, topology, budget, operator)),
         *_secret_files(settings, secrets),
         *_copies(operator),
     ]
     for process in topology.processes:
         found.append(_yaml(f"synapse/log/{process.name}.yaml", logging(settings, process)))
         if not process.is_main:
-            values = _worker(settings, process) | _own_share(settings, budget, operator, process)
+            values = _worker(settings, operator, process) | _own_share(
+                settings, budget, operator, process
+            )
             found.append(_yaml(f"synapse/workers/{process.name}.yaml", values))
     return tuple(found)
 
@@ -143,11 +147,18 @@ def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> 
     return values
 
 
-def _overrides(
+def overrides(
     settings: Settings, topology: Topology, budget: Budget, operator: OperatorFiles
 ) -> dict[str, Any]:
+    """What the topology requires. Each process reads it after the operator's files.
+
+    It sets every option of owned_options.py that the topology decides, used or not.
+    """
     values: dict[str, Any] = {
-        "listeners": _listeners(settings, topology.main, _main_resources(operator)),
+        "listeners": [
+            *_listeners(settings, topology.main, _main_resources(operator), operator),
+            *_manholes(operator),
+        ],
         "log_config": log_config(settings, MAIN),
         "enable_metrics": settings.enable_metrics,
         "database": _database(settings, budget.pools[MAIN], operator),
@@ -161,7 +172,13 @@ def _overrides(
             stream: list(writers) for stream, writers in topology.stream_writers.items()
         },
         **_duties(topology),
+        **neutral_values(operator.options),
     }
+    if operator.options.get("manhole"):
+        # It is among the listeners.
+        values["manhole"] = None
+    if operator.options.get("database_path"):
+        values["database_path"] = None
     registrations = _registrations(settings, operator)
     if registrations:
         values["app_service_config_files"] = registrations
@@ -186,15 +203,16 @@ def _duties(topology: Topology) -> dict[str, Any]:
         "update_user_directory_from_worker": _only(jobs, "user_dir"),
         "notify_appservices_from_worker": _only(jobs, "appservice"),
     }
-    if "media_repository" in jobs:
-        values["enable_media_repo"] = False
-        values["media_instance_running_background_jobs"] = jobs["media_repository"][0]
-    if topology.restrict_federation:
-        values["outbound_federation_restricted_to"] = senders
+    # Main serves media where no worker does.
+    values["enable_media_repo"] = "media_repository" not in jobs
+    values["media_instance_running_background_jobs"] = _only(jobs, "media_repository")
+    restricted = senders if topology.restrict_federation else None
+    values["outbound_federation_restricted_to"] = restricted
     return values
 
 
 def _only(jobs: Mapping[str, tuple[str, ...]], role: str) -> str | None:
+    """The first worker with a role: for `media_repository`, Synapse wants one of them."""
     return jobs[role][0] if role in jobs else None
 
 
@@ -203,11 +221,11 @@ def _main_resources(operator: OperatorFiles) -> list[str]:
     return ["client", "federation", *(["consent"] if "user_consent" in operator.options else [])]
 
 
-def _worker(settings: Settings, process: Process) -> dict[str, Any]:
+def _worker(settings: Settings, operator: OperatorFiles, process: Process) -> dict[str, Any]:
     values: dict[str, Any] = {
         "worker_app": "synapse.app.generic_worker",
         "worker_name": process.name,
-        "worker_listeners": _listeners(settings, process, sorted(process.resources)),
+        "worker_listeners": _listeners(settings, process, sorted(process.resources), operator),
         "worker_log_config": log_config(settings, process.name),
     }
     if "media" in process.resources:
@@ -247,8 +265,22 @@ def _own_share(
     return values
 
 
-def _listeners(settings: Settings, process: Process, resources: list[str]) -> list[dict[str, Any]]:
-    listeners = [_listener(process.http, resources or ["health"], x_forwarded=True)]
+def _listeners(
+    settings: Settings, process: Process, resources: list[str], operator: OperatorFiles
+) -> list[dict[str, Any]]:
+    kept = operator_listeners.read(operator.options)
+    public = _listener(process.http, resources or ["health"], x_forwarded=True)
+    if kept.request_id_header is not None:
+        public["request_id_header"] = kept.request_id_header
+    if process.is_main and kept.compress:
+        # Synapse's workers ignore it.
+        public["resources"] = [
+            {"names": [name], **({"compress": True} if name in kept.compress else {})}
+            for name in resources
+        ]
+    if process.is_main and kept.additional_resources:
+        public["additional_resources"] = dict(kept.additional_resources)
+    listeners = [public]
     if process.replication is not None:
         listeners.append(_listener(process.replication, ["replication"]))
     if settings.enable_metrics:
@@ -256,6 +288,14 @@ def _listeners(settings: Settings, process: Process, resources: list[str]) -> li
         # so a proxy in front could not keep it shut there.
         listeners.append(_listener(process.metrics, ["metrics"]))
     return listeners
+
+
+def _manholes(operator: OperatorFiles) -> list[dict[str, Any]]:
+    """Main's manholes. Synapse cannot open one at a unix socket."""
+    return [
+        {"type": "manhole", "port": port, "bind_addresses": ["127.0.0.1"]}
+        for port in operator_listeners.read(operator.options).manholes
+    ]
 
 
 def _listener(
@@ -277,8 +317,10 @@ def _location(address: Address) -> dict[str, Any]:
 
 
 def _database(settings: Settings, pool: ConnectionPool, operator: OperatorFiles) -> dict[str, Any]:
+    own = ("name", "args", "data_stores")
+    rest = {name: item for name, item in operator.section("database").items() if name not in own}
     if settings.sqlite is not None:
-        return {"name": "sqlite3", "args": {"database": settings.sqlite}}
+        return {"name": "sqlite3", **rest, "args": {"database": settings.sqlite}}
     args: dict[str, Any] = {
         "user": settings.postgres_user,
         "dbname": settings.postgres_db,
@@ -294,18 +336,21 @@ def _database(settings: Settings, pool: ConnectionPool, operator: OperatorFiles)
     if not settings.embedded_postgres:
         # A firewall that forgets an idle connection is noticed in 60 s, not after hours.
         args.update(keepalives_idle=30, keepalives_interval=10, keepalives_count=3)
-    unsafe = {"allow_unsafe_locale": True} if operator.any_locale else {}
-    return {"name": "psycopg2", **unsafe, "args": args}
+    args.update(settings.postgres_args)
+    return {"name": "psycopg2", **rest, "args": args}
 
 
 def _redis(settings: Settings) -> dict[str, Any]:
     values: dict[str, Any] = {"enabled": True, "dbid": settings.redis_dbid}
     if settings.embedded_redis:
         values["path"] = settings.paths.redis_socket
+    elif settings.redis_path is not None:
+        values["path"] = settings.redis_path
     else:
         values.update(
             host=settings.redis_host, port=settings.redis_port, use_tls=settings.redis_tls
         )
+    values.update(settings.redis_args)
     if settings.embedded_redis or settings.redis_password:
         values["password_path"] = settings.paths.secret("redis_password")
     return values
