@@ -1,4 +1,4 @@
-"""What the operator's files say and Ganglion itself must know: adopted into the settings.
+"""Adopt into the settings the values of the operator's files that Ganglion itself must know.
 
 The files have the last word where a variable and a file set the same option of Synapse. Where the
 variable is about a server beside Synapse (POSTGRES_*, REDIS_*), the variable has it.

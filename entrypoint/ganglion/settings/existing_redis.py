@@ -16,7 +16,7 @@ from ganglion.settings.variables import Settings
 
 # Hosts that mean the machine itself, which in a container has no other Redis server.
 OURSELVES = ("localhost", "127.0.0.1", "::1")
-# What says which server: our settings and parsers.
+# The options that name the server, each with its field of Settings and its parser.
 OF_SERVER: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("host", "redis_host", parsers.host),
     ("path", "redis_path", parsers.absolute_path),
@@ -25,7 +25,7 @@ OF_SERVER: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("password", "redis_password", parsers.password),
     ("use_tls", "redis_tls", parsers.boolean),
 )
-# What is passed through to Synapse: synapse/config/redis.py.
+# Options passed through to Synapse: synapse/config/redis.py.
 REST = ("username", "certificate_file", "private_key_file", "ca_file", "ca_path")
 
 
@@ -52,7 +52,7 @@ def adopt(settings: Settings, operator: OperatorFiles) -> Settings:
 
 
 def _server(operator: OperatorFiles) -> tuple[dict[str, Any], list[Problem]]:
-    """Return our settings for the server of the files, and what is wrong with it."""
+    """Return our settings for the server of the files, and the problems with it."""
     section = operator.section("redis")
     problems: list[Problem] = []
     values: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.settings import owned_options, parsers
 from ganglion.settings.variables import Settings
 
-# Options that Ganglion adds to or reads, with what is in them.
+# Options that Ganglion adds to or reads, with an example of their content.
 LISTS = {"app_service_config_files": "FILE", "modules": "module: NAME"}
 MAPPINGS = {"database": "name: psycopg2", "redis": "host: NAME"}
 

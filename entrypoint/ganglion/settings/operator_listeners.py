@@ -1,4 +1,4 @@
-"""What is kept of `listeners` in the operator's files.
+"""Read the parts of `listeners` in the operator's files that main's listener keeps.
 
 Each process has listeners that nginx knows, so the addresses of the operator's listeners are not
 used. Their `compress`, `additional_resources` and `request_id_header` go to main's listener, and
@@ -19,7 +19,7 @@ HIGHEST_PORT = 65535
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listeners:
-    """What main's listener takes from the operator's listeners.
+    """The parts that main's listener takes from the operator's listeners.
 
     `compress` are the resources whose answers main compresses, `additional_resources` Synapse's
     option of that name, path by path, and `manholes` ports on 127.0.0.1.
@@ -32,7 +32,7 @@ class Listeners:
 
 
 def read(options: Mapping[str, Any]) -> Listeners:
-    """Return what is kept. Parts that problems() complains about are left out."""
+    """Read the parts. Those with a problem, see problems(), are left out."""
     compress: set[str] = set()
     additional: dict[str, Any] = {}
     header: str | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Fate(Enum):
-    """What becomes of an option that the operator's files set."""
+    """How Ganglion treats an option that the operator's files set."""
 
     # overrides.yaml or each worker's own file sets it at every start, whatever the topology.
     REPLACED = "replaced"
@@ -52,7 +52,7 @@ FOREGROUND = "supervisord runs each process in the foreground"
 LISTENERS = "listeners are made for each process; see listeners"
 
 OWNED: tuple[Owned, ...] = (
-    # What only one process can have.
+    # Options of a single process.
     Owned(
         option="worker_app",
         fate=Fate.REFUSED,
@@ -186,7 +186,7 @@ OWNED: tuple[Owned, ...] = (
         option="listeners",
         fate=Fate.MERGED,
         why="nginx answers on HTTP_PORT and FEDERATION_PORT, and each process has a socket;"
-        " of yours, `compress`, `additional_resources`, `request_id_header` and manholes are"
+        " of your listeners, `compress`, `additional_resources`, `request_id_header` and manholes are"
         " main's",
     ),
     Owned(
@@ -249,7 +249,7 @@ OWNED: tuple[Owned, ...] = (
         fate=Fate.MERGED,
         why="the variables REDIS_* count more; without a host, the embedded server is used",
     ),
-    # What Ganglion adds to.
+    # Options that Ganglion adds to.
     Owned(
         option="app_service_config_files",
         fate=Fate.MERGED,

@@ -347,8 +347,8 @@ class Settings(SynapseImageSettings):
     extra_configuration: str | None = None
     # The path of the SQLite database, if one is used instead of PostgreSQL.
     sqlite: str | None = None
-    # What the operator's files say of connections to PostgreSQL, and no variable says: arguments of
-    # libpq. existing_database.py
+    # Arguments of libpq from the operator's files, for connections to PostgreSQL:
+    # existing_database.py. No variable sets them.
     postgres_args: tuple[tuple[str, Any], ...] = ()
     # Variables whose value a file replaced.
     overridden: tuple[str, ...] = ()
