@@ -52,7 +52,7 @@ def render(plan: Plan) -> tuple[File, ...]:
 
 
 def file_notes(plan: Plan) -> tuple[str, ...]:
-    """List the keys of the operator's files without effect, and the variables that they override."""
+    """List keys of the operator's files without effect, and variables that they override."""
     overrides = options.overrides(plan.settings, plan.topology, plan.budget, plan.operator)
     return adoption.notes(plan.settings, plan.operator, overrides)
 

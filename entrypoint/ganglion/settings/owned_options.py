@@ -185,9 +185,8 @@ OWNED: tuple[Owned, ...] = (
     Owned(
         option="listeners",
         fate=Fate.MERGED,
-        why="nginx answers on HTTP_PORT and FEDERATION_PORT, and each process has a socket;"
-        " of your listeners, `compress`, `additional_resources`, `request_id_header` and manholes are"
-        " main's",
+        why="nginx answers on HTTP_PORT and FEDERATION_PORT, and each process has a socket; main"
+        " keeps `compress`, `additional_resources`, `request_id_header` and manholes",
     ),
     Owned(
         option="manhole",

@@ -150,7 +150,7 @@ def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> 
 def overrides(
     settings: Settings, topology: Topology, budget: Budget, operator: OperatorFiles
 ) -> dict[str, Any]:
-    """Return the options that the topology requires. Each process reads it after the operator's files.
+    """Return the options of overrides.yaml, which each process reads after the operator's files.
 
     It sets every option of owned_options.py that the topology decides, used or not.
     """
