@@ -25,7 +25,7 @@ from ganglion.settings import environment
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.secrets import placeholders
 from ganglion.topology import topology
-from tests.harness import free_port, wait_until
+from tests.harness import WITHIN, free_port, wait_until
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class StandIn:
                 if self.breaks:
                     connection.shutdown(socket.SHUT_RDWR)
                     return
-                self.free.wait(20)
+                self.free.wait(WITHIN)
                 body = self.name.encode()
                 connection.sendall(
                     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -121,7 +121,7 @@ class Edge:
         body: bytes | None = None,
     ) -> Answer:
         """Send one request, the path just as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WITHIN)
         try:
             connection.request(method, uri, body=body, headers=dict(headers or {}))
             response = connection.getresponse()
@@ -174,13 +174,13 @@ def running(
     server = subprocess.Popen([nginx, "-e", "stderr", "-c", str(root / "conf" / "nginx.conf")])
     edge = Edge(plan, port, processes)
     try:
-        wait_until("answer of nginx", lambda: _listens(edge), 10)
+        wait_until("answer of nginx", lambda: _listens(edge))
         for process in processes.values():
             process.asked.clear()
         yield edge
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(WITHIN)
         for process in processes.values():
             process.stop()
         shutil.rmtree(root)

@@ -17,10 +17,12 @@ from typing import Any, Self, TypeVar
 from nio import AsyncClient, AsyncClientConfig, LoginResponse, RegisterResponse, SyncResponse
 
 Json = dict[str, Any]
+# In seconds. It tells a server that hangs from one that works, on any machine.
+WITHIN = 120.0
 T = TypeVar("T")
 
 # No second attempts: a 429 or a broken connection must be seen.
-STRICT = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, request_timeout=60)
+STRICT = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, request_timeout=120)
 CLIENT = "/_matrix/client/v3"
 
 
@@ -82,7 +84,7 @@ class Session:
         answer: Json = await response.transport_response.json()
         return answer
 
-    async def until(self, what: str, look: Callable[[Json], T | None], within: float = 20.0) -> T:
+    async def until(self, what: str, look: Callable[[Json], T | None], within: float = WITHIN) -> T:
         """Sync on until `look` finds something in an answer, and return that.
 
         `within` is in seconds. Raises AssertionError with the last answer when it finds nothing.
@@ -190,7 +192,7 @@ def ok(response: Any, kind: type[T]) -> T:
     return response
 
 
-async def eventually(check: Callable[[], Awaitable[T]], within: float = 10.0) -> T:
+async def eventually(check: Callable[[], Awaitable[T]], within: float = WITHIN) -> T:
     """Repeat a check until it does not fail, for `within` seconds, and return what it returns.
 
     For what one worker writes and another answers for: replication takes a moment, and no long

@@ -1,11 +1,16 @@
-"""Requests that are sent just as they are written."""
+"""HTTP requests that no library changes on the way."""
 
 import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+# In seconds. It tells a server that hangs from one that works, on any machine.
+WITHIN = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +32,44 @@ def raw_request(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> Answer:
-    """One request on a connection of its own, whose path no library tidies up.
+    """Send one request to a port of 127.0.0.1, on a connection of its own.
 
-    Raises OSError or HTTPException where there is no whole answer.
+    Raises OSError or HTTPException if there is no complete response.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    return _sent(
+        http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN), method, path, headers, body
+    )
+
+
+def unix_request(
+    path: Path,
+    method: str,
+    uri: str,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> Answer:
+    """Send one request to a unix socket. Raises as raw_request() does."""
+    return _sent(_UnixConnection(path), method, uri, headers, body)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=WITHIN)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(WITHIN)
+        self.sock.connect(str(self._path))
+
+
+def _sent(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None,
+    body: bytes | None,
+) -> Answer:
     with contextlib.closing(connection):
         connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()

@@ -82,17 +82,14 @@ async def say(session: Session, room_id: str, text: str) -> str:
     return str(ok(sent, RoomSendResponse).event_id)
 
 
-async def hear(
-    session: Session, room_id: str, event_id: str, text: str, within: float = 20.0
-) -> None:
-    """Wait for a message, in seconds."""
+async def hear(session: Session, room_id: str, event_id: str, text: str) -> None:
+    """Wait until a session has received a message."""
     await session.until(
         "message",
         event(
             timeline(room_id),
             lambda e: e["event_id"] == event_id and e["content"]["body"] == text,
         ),
-        within,
     )
 
 

@@ -17,8 +17,8 @@ from tests.harness import OPERATOR_FILE, SHARED_SECRET, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 
 # In seconds.
-HEALTHY_WITHIN = 90.0
-STOP_WITHIN = 10.0
+HEALTHY_WITHIN = 240.0
+STOP_WITHIN = 60.0
 
 # Read after our defaults. The first lifts the rate limits, which the flows would meet at once. With
 # the second a new database's background updates take a second and not forty; before that of the
@@ -43,7 +43,7 @@ def run(
     *command: str,
     stdin: bytes = b"",
     check: bool = True,
-    timeout: float = 120,
+    timeout: float = 300,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of this machine. Raises AssertionError with its output when it fails."""
@@ -65,7 +65,7 @@ def run(
     return result
 
 
-def docker(*words: str, stdin: bytes = b"", check: bool = True, timeout: float = 120) -> str:
+def docker(*words: str, stdin: bytes = b"", check: bool = True, timeout: float = 300) -> str:
     """Run a command of Docker's; what it prints to standard output."""
     return run("docker", *words, stdin=stdin, check=check, timeout=timeout).stdout.strip()
 
@@ -132,11 +132,10 @@ class Container:
     def stop(self) -> float:
         """Stop it; how many seconds that took. It must end by itself, and with status 0."""
         began = time.monotonic()
-        docker("stop", "--time", "30", self.id)
-        took = time.monotonic() - began
-        assert took < STOP_WITHIN, f"took {took:.1f} s"
+        docker("stop", "--time", f"{STOP_WITHIN:.0f}", self.id)
+        # 137 if it had to be killed.
         assert self.exit_status == 0
-        return took
+        return time.monotonic() - began
 
     def inside(
         self, *command: str, stdin: str = "", check: bool = True

@@ -68,5 +68,5 @@ def test_what_is_in_use_is_no_other_data_directorys(image: str) -> None:
         def ready() -> bool:
             return server.inside("sh", "-c", answer, check=False).returncode == 0
 
-        wait_until("second server", ready, 60)
+        wait_until("second server", ready)
         assert place(server, "/second") == "/second/postgres"

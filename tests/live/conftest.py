@@ -1,6 +1,7 @@
 """What the live tests share: an authority, a server, and servers' logs when a test fails."""
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,24 @@ UPLOAD_LIMIT = 2_000_000
 SINGLE_SIGN_ON = """\
 cas_config: {enabled: true, server_url: "https://cas.invalid"}
 """
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --prefork=no, keep only the tests that both ways of launching Synapse concern.
+
+    All others would find the same again. Tests of one way set GANGLION_PREFORK themselves.
+    """
+    if config.getoption("--prefork") == "yes":
+        return
+    here = Path(__file__).parent
+    others = [
+        item
+        for item in items
+        if here in item.path.parents and item.get_closest_marker("both_modes") is None
+    ]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @pytest.hookimpl(wrapper=True)

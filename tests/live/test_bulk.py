@@ -9,17 +9,15 @@ import pytest
 
 from tests.certificates import Authority
 from tests.federation import confer, federating
-from tests.harness import Server
+from tests.harness import WITHIN, Server
 
 COUNT = 5
 FEDERATING = 3
-# In seconds. The first contact of two homeservers fetches keys and profiles both ways.
-WITHIN = 30.0
 
 
 @pytest.fixture(scope="module")
 def servers(authority: Authority) -> Iterator[list[Server]]:
-    """Five servers, every second with a worker."""
+    """Five servers, every second one with a worker. In the end each stops and leaves no process."""
     with ExitStack() as stack:
         made = [
             stack.enter_context(Server("client_reader" if number % 2 else "none"))
@@ -34,6 +32,8 @@ def servers(authority: Authority) -> Iterator[list[Server]]:
             server.wait_ready()
         print(f"{COUNT} servers ready after {time.monotonic() - began:.1f} s")
         yield made
+        for server in made:
+            server.stop()
 
 
 def test_each_is_one_of_its_own(servers: list[Server]) -> None:
@@ -49,9 +49,3 @@ def test_they_federate(servers: list[Server]) -> None:
     urls = [server.base_url for server in servers[:FEDERATING]]
     found = asyncio.run(confer(urls, WITHIN))
     print(f"joined after {found.joined:.1f} s, heard after {found.heard:.1f} s more")
-
-
-def test_they_stop_as_they_should(servers: list[Server]) -> None:
-    """The last of the module: nobody of them leaves a process behind."""
-    for server in servers:
-        server.stop()

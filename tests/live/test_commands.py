@@ -11,6 +11,8 @@ from tests.harness import SHARED_SECRET, Server
 from tests.matrix import Clients, unused
 from tests.processes import descendants
 
+pytestmark = pytest.mark.both_modes
+
 WORKERS = ("sync1", "client1", "federation1", "background1")
 
 

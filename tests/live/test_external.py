@@ -17,13 +17,12 @@ import pytest
 
 from tests.controls import Controlled
 from tests.flows import whole_flow
-from tests.harness import SHARED_SECRET, Server, free_port, wait_until
+from tests.harness import SHARED_SECRET, WITHIN, Server, free_port, wait_until
 from tests.matrix import CLIENT
 
 # What quoting in a connection string, a password file or a query may get wrong.
 PASSWORD = "it's:a\\pass%word$x"
 REDIS_PASSWORD = "another#pass%word"
-STARTED_WITHIN = 20.0
 
 
 class Dependency:
@@ -47,7 +46,7 @@ class Dependency:
         if self.process is not None:
             # A fast shutdown for PostgreSQL, the ordinary one for Redis.
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=WITHIN)
             self.process = None
 
     def remove(self) -> None:
@@ -122,7 +121,7 @@ class Postgres(Dependency):
                 )
             return None
 
-        connection = wait_until("answer of PostgreSQL", connect, STARTED_WITHIN)
+        connection = wait_until("answer of PostgreSQL", connect)
         with contextlib.closing(connection), connection.cursor() as cursor:
             connection.autocommit = True
             yield cursor
@@ -213,6 +212,7 @@ def test_servers_that_come_late_are_waited_for_and_used(postgres: Postgres, redi
     )
     postgres.execute(right)
     postgres.stop()
+    redis.stop()
     with Server("event_persister, client_reader", environment(postgres, redis)) as server:
         server.launch()
         server.log.wait_for(rf"waiting for PostgreSQL at 127\.0\.0\.1:{postgres.port}")

@@ -46,7 +46,7 @@ def test_invite_join_and_messages_both_ways(pair: tuple[Server, Server]) -> None
         # Events of other homeservers are written where all events are.
         answered_by(server, r"POST /_synapse/replication/fed_send_events/", "event_persister1")
         sender = r"^federation_sender1 \| .*synapse\.http\.matrixfederationclient.*/v1/send/"
-        server.log.wait_for(sender, within=5)
+        server.log.wait_for(sender)
 
 
 def test_only_the_sender_talks_to_others_where_that_is_asked_for(
@@ -67,7 +67,7 @@ def answered_by(server: Server, asks: str, worker: str) -> set[str]:
     def processes() -> set[str]:
         return {r.process for r in server.log.requests() if pattern.match(f"{r.method} {r.uri}")}
 
-    found = wait_until(f"{asks} in the log", processes, within=5)
+    found = wait_until(f"{asks} in the log", processes)
     wrong = {name for name in found if not re.fullmatch(worker, name)}
     assert not wrong, f"{asks} was answered by {wrong}"
     return found

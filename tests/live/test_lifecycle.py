@@ -19,6 +19,8 @@ from tests.harness import SHARED_SECRET, Server, wait_until
 from tests.matrix import CLIENT, Clients
 from tests.raw_http import Answer, raw_request
 
+pytestmark = pytest.mark.both_modes
+
 # How long clients go on asking after a worker was killed: longer than its restart.
 ASK_ON = 2.0
 

@@ -14,7 +14,7 @@ import pytest
 from tests import flows
 from tests.account_flows import upload
 from tests.certificates import Authority
-from tests.harness import Server, free_port
+from tests.harness import WITHIN, Server, free_port
 from tests.matrix import Clients
 
 # What a person could type in a second, and no rate limit of Synapse's own lets pass.
@@ -109,7 +109,7 @@ def test_https_is_served_with_a_certificate_of_the_authority(server: Server) -> 
     authority = Path(server.environment["GANGLION_COMPLEMENT"], "ca", "ca.crt")
     trusting = ssl.create_default_context(cafile=str(authority))
     url = f"{server.tls_url}/_matrix/federation/v1/version"
-    with urllib.request.urlopen(url, context=trusting, timeout=20) as answer:  # noqa: S310
+    with urllib.request.urlopen(url, context=trusting, timeout=WITHIN) as answer:  # noqa: S310
         assert answer.status == 200
 
 

@@ -1,10 +1,8 @@
 """What stands between clients and Synapse lets through what it should, as it should."""
 
 import asyncio
-import contextlib
 import http.client
 import secrets
-import socket
 import ssl
 import time
 from typing import Any
@@ -12,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
-from tests.harness import Server, wait_until
+from tests.harness import WITHIN, Server, wait_until
 from tests.live.conftest import UPLOAD_LIMIT
 from tests.matrix import CLIENT, Clients
-from tests.raw_http import Answer, raw_request
+from tests.raw_http import Answer, raw_request, unix_request
 
 # An address for documentation: nobody has it.
 SPOOFED = "203.0.113.7"
@@ -23,6 +21,7 @@ SPOOFED = "203.0.113.7"
 LARGEST_REQUEST = 200 * 65536
 # Longer than the time limits that proxies have for a first byte, or idle connections, by mistake.
 LONG_POLL = 12.0
+POLLS = 5
 
 REPLICATION = "/_synapse/replication/send_events/1"
 REPLICATION_SPELLINGS = (
@@ -47,27 +46,13 @@ REPLICATION_SPELLINGS = (
 )
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(self.path)
-
-
 def test_replication_is_there_between_processes(small: Server) -> None:
     # Without this the refusals below would prove nothing but a misspelt path.
     mark = small.log.mark()
-    connection = UnixConnection(f"{small.run}/sockets/main.replication.sock")
-    with contextlib.closing(connection):
-        connection.request("POST", REPLICATION, b"{}")
-        assert connection.getresponse().status == 500
+    path = small.run / "sockets" / "main.replication.sock"
+    assert unix_request(path, "POST", REPLICATION, body=b"{}").status == 500
     # It is for those alone who have the secret.
-    small.log.wait_for("Missing Authorization header", mark, within=5)
+    small.log.wait_for("Missing Authorization header", mark)
 
 
 @pytest.mark.parametrize("path", REPLICATION_SPELLINGS)
@@ -76,11 +61,8 @@ def test_replication_is_closed_to_clients(small: Server, path: str) -> None:
     for method in ("GET", "POST"):
         answer = raw_request(small.http_port, method, path)
         assert answer.status in (400, 404), answer.body
-    token = secrets.token_hex(8)
-    assert small.get(f"/_matrix/key/v2/server/{token}").status == 200
-    small.log.wait_for(token, mark, within=5)
     small.log.settle()
-    reached = [r for r in small.log.requests(mark) if token not in r.uri]
+    reached = small.log.requests(mark)
     assert all(r.status in (400, 404) for r in reached), reached
 
 
@@ -98,7 +80,7 @@ def address_seen(server: Server, headers: dict[str, str]) -> str:
     def seen() -> str:
         return next((r.ip for r in server.log.requests(mark) if token in r.uri), "")
 
-    return wait_until("request in the log", seen, within=5)
+    return wait_until("request in the log", seen)
 
 
 def test_synapse_knows_https_from_http(small: Server, authority: Authority) -> None:
@@ -123,7 +105,7 @@ def test_synapse_knows_https_from_http(small: Server, authority: Authority) -> N
 def tls_request(server: Server, authority: Authority, path: str) -> Answer:
     context = ssl.create_default_context(cafile=str(authority.path))
     connection = http.client.HTTPSConnection(
-        "127.0.0.1", server.federation_port, timeout=20, context=context
+        "127.0.0.1", server.federation_port, timeout=WITHIN, context=context
     )
     connection.request("GET", path)
     response = connection.getresponse()
@@ -175,6 +157,10 @@ async def poll_in_vain(server: Server) -> None:
         # The first ones have things of a new account to tell, its push rules and presence.
         for _ in range(3):
             await session.sync(wait=0.5)
-        began = time.monotonic()
-        await session.sync(wait=LONG_POLL)
-        assert LONG_POLL - 1 < time.monotonic() - began < LONG_POLL + 5
+        # Something may still come in; a proxy with a shorter limit cuts every poll.
+        for _ in range(POLLS):
+            began = time.monotonic()
+            await session.sync(wait=LONG_POLL)
+            if time.monotonic() - began > LONG_POLL - 1:
+                return
+    raise AssertionError(f"none of {POLLS} polls lasted {LONG_POLL} s")

@@ -24,7 +24,12 @@ from tests.raw_http import raw_request
 
 # Push gateways and application services of tests are on this machine.
 OPERATOR_FILE = SINGLE_SIGN_ON + "ip_range_blacklist: []\n"
-PRESETS = ("none", "small", "complement", "full")
+PRESETS = (
+    "none",
+    pytest.param("small", marks=pytest.mark.both_modes),
+    pytest.param("complement", marks=pytest.mark.both_modes),
+    "full",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +244,7 @@ def use(preset: str, server: Server, place: Outside | None) -> Used:
 
     # What is missing after this, a test says better.
     with contextlib.suppress(AssertionError):
-        wait_until("end of the request log", complete, within=3)
+        wait_until("end of the request log", complete)
     requests = tuple(server.log.requests(mark))
     return Used(preset=preset, server=server, outside=place, requests=requests)
 
@@ -284,7 +289,7 @@ async def write_to_rooms_of_every_persister(server: Server) -> None:
             # What was written while the room was made is in the log by now.
             mark = server.log.settle()
             await room_flows.say(session, room_id, "whose is this?")
-            server.log.wait_for(r"/_synapse/replication/send_events/", mark, within=5)
+            server.log.wait_for(r"/_synapse/replication/send_events/", mark)
             writers = {r.process for r in server.log.requests(mark) if "/send_events/" in r.uri}
             assert writers == {persister}
             seen.add(persister)
@@ -323,11 +328,11 @@ def test_background_work_is_done_by_its_worker(used: Used) -> None:
     place = used.outside
     assert place is not None
     event_id = asyncio.run(notify(used.server, place))
-    wait_until("notification", lambda: place.pushed(event_id), within=20)
-    wait_until("transaction", lambda: place.passed_on(event_id), within=20)
+    wait_until("notification", lambda: place.pushed(event_id))
+    wait_until("transaction", lambda: place.passed_on(event_id))
     for job in JOBS:
         worker = getattr(job, used.preset)
-        used.server.log.wait_for(rf"^{worker} \| .*{job.traces}", within=40)
+        used.server.log.wait_for(rf"^{worker} \| .*{job.traces}")
         done = re.findall(rf"^(\S+) \| .*{job.traces}", used.server.log.text(), re.MULTILINE)
         assert set(done) == {worker}
 
