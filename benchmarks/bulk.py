@@ -1,4 +1,4 @@
-"""Many servers at once: when they answer, what each takes, and how well they know each other."""
+"""Many servers at once: time until they answer, memory of each, and federation between them."""
 
 import argparse
 import asyncio
@@ -84,7 +84,7 @@ def measure(
 
 
 def _memory(members: Sequence[Member]) -> Counter[str]:
-    """What all servers take, by program, in MB of PSS. A worker goes by its role."""
+    """The memory of all servers by program, in MB of PSS. Workers are counted by role."""
     found: Counter[str] = Counter()
     for member in members:
         for program in family(member.supervisor):

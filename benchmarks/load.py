@@ -39,7 +39,7 @@ class Crowd:
     people: list[population.Person] = field(default_factory=list)
 
     def prepare(self, server: Server, endpoint: str, connections: int) -> None:
-        """Let all users have synced, and write down what they will ask for."""
+        """Sync all users once, and write their requests into the file."""
         if not self.people:
             self.people = asyncio.run(
                 population.settle(
@@ -50,7 +50,7 @@ class Crowd:
         self.file.write_text(lines(endpoint, self.people, connections), encoding="utf-8")
 
     def ask(self, server: Server, connections: int, seconds: float) -> Load:
-        """Send what was prepared. Raises AssertionError where a request fails."""
+        """Send the prepared requests. Raises AssertionError where a request fails."""
         load = wrk(
             server.base_url,
             seconds=seconds,

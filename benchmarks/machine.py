@@ -1,4 +1,4 @@
-"""What a result was measured on."""
+"""The machine and the versions that a result was measured with."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from ganglion import __version__
 
 
 def describe(images: Sequence[str]) -> dict[str, str]:
-    """The machine, and the versions of what ran; in our image, which comes first, or here."""
+    """The machine and the versions of the programs: in the first image, or on this machine."""
     return {
         "cores": str(len(os.sched_getaffinity(0))),
         "processor": _found(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text()),

@@ -1,4 +1,4 @@
-"""Results as parts of docs/performance.md: no figure there is typed by hand."""
+"""Write results into docs/performance.md, so that no figure there is typed by hand."""
 
 import argparse
 import re
@@ -14,7 +14,7 @@ NAME = re.compile(r"[a-z0-9-]+")
 
 
 def section(name: str, result: Result) -> str:
-    """One result: what was found, then what on, when and how."""
+    """One result: the figures, then the machine, the date and the command."""
     parts = [f"![{result.title}](performance-{name}.svg)", result.note]
     for table in result.tables:
         titles, rows = cells(table)
@@ -44,7 +44,7 @@ def page(text: str, found: Mapping[str, Result]) -> str:
 
 
 def write(docs: Path, files: Sequence[Path]) -> list[Path]:
-    """Fill performance.md and draw a picture for each file; what was written.
+    """Fill performance.md and draw a plot for each file. Returns the paths written.
 
     The name of a file without its ending is the name of its part of the page. Raises ValueError
     for a name that cannot be one.

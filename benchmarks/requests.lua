@@ -6,7 +6,7 @@
 -- A line of FILE is one request: method, path, access token, since token and body, with tabs
 -- between them. In the path, {n} stands for a number that is used once, behind PREFIX, and {since}
 -- for where that user's last /sync ended. Each connection is a thread of wrk's with a Lua state of
--- its own, so that what is answered belongs to what was asked last. Client K of N takes the lines
+-- its own, so that each response belongs to the last request. Client K of N takes the lines
 -- K, K+N, …: no two ask for the same user when there are as many users as clients.
 
 local started = 0

@@ -1,4 +1,4 @@
-"""How long a reset takes, against starting another server in the place of the one that is used."""
+"""The time of a reset, compared with starting a new server."""
 
 import argparse
 import contextlib

@@ -1,4 +1,4 @@
-"""What a benchmark found: raw values, where they come from, and tables to read."""
+"""Results of benchmarks: raw values, their origin, and tables to read."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from benchmarks import machine
 from ganglion.cli.output import columns
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-# What says where results go and which image was meant, and changes no figure.
+# Options for the output and the image, which change no figure.
 DULL = ("--json", "--plot", "--image")
 
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, rounds: int) -> None:
     parser.add_argument(
         "--rounds", type=int, default=rounds, help=f"how often each is measured ({rounds})"
     )
-    parser.add_argument("--title", help="a heading for what is compared")
+    parser.add_argument("--title", help="a heading for the comparison")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all values there")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw them")
 
@@ -102,7 +102,7 @@ class Session:
         return table
 
     def result(self, title: str, note: str) -> Result:
-        """What was found; tables without rows are left out."""
+        """The result, without the tables that have no rows."""
         self._machine["load average after"] = f"{machine.load_average():.2f}"
         return Result(
             benchmark=self._name,

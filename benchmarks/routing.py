@@ -1,4 +1,4 @@
-"""What nginx and the table of routes cost: against a worker asked directly, and by the row."""
+"""The cost of nginx and of the table of routes: against a worker asked directly, and by row."""
 
 import argparse
 import shutil
@@ -19,7 +19,7 @@ from ganglion.topology import topology
 from tests.harness import Server, free_port, wait_until
 
 VERSIONS = "/_matrix/client/versions"
-# What nginx tells a worker, which reads it in any case; nginx itself replaces them.
+# The headers that nginx adds. A worker reads them in any case.
 FORWARDED = ("X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http")
 # A path for the first row, one for the last, and one that no row matches.
 PATHS = {
@@ -72,7 +72,7 @@ http {{
 
 
 def by_the_row(arguments: argparse.Namespace) -> None:
-    """What the maps of `full` add to an answer that nginx gives by itself."""
+    """The time that the maps of `full` add to a response of nginx's own."""
     layout = topology.build(environment.from_environ({"WORKERS": "full"}, str))
     rendered = fill("maps.conf.j2", maps=maps(table(layout), ()))
     baseline, cases = "nothing", {"nothing": ("$request_uri", PATHS["no row"])}

@@ -1,4 +1,4 @@
-"""What each further worker costs: time to start, memory, and processor time for each message."""
+"""The cost of each further worker: time to start, memory, and processor time for each message."""
 
 import argparse
 import time
@@ -17,7 +17,7 @@ WORKER = "client_reader"
 
 NOTE = (
     "WORKERS=client_reader:N; 0 is main alone. One client sends messages, one after the other for "
-    "{seconds} s; main handles them, and every worker is told of each. The processor time of all "
+    "{seconds} s; main handles them, and every worker receives each. The processor time of all "
     "N workers together, less what they took in {seconds} s without a client, is divided by the "
     "number of messages. Memory is PSS of all Python processes, {settle:g} s after all answered, "
     "before the first client; MB are 10⁶ bytes. Every start is the first with its data directory; "
@@ -58,7 +58,7 @@ def measure(
 
 
 def _look(server: Server, options: argparse.Namespace) -> dict[str, float]:
-    """What one server needs, by the unit it is given in."""
+    """The needs of one server, by their units."""
     ready = server.start().seconds
     start = usage.spent(server.supervisor)
     time.sleep(options.settle)

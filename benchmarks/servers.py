@@ -26,10 +26,10 @@ BETWEEN_LOOKS = 0.005
 STAGE = re.compile(r"([\w -]+?) ([\d.]+)")
 TIMELINE = re.compile(r"everything runs after ([\d.]+) s(?:: (.*))?")
 HEALTH = "/health"
-# The port that nginx listens on in a container of ours, and of Synapse's own, where it is fixed.
+# The port of nginx in containers: Ganglion's default, and fixed in Synapse's own image.
 PORT = 8008
-# What Synapse's own image takes in Complement's mode: of its nginx, which does not pass /health on;
-# of its main process and its first worker; the secret to register with. The limits of rates are
+# Synapse's own image in Complement's mode: a path that its nginx passes on (/health is not one);
+# the ports of its main process and its first worker; the secret to register with. Rate limits are
 # lifted there, and a password costs little to check.
 # https://github.com/element-hq/synapse/tree/develop/docker
 VERSIONS = "/_matrix/client/versions"
@@ -37,15 +37,15 @@ MAIN_PORT = 8080
 FIRST_WORKER_PORT = 18009
 PEER_SECRET = "complement"  # noqa: S105 - for everybody to know
 AS_PEER = "bcrypt_rounds: 4\n"
-# In seconds. Its supervisor kills what has not ended after ten.
+# In seconds. Its supervisor kills processes after ten.
 PEER_STOPS_WITHIN = 60
 NOTE = (
-    " Synapse's own image, as whoever ran this named it, is {peer}: Synapse's workers with "
+    " Synapse's own image is {peer} on the machine of this run: Synapse's workers with "
     "PostgreSQL and Redis in one container, in the mode that Complement uses, and with the same "
     "roles. It listens on ports of its own choice; hence both are asked at their containers' "
     "addresses on Docker's network, which no proxy of Docker's is before, and both containers are "
     "made before the clock starts. Both check passwords by four rounds of bcrypt. Its processes, "
-    "other than the supervisor, cannot be told apart from outside: all of them are called forked."
+    "other than the supervisor, look alike from outside, so all are listed as forked."
 )
 
 
@@ -63,7 +63,7 @@ class Server(Protocol):
     """One server over one data directory, which may be started and stopped several times."""
 
     secret: str
-    """What registers users."""
+    """The shared secret to register users with."""
 
     @property
     def base_url(self) -> str:
@@ -97,7 +97,7 @@ def addresses(checked: str) -> list[str]:
 
 
 def peer_roles(layout: str) -> list[str]:
-    """A layout as Synapse's own image takes it: the words of a preset, or of what is no preset."""
+    """A layout in the syntax of Synapse's own image: the entries of a preset or of WORKERS."""
     return PRESETS.get(layout, layout).replace(",", " ").split()
 
 
@@ -335,7 +335,7 @@ def images(options: argparse.Namespace) -> list[str]:
 
 
 def note(options: argparse.Namespace) -> str:
-    """What is to be known of Synapse's own image, where it is measured too."""
+    """A note about Synapse's own image, if it is measured too."""
     return NOTE.format(peer=options.peer) if options.peer else ""
 
 

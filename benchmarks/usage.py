@@ -33,7 +33,7 @@ def programs(supervisor: int) -> tuple[Program, ...]:
 
 
 def family(supervisor: int) -> tuple[Program, ...]:
-    """Every process of a server, the supervisor first. What is not Python goes by its program.
+    """Every process of a server, the supervisor first. Other programs go by their command.
 
     Raises PermissionError as programs() does.
     """
@@ -47,7 +47,7 @@ def family(supervisor: int) -> tuple[Program, ...]:
 
 
 def name_of(words: list[str]) -> str:
-    """What Ganglion calls a process with this command line.
+    """Ganglion's name for the process with this command line.
 
     Those that Synapse's own image forks all keep the command line of the one that forks them.
     """

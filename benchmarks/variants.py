@@ -1,4 +1,4 @@
-"""What is compared: layouts, changes of variables, and Synapse's own image."""
+"""The things to compare: layouts, changes of variables, and Synapse's own image."""
 
 import argparse
 import shlex

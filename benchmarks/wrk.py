@@ -14,7 +14,7 @@ TIMEOUT = "30s"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What one run of wrk measured.
+    """The measurements of one run of wrk.
 
     `errors` counts answers that are no success and broken, refused or unanswered connections.
     Latencies are in milliseconds. wrk sends a connection's next request when the last is answered,

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034  # what is set here is for the scripts that source it
+# shellcheck disable=SC2034  # these variables are for the scripts that source this file
 # Sourced by the scripts beside it: where things are, and which server runs.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-# nginx is in here, which an ordinary user's PATH leaves out.
+# nginx is in here; an ordinary user's PATH lacks it.
 PATH=$PATH:/usr/sbin:/sbin
-# Ours, not the server's, which would take it for a misspelt variable.
+# A variable of the scripts. The server would reject it as a misspelt variable.
 image=${GANGLION_IMAGE:-ganglion}
 unset GANGLION_IMAGE
 
@@ -38,13 +38,13 @@ if ! others_can -r "$root/scripts/lib.sh"; then
 fi
 venv=$home/.venv
 data=$(realpath -m "${GANGLION_DATA:-$home/data}")
-# What up leaves for down and ganglion: how the server runs, and its variables.
+# Written by up for down and ganglion: how the server runs, and its variables.
 note=$data/.up
 
 # The program by itself, outside of Docker. -P: no module of the current directory shadows one of its own.
 native() { "$venv/bin/python" -P -m ganglion "$@"; }
 
-# Settles what the program would otherwise place for a container.
+# Sets the variables whose defaults are made for a container.
 native_defaults() {
     export GANGLION_DATA=$data BIND_ADDRESS=${BIND_ADDRESS:-127.0.0.1}
     if [[ -n ${GANGLION_RUN:-} ]]; then return; fi

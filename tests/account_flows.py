@@ -1,4 +1,4 @@
-"""What one account does, on its devices and with its files, proved by what another session sees."""
+"""Actions of one account, on its devices and with its files, checked by another session."""
 
 import secrets
 import struct
@@ -149,7 +149,7 @@ async def push_rules(talk: Conversation) -> None:
 
 
 async def keys(talk: Conversation) -> None:
-    """Keys that one device uploads are announced to another user, who can ask for and claim them.
+    """Keys that one device uploads are announced to another user, which can query and claim them.
 
     Synapse stores keys and signatures without looking into them, so random ones do.
     """

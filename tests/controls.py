@@ -1,4 +1,4 @@
-"""A server in test mode and its controls, as a client of theirs sees them."""
+"""A server in test mode, and a client of its controls."""
 
 import json
 import urllib.parse

@@ -1,6 +1,6 @@
 """nginx with the rendered configuration in front of stand-ins for Synapse's processes.
 
-For what is nginx's own doing: which way a request takes, and what happens when a process is gone.
+For tests of nginx itself: the route of a request, and the behaviour when a process is gone.
 A stand-in listens where its process would, notes what it is asked, and answers with its name.
 """
 
@@ -98,7 +98,7 @@ class StandIn:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back. Header names are in lower case."""
+    """A response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]

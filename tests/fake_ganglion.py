@@ -1,10 +1,9 @@
-"""A program that stands in for Ganglion where only pytest-ganglion's own doing matters.
+"""A stand-in for Ganglion, for tests of pytest-ganglion alone.
 
     python tests/fake_ganglion.py run
 
-It answers on HTTP_PORT and CONTROL_PORT what the plugin asks, says on standard output what it was
-asked, and writes its start and its end into the file FAKE_JOURNAL. What else is to happen, FAKE_…
-variables say.
+It answers the plugin's requests on HTTP_PORT and CONTROL_PORT, prints them to standard output,
+and writes its start and its end into the file FAKE_JOURNAL. FAKE_… variables make it fail.
 """
 
 import json
@@ -46,12 +45,12 @@ def user(localpart: str) -> Json:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Both ports: a path is enough to tell what is asked."""
+    """Answers on both ports: the paths differ."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer what is asked of a homeserver."""
+        """Answer requests to a homeserver."""
         answers: Json = {
             "/_matrix/client/versions": {"versions": ["v1.11"]},
             "/_matrix/key/v2/server": {"server_name": "fake"},
@@ -61,14 +60,14 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(answers.get(self.path))
 
     def do_POST(self) -> None:
-        """Do what is asked of the controls, or register somebody."""
+        """Answer requests to the controls, or register a user."""
         body: Json = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != "/test/barrier":
             say(f"{self.path} {json.dumps(body)}")
         self.answer(self.done(body))
 
     def done(self, body: Json) -> Json | None:  # noqa: PLR0911 - one for each
-        """What a POST comes to; None for what there is not."""
+        """The response to a POST, or None for an unknown path."""
         match self.path.strip("/").split("/"):
             case ["test", "reset"] if "FAKE_RESET_FAILS" not in os.environ:
                 USERS.clear()

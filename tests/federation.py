@@ -111,7 +111,7 @@ async def confer(urls: Sequence[str], within: float) -> Conference:
         listeners = [Listener(person, room_id) for person in people]
 
         began = time.monotonic()
-        # One after the other: a server that joins while others do may be told of a membership
+        # One after the other: a server that joins while others do may receive a membership
         # before it has the room's state, and asks for what it lacks only later.
         for guest in guests:
             await join(guest, room_id, host.user_id)
@@ -143,7 +143,7 @@ async def all_of(what: Iterable[Awaitable[object]], within: float) -> None:
 
 
 class Listener:
-    """What a user's syncs have brought of a room: who came, and what was said."""
+    """The members and messages of a room that a user's syncs have brought."""
 
     def __init__(self, session: Session, room_id: str) -> None:
         self.session = session

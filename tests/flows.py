@@ -1,4 +1,4 @@
-"""What Matrix clients do with a homeserver, all of it in one go.
+"""All that Matrix clients do with a homeserver, in one flow.
 
 It needs open registration, the shared secret, the administrators' API, and what
 tests.harness.OPERATOR_FILE allows.
@@ -15,7 +15,7 @@ from tests.matrix import CLIENT, Clients, eventually, ok
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """What must still be there after a restart."""
+    """Data that must still be there after a restart."""
 
     user_id: str
     password: str
@@ -28,7 +28,7 @@ class Kept:
 
 
 async def whole_flow(base_url: str, shared_secret: str) -> Kept:
-    """Do everything, and return what a later start of the same server can be asked for."""
+    """Do everything. Returns the data that a later start of the same server must have."""
     async with Clients(base_url) as clients:
         talk = await room_flows.converse(clients, shared_secret)
         admin = await clients.register_with_secret("admin", shared_secret, admin=True)
@@ -62,7 +62,7 @@ async def whole_flow(base_url: str, shared_secret: str) -> Kept:
 
 
 async def still_there(base_url: str, kept: Kept) -> None:
-    """What was made before a restart works after it: token, password, room, message and media."""
+    """Use the data of before a restart: token, password, room, message and media."""
     async with Clients(base_url) as clients:
         old = clients.resume(kept.user_id, kept.access_token)
         new = await clients.login(kept.user_id, kept.password)

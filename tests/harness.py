@@ -97,7 +97,7 @@ DULL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request that a process says it answered. `uri` has the query string."""
+    """A request in the log of the process that answered it. `uri` has the query string."""
 
     process: str
     ip: str
@@ -146,7 +146,7 @@ class Log:
             return file.read().decode(errors="replace")
 
     def tail(self) -> str:
-        """What to show when a test fails: who started and ended, then the last lines of all."""
+        """The lines to show when a test fails: starts and ends, then the last lines of all."""
         lines = [line for line in self.text().splitlines() if not DULL.search(line)]
         course = [
             line for line in lines if line.startswith(("ganglion |", "supervisor |", "nginx |"))
@@ -182,7 +182,7 @@ class Server:
 
     # Their logs are shown when a test fails: tests/live/conftest.py.
     alive: ClassVar[list["Server"]] = []
-    # What GANGLION_PREFORK is where a test does not say: pytest's option --prefork.
+    # GANGLION_PREFORK, unless a test sets it: pytest's option --prefork.
     prefork: ClassVar[str] = "yes"
 
     def __init__(
@@ -281,7 +281,7 @@ class Server:
     def wait_ready(self, within: float = START_WITHIN) -> None:
         """Wait, in seconds, until `ganglion ready` says that every process answers."""
         deadline = time.monotonic() + within
-        # A Python process for every look would take a processor away from what is starting.
+        # A Python process for every look would take processor time from the start.
         wait_until("answer through nginx", self._answers, within)
         while (answer := self.ganglion("ready")).returncode != 0:
             self._still_starting()

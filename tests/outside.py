@@ -1,4 +1,4 @@
-"""What a homeserver calls outside: a push gateway and an application service, in one."""
+"""A push gateway and an application service in one, for a homeserver to call."""
 
 import contextlib
 import json

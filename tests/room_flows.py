@@ -1,4 +1,4 @@
-"""What two users do in a room, each step proved by what the other one sees."""
+"""Actions of two users in a room, each checked by the other user."""
 
 import secrets
 from urllib.parse import quote
@@ -94,7 +94,7 @@ async def hear(session: Session, room_id: str, event_id: str, text: str) -> None
 
 
 async def read(talk: Conversation, event_id: str) -> None:
-    """What can be asked about a room and about oneself."""
+    """Read all there is about a room and about oneself."""
     bob, room = talk.bob, f"{CLIENT}/rooms/{quote(talk.room_id)}"
     back = ok(await bob.nio.room_messages(talk.room_id, limit=5), RoomMessagesResponse)
     assert event_id in {e.event_id for e in back.chunk}

@@ -1,7 +1,7 @@
-"""The rendered files as the programs that read them see them: what is a directive, what a value.
+"""Readers of the rendered files: they split each into directives and values as its program does.
 
-Small readers of each program's syntax, written after its own lexer, so that a test can say that a
-value is in its place and nowhere else.
+So a test can state that a value is in its place and nowhere else. crossplane reads nginx's files
+and supervisord's own parser its file; the others are small readers after each program's lexer.
 """
 
 import json
@@ -24,7 +24,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directive:
-    """One of nginx's: its words, and what is in its braces if it has them."""
+    """A directive of nginx: its words, and the directives in its braces if it has them."""
 
     words: tuple[str, ...]
     block: "tuple[Directive, ...] | None" = None
@@ -160,7 +160,7 @@ def lines(text: str) -> list[str]:
 
 
 def read(file: File) -> Any:
-    """What a rendered file says to the program that reads it."""
+    """Read a rendered file as its program does."""
     if file.path.endswith(".yaml"):
         return yaml.safe_load(file.content)
     if file.path == "secrets/pgpass":

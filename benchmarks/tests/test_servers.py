@@ -74,7 +74,7 @@ def test_a_peer_has_one_listener_for_main_and_one_for_each_worker() -> None:
 def test_a_result_names_the_image_of_the_peer() -> None:
     beside = options("--peer", "theirs:1", "--image", "ours")
     assert servers.images(beside) == ["ours", "theirs:1"]
-    assert "Synapse's own image, as whoever ran this named it, is theirs:1" in servers.note(beside)
+    assert "Synapse's own image is theirs:1 on the machine" in servers.note(beside)
     assert servers.note(options()) == ""
     assert servers.images(options("--native")) == []
 

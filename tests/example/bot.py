@@ -1,6 +1,6 @@
 """A bot that counts: it joins the rooms it is invited to, and answers "!count some words".
 
-It is told by the environment whose account it has: BOT_URL, BOT_USER, BOT_DEVICE, BOT_TOKEN.
+The environment names its account: BOT_URL, BOT_USER, BOT_DEVICE, BOT_TOKEN.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the tests share: the bot, as a process of its own."""
+"""The bot as a process of its own, for all tests."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the tests say to the homeserver: a few lines over `User.request`."""
+"""Requests of the tests to the homeserver: a few lines over `User.request`."""
 
 import time
 from typing import Any
@@ -63,7 +63,7 @@ def hear(user: User, room: str, text: str) -> None:
 
 
 def joined(user: User, room: str) -> set[str]:
-    """Who is in a room."""
+    """The members of a room."""
     path = f"{CLIENT}/rooms/{quote(room)}/joined_members"
     return set(user.request("GET", path)["joined"])
 

@@ -56,7 +56,7 @@ def test_what_is_sent_is_in_everybodys_sync_after_a_barrier(ganglion: Ganglion) 
 
 
 def test_a_worker_that_lags_behind_brings_the_message_later(ganglion: Ganglion) -> None:
-    """What a client sees when the server is busy: nothing, and then all of it.
+    """The view of a client when the server is busy: nothing, and then all of it.
 
     Alice's requests go to the process that writes, or she would wait for another one to hear of it.
     """

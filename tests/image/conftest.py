@@ -1,4 +1,4 @@
-"""What the image tests share: the image, and containers' logs when a test fails."""
+"""Fixtures of the image tests, and the logs of containers when a test fails."""
 
 import os
 from collections.abc import Generator
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test time for the build, as whichever comes first has to wait for it."""
+    """Give each test time for the build: the first one waits for it."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(BUILD_WITHIN + 300))

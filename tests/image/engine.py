@@ -34,7 +34,7 @@ CLIENT_ENVIRONMENT = {
     "SYNAPSE_REGISTRATION_SHARED_SECRET": SHARED_SECRET,
 }
 
-# An engine that runs in a chroot, as CI's may, starts what is executed in a container at the root
+# An engine that runs in a chroot, as CI's may, starts the command of `docker exec` at the root
 # of the machine. There, the container's first process has this number, and its root below that.
 ENTER = 'cd "/proc/$0/root" 2>/dev/null || cd /; exec chroot . "$@"'
 

@@ -1,4 +1,4 @@
-"""What scripts/build makes, and what it says."""
+"""The image that scripts/build makes, and its messages."""
 
 import pytest
 

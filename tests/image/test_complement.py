@@ -206,6 +206,6 @@ async def known(base_url: str, kept: tuple[str, str, str]) -> None:
         resumed = clients.resume(user_id, token)
         answer = await resumed.call("GET", "/_matrix/client/v3/account/whoami")
         assert answer["user_id"] == user_id
-        # Whose administration is open.
+        # The administrators' API is open to this user.
         await resumed.call("GET", f"/_synapse/admin/v2/users/{user_id}")
         await clients.login(user_id, password)

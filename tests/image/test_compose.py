@@ -22,10 +22,10 @@ from tests.image.engine import (
 from tests.matrix import Clients, Json, event, ok, timeline
 from tests.room_flows import ROOM_VERSION, say
 
-# What a stack's own file leaves out, and the flows need.
+# Variables that the flows need, and that a stack's own file lacks.
 ADDED = json.dumps({"services": {"ganglion": {"environment": CLIENT_ENVIRONMENT}}})
 
-# What a stack builds beside our image.
+# The services that a stack builds itself, besides Ganglion's image.
 BUILT = {"external": ("postgres", "redis"), "bot": ("registration", "bot")}
 
 

@@ -1,4 +1,4 @@
-"""The image in the place of Synapse's own: its commands, its variables, its data volume."""
+"""The image as a replacement for Synapse's own: its commands, its variables, its data volume."""
 
 import asyncio
 

@@ -30,7 +30,7 @@ def example(tmp_path: Path) -> Path:
 
 
 def shell(command: str, directory: Path, environment: Mapping[str, str]) -> str:
-    """What a command prints. It must succeed."""
+    """Run a command, which must succeed. Returns its output."""
     done = subprocess.run(
         [*SHELL, command],
         cwd=directory,
@@ -114,7 +114,7 @@ def steps(job: Mapping[str, Any]) -> Iterator[str]:
 def test_the_workflow_does(jobs: Any, runner: dict[str, str], example: Path) -> None:
     printed = [shell(command, example, runner) for command in steps(jobs["fixture"])]
     every_test_passed(printed[-1])
-    # What is kept of a failure.
+    # The log for failures.
     assert (example / "logs" / "ganglion-1.log").stat().st_size > 0
     nothing_left()
 

@@ -1,4 +1,4 @@
-"""A container that cannot do what it was asked says why and ends, for whoever runs it to see."""
+"""A container that cannot run as configured prints the reason and ends."""
 
 from tests.image.engine import container, run
 

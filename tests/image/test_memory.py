@@ -1,4 +1,4 @@
-"""What the processes of one server share: the reason why they are forked."""
+"""The memory that the processes of one server share, which is why they are forked."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the live tests share: an authority, a server, and servers' logs when a test fails."""
+"""Fixtures of the live tests, and the logs of servers when a test fails."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -49,7 +49,7 @@ def pytest_runtest_makereport(
 
 
 def parts(value: object) -> tuple[object, ...]:
-    """The servers in what a fixture gives, where that is not a server itself."""
+    """The servers in the value of a fixture that is not a server itself."""
     if isinstance(value, tuple):
         return value
     return (getattr(value, "server", None),)
@@ -57,7 +57,7 @@ def parts(value: object) -> tuple[object, ...]:
 
 @pytest.fixture(scope="session")
 def small(authority: Authority) -> Iterator[Server]:
-    """A server of the preset `small` with TLS, for all tests that leave it as they found it."""
+    """A server of the preset `small` with TLS, for all tests that do not change it."""
     with Server("small", operator_file=SINGLE_SIGN_ON) as server:
         certificate, key = authority.issue(server.root)
         server.environment |= {

@@ -39,7 +39,7 @@ def test_passes(tmp_path: Path) -> None:
 
 
 def summary(printed: str) -> str:
-    """What the plugin says of the servers: one of them, and a reset before each test but one."""
+    """The plugin's line about servers: one server, and a reset before each test but the first."""
     found = re.search(r"ganglion: 1 started in [\d.]+ s; (\d+) resets of [\d.]+ s each", printed)
     passed = re.search(r"(\d+) passed", printed)
     assert found, printed

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis servers that somebody else runs."""
+"""PostgreSQL and Redis servers outside of Ganglion."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from tests.flows import whole_flow
 from tests.harness import SHARED_SECRET, WITHIN, Server, free_port, wait_until
 from tests.matrix import CLIENT
 
-# What quoting in a connection string, a password file or a query may get wrong.
+# Characters that wrong quoting in a connection string, a password file or a query would break.
 PASSWORD = "it's:a\\pass%word$x"
 REDIS_PASSWORD = "another#pass%word"
 

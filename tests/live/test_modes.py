@@ -17,7 +17,7 @@ from tests.certificates import Authority
 from tests.harness import WITHIN, Server, free_port
 from tests.matrix import Clients
 
-# What a person could type in a second, and no rate limit of Synapse's own lets pass.
+# More requests in a second than any rate limit of Synapse permits.
 MANY = 40
 # As `generate` of Synapse's image writes it: the places are those in its container.
 HOMESERVER = """\
@@ -45,7 +45,7 @@ suppress_key_server_warning: true
 
 
 def bare(environment: dict[str, str]) -> Server:
-    """A server that is told nothing else: no rate limits lifted, nothing opened."""
+    """A server without the test harness's options: rate limits apply, registration is closed."""
     server = Server(None, environment)
     shutil.rmtree(server.data)
     server.environment["CONTROL_PORT"] = str(free_port())
@@ -133,7 +133,7 @@ def left_by_synapse(server: Server) -> str:
     )
     (server.data / "example.org.log.config").write_text("{version: 1}\n")
     if os.geteuid() == 0:
-        # As somebody else than who runs Synapse here.
+        # Another account than the one that runs Synapse here.
         for path in (server.data, *server.data.rglob("*")):
             os.chown(path, 4711, 4711)
     return "@dora:example.org"

@@ -1,4 +1,4 @@
-"""What stands between clients and Synapse lets through what it should, as it should."""
+"""nginx passes on the requests that it should, unchanged, and rejects the others."""
 
 import asyncio
 import http.client
@@ -17,7 +17,7 @@ from tests.raw_http import Answer, raw_request, unix_request
 
 # An address for documentation: nobody has it.
 SPOOFED = "203.0.113.7"
-# What nginx itself takes where uploads are smaller than Synapse's largest request: 200 PDUs.
+# nginx's own limit where uploads are smaller than Synapse's largest request: 200 PDUs.
 LARGEST_REQUEST = 200 * 65536
 # Longer than the time limits that proxies have for a first byte, or idle connections, by mistake.
 LONG_POLL = 12.0
@@ -84,9 +84,9 @@ def address_seen(server: Server, headers: dict[str, str]) -> str:
 
 
 def test_synapse_knows_https_from_http(small: Server, authority: Authority) -> None:
-    """Synapse sends whoever starts single sign-on at another URL than its public one there.
+    """Synapse redirects a client that starts single sign-on at another URL to its public one.
 
-    So a client that came by https and is taken for one of http would be sent in a circle.
+    A client that came by https would be redirected in a circle if Synapse took it for http.
     """
     path = f"{CLIENT}/login/sso/redirect?redirectUrl=https://app.invalid/"
     secure = tls_request(small, authority, path)

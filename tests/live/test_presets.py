@@ -1,6 +1,6 @@
 """Under each preset clients can do everything, and the workers meant for it answer.
 
-What a worker answered is what its own request log says.
+The request log of each worker shows the requests that it answered.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ PRESETS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Who answers one kind of request, under each preset.
+    """The worker that answers one kind of request, under each preset.
 
     `asks` is a regular expression for the whole of `METHOD path?query`. Several workers are
     separated by spaces; an empty text means that no such request may happen.
@@ -174,7 +174,7 @@ TABLE: tuple[Row, ...] = (
         **READER,
         full="client_reader1",
     ),
-    # What other homeservers would ask. Unsigned, so a worker only says no, but it is the worker.
+    # Requests of other homeservers. They are unsigned, so the worker only rejects them.
     Row(
         asks=r"GET /_matrix/federation/v1/(version|event/.+)",
         small="federation1",
@@ -242,7 +242,7 @@ def use(preset: str, server: Server, place: Outside | None) -> Used:
         requests = server.log.requests(mark)
         return all(any(row.fits(request) for request in requests) for row in wanted)
 
-    # What is missing after this, a test says better.
+    # A test reports missing requests better.
     with contextlib.suppress(AssertionError):
         wait_until("end of the request log", complete)
     requests = tuple(server.log.requests(mark))
@@ -286,7 +286,7 @@ async def write_to_rooms_of_every_persister(server: Server) -> None:
             persister = PERSISTERS[int.from_bytes(digest, "little") % len(PERSISTERS)]
             if persister in seen:
                 continue
-            # What was written while the room was made is in the log by now.
+            # The events of the room's creation are in the log before the mark.
             mark = server.log.settle()
             await room_flows.say(session, room_id, "whose is this?")
             server.log.wait_for(r"/_synapse/replication/send_events/", mark)
@@ -300,7 +300,7 @@ async def write_to_rooms_of_every_persister(server: Server) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Who does work that nobody asks for. `traces` is what only who does it logs."""
+    """The worker of one background job. `traces` matches lines that only this worker logs."""
 
     traces: str
     complement: str
@@ -338,7 +338,7 @@ def test_background_work_is_done_by_its_worker(used: Used) -> None:
 
 
 async def notify(server: Server, place: Outside) -> str:
-    """Send what is to be told to a push gateway and to an application service: its event ID."""
+    """Send an event for a push gateway and an application service. Returns its ID."""
     async with Clients(server.base_url) as clients:
         talk = await room_flows.converse(clients, SHARED_SECRET)
         pusher = {

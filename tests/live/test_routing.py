@@ -1,4 +1,4 @@
-"""nginx and `ganglion explain` never differ, and a process that is gone is stood in for."""
+"""nginx and `ganglion explain` agree, and another process stands in for one that is gone."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ LAYOUTS = (
     "full, room_reader:3, initial_synchrotron:2, device_lists:3, media_repository:2",
     "large",
 )
-# Who asks: everybody who has a key of another kind.
+# Clients: one for each kind of balancing key.
 CLIENTS: tuple[dict[str, str], ...] = (
     {},
     {"Authorization": "Bearer syt_YWxpY2U_AbCdEfGhIjKl_123456"},

@@ -1,4 +1,4 @@
-"""What variables change: TCP between processes, metrics, log files, proxies in front."""
+"""Effects of variables: TCP between processes, metrics, log files, proxies in front."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ def test_each_process_logs_to_a_file_of_its_own(server: Server) -> None:
 
 def test_trusted_proxy_names_the_client(server: Server) -> None:
     assert address_seen(server, {"X-Forwarded-For": SPOOFED}) == SPOOFED
-    # What the client itself wrote stands before what the proxy saw.
+    # The client's own text comes before the address that the proxy adds.
     assert address_seen(server, {"X-Forwarded-For": f"198.51.100.1, {SPOOFED}"}) == SPOOFED
 
 

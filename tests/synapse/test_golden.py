@@ -1,4 +1,4 @@
-"""Synapse loads the configuration of golden cases, and understands it as it was meant."""
+"""Synapse loads the configuration of golden cases and derives the topology from it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ LOADED = (
 
 
 def loaded(paths: tuple[str, ...]) -> Any:
-    """What Synapse makes of the files of one process."""
+    """Load the files of one process as Synapse does."""
     arguments = [word for path in paths for word in ("--config-path", path)]
     return HomeServerConfig.load_config("a process", arguments)
 

@@ -1,4 +1,4 @@
-"""What a start looks at before it writes anything, and who may start."""
+"""The checks of a start before it writes anything."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The budget: what each gets, that all of it fits, and what is refused."""
+"""The budget: each share, their sum, and the limits that are rejected."""
 
 from dataclasses import replace
 from functools import cache

@@ -1,4 +1,4 @@
-"""What each of Synapse's processes is given of the budget, in the files that it reads."""
+"""The share of the budget of each Synapse process, in the files that it reads."""
 
 import pytest
 
@@ -9,7 +9,7 @@ WORKERS = {"WORKERS": "synchrotron, typing"}
 
 
 def shares(**own: object) -> dict[str, dict[str, object]]:
-    """What the files of main and two workers say, with an operator's own options."""
+    """The files of main and two workers, with options of an operator."""
     files = rendered(WORKERS, operator=OperatorFiles(options=own))
     paths = ("underrides", "overrides", "workers/synchrotron1", "workers/typing1")
     return {path: options(files, f"synapse/{path}.yaml") for path in paths}

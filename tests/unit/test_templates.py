@@ -18,7 +18,7 @@ from ganglion.files.templates import (
 from tests.syntax import nginx, postgresql, redis, supervisord
 
 PRINTABLE = st.text(alphabet=st.characters(min_codepoint=32, exclude_categories=["Cc", "Cs"]))
-# What supervisord's own parser takes for a comment, and what it strips.
+# Comments for supervisord's own parser, and whitespace that it strips.
 INI = st.text(
     alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#;"), min_size=1
 )

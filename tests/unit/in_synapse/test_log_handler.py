@@ -10,7 +10,7 @@ import pytest
 
 from ganglion.in_synapse.log_handler import DELAY, FULL, GatheringHandler
 
-# In seconds: a limit for what takes microseconds, so that a failure ends.
+# In seconds. The wait takes microseconds; the limit ends a failure.
 PLENTY = 60
 
 
