@@ -88,7 +88,7 @@ def at(values: Mapping[str, Any], path: str) -> Any:
 
 @pytest.fixture(scope="module")
 def processes() -> dict[str, dict[str, Any]]:
-    """What each process's files say together: a later file replaces whole options."""
+    """The files of each process together: a later file replaces whole options."""
     environ = {"SERVER_NAME": "hs1", "SYNAPSE_COMPLEMENT_USE_WORKERS": "true"}
     plan = plan_of(environment.from_environ(environ, no_file, AUTHORITY.__contains__))
     files = {file.path: file for file in render(plan)}

@@ -35,7 +35,7 @@ AUTHORITY = x509.BasicConstraints(ca=True, path_length=None)
 
 
 def usage(**true: bool) -> x509.KeyUsage:
-    """Make a key usage that has only what is named."""
+    """Make a key usage with only the named uses."""
     names = (
         "digital_signature",
         "content_commitment",

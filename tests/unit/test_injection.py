@@ -359,6 +359,7 @@ REGEX = st.one_of(
 )
 @example("mine", '/"; } } http {', "@alice:example.org", "!a:b")
 @example("mine", "/a\\", "@alice:example.org", "!a:b")
+@example("mine", "/[[a]", "@alice:example.org", "!a:b")
 @example("mine", "/a", "@alice:example.org", '!a";}')
 @example("mine", "/a", "@alice:example.org", "!$a{b}")
 def test_no_route_of_the_operators_makes_more_than_a_row(

@@ -17,6 +17,7 @@ pins:
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,17 +174,23 @@ def _place(entry: dict[str, Any], table: list[Route], added: list[Route]) -> Non
     if entry["name"] in {route.name for route in (*table, *added)} | {MAIN}:
         raise _Invalid("has the name of another row", "choose another name")
     path = str(entry["path"])
+    ambiguous = _Invalid(
+        "has a path that nginx could interpret differently",
+        "start with / and use only plain characters and . * + ? | ( ) [ ] { } $",
+    )
     try:
-        re.compile(path)
+        with warnings.catch_warnings():
+            # Python warns of sets such as [[a] and [a||b], which it may read otherwise one day.
+            warnings.simplefilter("error", FutureWarning)
+            re.compile(path)
+    except FutureWarning:
+        raise ambiguous from None
     except re.error as error:
         raise _Invalid(
             f"has a path that is not a regular expression: {error}", "correct the path"
         ) from error
     if not PATH.fullmatch(path):
-        raise _Invalid(
-            "has a path that nginx could interpret differently",
-            "start with / and use only plain characters and . * + ? | ( ) [ ] { } $",
-        )
+        raise ambiguous
     route = Route(
         name=str(entry["name"]),
         path=path,
