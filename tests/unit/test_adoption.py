@@ -1,4 +1,4 @@
-"""What the operator's files say of servers and listeners is used, or named with the reason."""
+"""Servers and listeners in the operator's files are used, or a note names them with the reason."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ SERVER = {"host": "db", "port": 5433, "user": "matrix", "password": "theirs", "d
 
 
 def adopted(data: Path, database: Any = None, **environ: str) -> Settings:
-    """What becomes of a data directory whose homeserver.yaml has a section `database`."""
+    """Adopt a data directory whose homeserver.yaml has a section `database`."""
     if database is not None:
         (data / "homeserver.yaml").write_text(yaml.safe_dump({"database": database}))
     chosen = from_environ({"GANGLION_DATA": str(data), **environ}, no_file)
@@ -31,7 +31,7 @@ def said_of(data: Path, **environ: str) -> tuple[str, ...]:
 
 
 def of_files(data: Path, text: str, **environ: str) -> Settings:
-    """What becomes of a data directory with this homeserver.yaml."""
+    """Adopt a data directory with this homeserver.yaml."""
     (data / "homeserver.yaml").write_text(text)
     chosen = from_environ({"GANGLION_DATA": str(data), **environ}, no_file)
     return adopt(chosen, operator_files.load(chosen))
