@@ -103,7 +103,7 @@ def _busy() -> float:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it as the command line says."""
+    """Run the benchmark with the words of a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench bulk", description=__doc__)
     variants.add_counts(parser, COUNTS, "how many servers at once")
     parser.add_argument(

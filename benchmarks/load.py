@@ -115,7 +115,7 @@ def add_population(parser: argparse.ArgumentParser, users: int, rooms: int) -> N
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it as the command line says."""
+    """Run the benchmark with the words of a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench load", description=__doc__)
     parser.add_argument(
         "--endpoint", action="append", choices=ENDPOINTS, help="only this; may be repeated"

@@ -53,7 +53,7 @@ def idle(variant: variants.Variant, options: argparse.Namespace) -> list[tuple[s
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it as the command line says."""
+    """Run the benchmark with the words of a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench memory", description=__doc__)
     add_settle(parser, 10)
     variants.add_counts(parser, (2, 6, 10))

@@ -62,7 +62,7 @@ def write(docs: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it as the command line says."""
+    """Run the benchmark with the words of a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench report", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="NAME.json")
     options = parser.parse_args(words)

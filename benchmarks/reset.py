@@ -99,7 +99,7 @@ def measure(options: argparse.Namespace, session: Session) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it as the command line says."""
+    """Run the benchmark with the words of a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench reset", description=__doc__)
     parser.add_argument(
         "--workers", action="append", metavar="WORKERS", help="a layout; may be repeated"

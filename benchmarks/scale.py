@@ -89,7 +89,7 @@ def _spent(workers: Sequence[Program]) -> float:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it as the command line says."""
+    """Run the benchmark with the words of a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench scale", description=__doc__)
     variants.add_counts(parser, COUNTS)
     variants.add_changes(parser, layout="client_reader:N")

@@ -51,8 +51,8 @@ NOTE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """How long a start took until every process answered, in seconds, as we saw it from outside;
-    and its stages, as the server tells them of itself.
+    """The time of a start until every process answered, in seconds, measured from outside; and its
+    stages, from the server's own log.
     """
 
     seconds: float
@@ -67,21 +67,21 @@ class Server(Protocol):
 
     @property
     def base_url(self) -> str:
-        """Where clients ask, once it runs."""
+        """The URL for clients, once it runs."""
 
     def start(self) -> Boot:
         """Start it and wait until all its processes answer."""
 
     def stop(self) -> None:
-        """Stop it. Raises AssertionError where it does not end well."""
+        """Stop it. Raises AssertionError if it does not end with status 0."""
 
     @property
     def supervisor(self) -> int:
-        """The number of its first process on this machine."""
+        """The ID of its first process on this machine."""
 
 
 def timeline(log: str) -> dict[str, float]:
-    """The stages of the last start of which a log tells, in seconds, and their sum as "total"."""
+    """Return the stages of the last start in a log, in seconds, and their sum as "total"."""
     found = TIMELINE.findall(log)
     if not found:
         return {}
@@ -92,7 +92,7 @@ def timeline(log: str) -> dict[str, float]:
 
 
 def addresses(checked: str) -> list[str]:
-    """The listeners of all Synapse's processes, out of what `ganglion check --json` prints."""
+    """Return the listeners of all Synapse processes from the output of `ganglion check --json`."""
     return [process["address"] for process in json.loads(checked)["processes"]]
 
 
@@ -143,7 +143,7 @@ def _answers(address: str, root: str, path: str) -> bool:
 
 
 class Native:
-    """A program of this machine, with the harness that tests use too."""
+    """A native server, with the harness of the tests."""
 
     secret = harness.SHARED_SECRET
 
@@ -248,7 +248,7 @@ class InDocker(ABC):
 
 
 class Ours(InDocker):
-    """A container with our image.
+    """A container with Ganglion's image.
 
     With `quick` clients, it shares this machine's network and has the tests' files that lift the
     rate limits: no proxy of Docker's is between them and nginx. Otherwise it is what
@@ -313,7 +313,7 @@ def _authority() -> dict[str, str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, peer: bool = True) -> None:
-    """The options that say where servers run; without `peer`, none beside ours."""
+    """Add the options for where servers run. Without `peer`, only Ganglion's image."""
     parser.set_defaults(peer=None)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--native", action="store_true", help="programs of this machine: no Docker")
@@ -330,7 +330,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, peer: bool = True) -> None
 
 
 def images(options: argparse.Namespace) -> list[str]:
-    """The images that are measured, ours first; none where programs of this machine are."""
+    """Return the measured images, Ganglion's first; none for native servers."""
     return [] if options.native else [str(each) for each in (options.image, options.peer) if each]
 
 
@@ -343,7 +343,7 @@ def note(options: argparse.Namespace) -> str:
 def server(
     variant: Variant, options: argparse.Namespace, *, quick: bool = False
 ) -> Iterator[Server]:
-    """A server that does not run yet; gone afterwards with its data."""
+    """Make a server that does not run yet, and remove it afterwards with its data."""
     try:
         with _made(variant, options, quick=quick) as made:
             yield made

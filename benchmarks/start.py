@@ -1,4 +1,4 @@
-"""How long a server takes from being started until every process answers, and what with."""
+"""The time from the start of a server until every process answers, and its stages."""
 
 import argparse
 import contextlib
@@ -53,7 +53,7 @@ def _note(table: Table, label: str, stages: Mapping[str, float]) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run it as the command line says."""
+    """Run the benchmark with the words of a command line. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench start", description=__doc__)
     parser.add_argument("--boots", type=int, default=2, help="boots of each server (2)")
     variants.add_arguments(parser)

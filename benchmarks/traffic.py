@@ -8,7 +8,7 @@ from urllib.parse import quote
 from benchmarks.population import Person
 from tests.matrix import CLIENT
 
-# Any order will do, but every run is to have the same.
+# Any order will do, but it must be the same in every run.
 SEED = 4
 MESSAGE = "Meet me at the usual place, and bring the other one."
 
@@ -32,7 +32,7 @@ def _messages(person: Person) -> tuple[str, ...]:
 
 
 def _login(person: Person) -> tuple[str, ...]:
-    """On the same device each time: a user of thousands of devices is nobody's case."""
+    """Log in on the same device each time: no real user has thousands of devices."""
     body = {
         "type": "m.login.password",
         "identifier": {"type": "m.id.user", "user": person.user_id},

@@ -13,7 +13,7 @@ FORKS = "synapse.app.complement_fork_starter"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A Python process: its number on this machine, and what Ganglion calls it."""
+    """A Python process: its ID on this machine, and Ganglion's name for it."""
 
     pid: int
     name: str

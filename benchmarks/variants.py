@@ -93,7 +93,7 @@ def add_counts(
     default: tuple[int, ...],
     what: str = "with how many client_readers",
 ) -> None:
-    """The option that lists the numbers of something that is looked at: of workers, as a rule."""
+    """Add the option for a list of numbers, of workers unless `what` says otherwise."""
     text = ",".join(map(str, default))
     parser.add_argument(
         "--counts",

@@ -25,7 +25,7 @@ SLIDING_SYNC = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
 
 
 async def upload(session: Session) -> tuple[str, bytes]:
-    """Upload an image: its mxc:// URI and its bytes."""
+    """Upload an image. Returns its mxc:// URI and its bytes."""
     image = png(64, 48)
     answer, _ = await session.nio.upload(
         BytesIO(image), content_type="image/png", filename="a.png", filesize=len(image)
@@ -34,7 +34,7 @@ async def upload(session: Session) -> tuple[str, bytes]:
 
 
 async def upload_and_download(talk: Conversation) -> tuple[str, bytes]:
-    """An image goes up and down, for users alone: its mxc:// URI and its bytes."""
+    """Upload and download an image, with a token only. Returns its mxc:// URI and its bytes."""
     uri, image = await upload(talk.alice)
     down = ok(await talk.bob.nio.download(uri), MemoryDownloadResponse)
     assert (down.body, down.content_type) == (image, "image/png")
@@ -47,7 +47,7 @@ async def upload_and_download(talk: Conversation) -> tuple[str, bytes]:
         for path in ("/_matrix/client/v1/media/download", "/_matrix/media/v3/download")
     )
     assert (await talk.bob.call("GET", v1, authenticated=False, expect=401))["errcode"]
-    # The legacy paths know nothing of media that was uploaded since it needs a token.
+    # The legacy paths do not serve media that was uploaded since tokens are required.
     gone = await talk.bob.call("GET", legacy, authenticated=False, expect=404)
     assert gone["errcode"] == "M_NOT_FOUND"
     limits = [
@@ -59,7 +59,7 @@ async def upload_and_download(talk: Conversation) -> tuple[str, bytes]:
 
 
 async def quarantine(talk: Conversation, admin: Session) -> None:
-    """Media that an administrator quarantines are given to nobody any more."""
+    """Quarantine media as an administrator; no user can download it then."""
     uri, _ = await upload(talk.alice)
     media_id = uri.removeprefix("mxc://")
     path = f"/_matrix/client/v1/media/download/{media_id}"
@@ -69,7 +69,7 @@ async def quarantine(talk: Conversation, admin: Session) -> None:
 
 
 async def to_device(talk: Conversation) -> None:
-    """A message from device to device arrives once."""
+    """Send a message from device to device, which arrives once."""
     content = {"token": secrets.token_hex(4)}
     message = ToDeviceMessage("org.example.ping", talk.bob.user_id, talk.bob.device_id, content)
     ok(await talk.alice.nio.to_device(message), ToDeviceResponse)
@@ -83,7 +83,7 @@ async def to_device(talk: Conversation) -> None:
 
 
 async def account_data(talk: Conversation) -> None:
-    """A user's data, of the account, of a room and tags, reach the same user's other device."""
+    """Set account data, room data and tags; they reach the user's other device."""
     user = f"{CLIENT}/user/{quote(talk.alice.user_id)}"
     room = f"{user}/rooms/{quote(talk.room_id)}"
     content = {"token": secrets.token_hex(4)}
@@ -109,7 +109,7 @@ async def account_data(talk: Conversation) -> None:
 
 
 async def push_rules(talk: Conversation) -> None:
-    """A rule that one device makes and switches off is so on the other."""
+    """Add and disable a push rule on one device; the other device sees it."""
     nio, name = talk.alice.nio, f"org.example.{secrets.token_hex(3)}"
     kind = PushRuleKind.content
     made = await nio.set_pushrule("global", kind, name, actions=[PushNotify()], pattern="ganglion")
@@ -149,7 +149,7 @@ async def push_rules(talk: Conversation) -> None:
 
 
 async def keys(talk: Conversation) -> None:
-    """Keys that one device uploads are announced to another user, which can query and claim them.
+    """Upload keys. Another user receives the change, and can query and claim them.
 
     Synapse stores keys and signatures without looking into them, so random ones do.
     """
@@ -180,7 +180,7 @@ async def keys(talk: Conversation) -> None:
 
 
 async def devices(talk: Conversation) -> None:
-    """A new name of a device is announced to the other users of its rooms."""
+    """Rename a device; the other users of its rooms receive the change."""
     phone, name = talk.alice_phone, f"phone {secrets.token_hex(3)}"
     path = f"{CLIENT}/devices/{phone.device_id}"
     await phone.call("PUT", path, {"display_name": name})
@@ -193,12 +193,12 @@ async def devices(talk: Conversation) -> None:
 
 
 def changed(user_id: str) -> Callable[[Json], bool | None]:
-    """Look for the news that a user's devices have changed."""
+    """Make a function that finds the change of a user's devices in a response of /sync."""
     return lambda answer: user_id in answer.get("device_lists", {}).get("changed", ()) or None
 
 
 async def thread_subscription(talk: Conversation, event_id: str) -> None:
-    """A user who subscribes to a thread has done so on every device.
+    """Subscribe to a thread on one device; the other devices see it.
 
     https://github.com/matrix-org/matrix-spec-proposals/pull/4306, which is to be switched on.
     """
@@ -215,7 +215,7 @@ async def thread_subscription(talk: Conversation, event_id: str) -> None:
 
 
 async def sliding_sync(talk: Conversation) -> None:
-    """The newer kind of sync shows the room, too."""
+    """Sliding sync shows the room too."""
     lists = {
         "all": {"ranges": [[0, 9]], "timeline_limit": 1, "required_state": [["m.room.create", ""]]}
     }
@@ -224,20 +224,20 @@ async def sliding_sync(talk: Conversation) -> None:
 
 
 async def log_out(talk: Conversation) -> None:
-    """A device that logs out may do nothing more; the user's other device still may."""
+    """Log out a device; its token is invalid then, and the other device's is valid."""
     phone = talk.alice_phone
     token = phone.nio.access_token
     ok(await phone.nio.logout(), LogoutResponse)
     # nio forgets the token with the session.
     phone.nio.access_token = token
 
-    # Workers that have the token in a cache hear of it through replication.
+    # Workers with the token in a cache learn of it through replication.
     await eventually(lambda: phone.call("GET", f"{CLIENT}/account/whoami", expect=401))
     assert await talk.alice.call("GET", f"{CLIENT}/account/whoami")
 
 
 def png(width: int, height: int) -> bytes:
-    """A grey image of random dots: a real picture, and never the same twice."""
+    """Make a valid image of random grey dots, never the same twice."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(kind + data)

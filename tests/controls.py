@@ -27,25 +27,25 @@ class Controlled(Server):
         super().__init__(workers, {**ours, **(environment or {})}, operator_file)
 
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Answer:
-        """One request to the control port."""
+        """Send a request to the control port."""
         content = None if body is None else json.dumps(body).encode()
         return raw_request(self.control_port, method, path, {}, content)
 
     def control(self, path: str, **body: Any) -> dict[str, Any]:
-        """The answer to one that does well."""
+        """Send a request to the control port that must succeed. Returns its JSON."""
         answer = self.ask(path, body or None)
         assert answer.status == 200, answer.body
         found: dict[str, Any] = answer.json()
         return found
 
     def users(self, count: int, **body: Any) -> "list[User]":
-        """New users, with tokens."""
+        """Make users with tokens."""
         made = self.control("/test/users", count=count, **body)["users"]
         return [User(server=self, **user) for user in made]
 
     @property
     def names(self) -> list[str]:
-        """Main and every worker."""
+        """The names of main and every worker."""
         checked = json.loads(self.ganglion("check", "--json").stdout)
         return [process["name"] for process in checked["processes"]]
 
@@ -70,7 +70,7 @@ class User:
         at: str = "",
         expect: int | None = 200,
     ) -> Any:
-        """One request, to a process of choice; the JSON of its answer."""
+        """Send a request, to the process `at` if it is given. Returns the JSON of the response."""
         headers = {"Authorization": f"Bearer {self.access_token}"}
         if at:
             headers[WORKER] = at
@@ -88,7 +88,7 @@ class User:
         return str(self.call("PUT", path, message, at=at)["event_id"])
 
     def sync(self, since: str = "", *, at: str = "") -> Any:
-        """Sync at once; `since` may have further parameters behind it, which count more."""
+        """Sync without waiting. `since` may be followed by parameters, which take precedence."""
         query = f"?since={since}&timeout=0" if since else "?timeout=0"
         return self.call("GET", f"{CLIENT}/sync{query}", at=at)
 
@@ -101,7 +101,7 @@ def quoted(text: str) -> str:
 
 
 def texts(answer: Any, room_id: str) -> list[str]:
-    """The messages of a room in what /sync answered."""
+    """Return the messages of a room in a response of /sync."""
     room = answer.get("rooms", {}).get("join", {}).get(room_id, {})
     return [
         event["content"]["body"]

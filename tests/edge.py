@@ -1,7 +1,7 @@
-"""nginx with the rendered configuration in front of stand-ins for Synapse's processes.
+"""nginx with the rendered configuration, in front of stand-ins for Synapse's processes.
 
 For tests of nginx itself: the route of a request, and the behaviour when a process is gone.
-A stand-in listens where its process would, notes what it is asked, and answers with its name.
+A stand-in listens at its process's address, records its requests, and answers with its name.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ from tests.harness import WITHIN, free_port, wait_until
 
 @dataclass(slots=True)
 class StandIn:
-    """One process of Synapse's, as nginx sees it. With `breaks`, it reads and hangs up.
+    """A stand-in for a Synapse process. With `breaks`, it closes each connection after a request.
 
-    It answers while `free` is set, and else when it is set again.
+    It answers while `free` is set, and otherwise waits until it is set.
     """
 
     name: str
@@ -44,7 +44,7 @@ class StandIn:
     _connections: list[socket.socket] = field(default_factory=list)
 
     def start(self) -> None:
-        """Listen, and answer in threads of its own."""
+        """Listen, and answer in threads."""
         self.free.set()
         Path(self.path).unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
@@ -54,7 +54,7 @@ class StandIn:
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
-        """Be gone: the connections that nginx keeps are closed too."""
+        """Stop listening, and close the connections that nginx keeps."""
         if self._listener is None:
             return
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -120,7 +120,7 @@ class Edge:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> Answer:
-        """Send one request, the path just as it is."""
+        """Send one request without changing the path."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WITHIN)
         try:
             connection.request(method, uri, body=body, headers=dict(headers or {}))

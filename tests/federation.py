@@ -1,4 +1,4 @@
-"""Homeservers that find each other at their names, and what their users say to each other."""
+"""Homeservers that find each other by name, and conversations of their users."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ def trust(authority: str) -> str:
 
 
 def federating(server: Server, host: str, authority: Authority) -> Server:
-    """Make a server one that others find at its name, which has a port: no delegation is needed.
+    """Name a server after its host and port, where others find it without delegation.
 
     `host` is localhost or 127.0.0.1, which the authority's certificates are for.
     """
@@ -131,13 +131,13 @@ async def confer(urls: Sequence[str], within: float) -> Conference:
 
 
 async def join(guest: Session, room_id: str, host: str) -> None:
-    """Join a room through the server of a user who is in it."""
+    """Join a room through the server of a member."""
     via = quote(host.partition(":")[2])
     await guest.call("POST", f"{CLIENT}/join/{quote(room_id)}?server_name={via}", {})
 
 
 async def all_of(what: Iterable[Awaitable[object]], within: float) -> None:
-    """Await all at once, for so many seconds."""
+    """Await all at once, for at most `within` seconds."""
     async with asyncio.timeout(within):
         await asyncio.gather(*what)
 
@@ -152,12 +152,12 @@ class Listener:
         self.texts: set[str] = set()
 
     async def until(self, enough: Callable[["Listener"], bool]) -> None:
-        """Sync on until it is enough."""
+        """Sync until `enough` is true."""
         while not enough(self):
             self.note(await self.session.sync(wait=5.0))
 
     def note(self, answer: Json) -> None:
-        """Take in an answer of /sync."""
+        """Add a response of /sync."""
         state = (*timeline(self.room_id)[:-1], "state")
         for event in [*events(answer, *state), *events(answer, *timeline(self.room_id))]:
             content = event["content"]

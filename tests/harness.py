@@ -1,4 +1,4 @@
-"""A real server for a test: the program as its own process, with a made environment.
+"""A real server for a test: the program as a process, with a controlled environment.
 
     with Server(workers="small") as server:
         server.start()
@@ -36,19 +36,18 @@ from tests.raw_http import Answer, raw_request, unix_request
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
-# The program that scripts/setup made findable for this Python: the checkout's, or its copy where
+# The program that scripts/setup put into the path of this Python: the checkout's, or its copy if
 # other accounts cannot read the checkout.
 GANGLION = (sys.executable, "-P", "-m", "ganglion")
 SHARED_SECRET = "only-for-tests"
-# In seconds. These limits tell a server that hangs from one that works; they say nothing of its
-# speed, which depends on the machine and its load. scripts/bench measures that.
+# In seconds. These limits detect a server that hangs. They do not judge its speed, which depends on
+# the machine and its load; scripts/bench measures that.
 WITHIN = 120.0
 START_WITHIN = 240.0
 STOP_WITHIN = 60.0
 
-# Tests do in a second what rate limits are there to forbid, and ask nobody outside. A new
-# database's background updates take 40 s, with a pause after each; before they are done the user
-# directory knows nobody.
+# Tests exceed rate limits within a second, and must not call other servers. The background updates
+# of a new database take 40 s with their pauses; until they are done the user directory is empty.
 OPERATOR_FILE = """\
 background_updates: {sleep_enabled: false}
 experimental_features: {msc4306_enabled: true}
@@ -88,7 +87,7 @@ ACCESS = re.compile(
 SETTLE = "ganglion-tests-settle="
 NO_SYNAPSE = ("control", "notify")
 
-# Enough to see the traceback that matters.
+# Enough lines to show a traceback.
 LINES_SHOWN = 40
 DULL = re.compile(
     "background_updates|_expire_old_entries|rotate_notifs|replication_notifier|checkpoint"
@@ -169,7 +168,7 @@ class Log:
         ]
 
     def wait_for(self, pattern: str, since: int = 0, within: float = WITHIN) -> re.Match[str]:
-        """Wait, in seconds, until some line matches."""
+        """Wait until a line matches, for at most `within` seconds."""
         return wait_until(
             f"line like {pattern}",
             lambda: re.search(pattern, self.text(since), re.MULTILINE),
@@ -191,7 +190,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
         operator_file: str = "",
     ) -> None:
-        """`operator_file` is YAML that comes on top of what lifts the rate limits."""
+        """`operator_file` is YAML, read after the file that lifts the rate limits."""
         if os.geteuid() == 0:
             require_account("synapse")
         self.root = Path(tempfile.mkdtemp(prefix="ganglion-", dir="/tmp"))
@@ -234,16 +233,12 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop it. Where the test did well, it must stop as it should."""
+        """Kill the server and remove its files. Add its log to the error of a failed test."""
         if error is not None:
             error.add_note(f"log of {self.root}:\n{self.log.tail()}")
-        try:
-            if self.running and error is None:
-                pass
-        finally:
-            self.kill()
-            Server.alive.remove(self)
-            shutil.rmtree(self.root)
+        self.kill()
+        Server.alive.remove(self)
+        shutil.rmtree(self.root)
 
     @property
     def base_url(self) -> str:
@@ -258,14 +253,14 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
     def start(self, *, within: float = START_WITHIN) -> float:
-        """Start it and wait until it is ready; how many seconds that took."""
+        """Start the server and wait until it is ready. Returns the seconds this took."""
         began = time.monotonic()
         self.launch()
         self.wait_ready(within)
         return time.monotonic() - began
 
     def launch(self) -> None:
-        """Start it, and do not wait."""
+        """Start the server without waiting."""
         assert not self.running, "it runs already"
         with self.log.path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -300,7 +295,7 @@ class Server:
         assert status is None, f"it ended with status {status} before it was ready"
 
     def stop(self) -> float:
-        """Stop it with SIGTERM; how many seconds that took.
+        """Stop the server with SIGTERM. Returns the seconds this took.
 
         It must end with status 0 and leave no process.
         """
@@ -317,7 +312,7 @@ class Server:
         return took
 
     def kill(self) -> None:
-        """End it and all that it started, at once."""
+        """Kill the server and all of its processes."""
         if self.process is None or self.process.poll() is not None:
             return
         family = descendants(self.process.pid)
@@ -331,7 +326,7 @@ class Server:
     def ganglion(
         self, *words: str, stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a verb of the command line in this server's environment, and changes to it."""
+        """Run a verb of the command line in this server's environment, with changes to it."""
         return subprocess.run(
             [*GANGLION, *words],
             env={**self.environment, **environment},
@@ -344,25 +339,25 @@ class Server:
         )
 
     def status(self) -> list[dict[str, Any]]:
-        """What `ganglion status --json` prints."""
+        """Return the rows of `ganglion status --json`."""
         answer = self.ganglion("status", "--json")
         assert answer.returncode == 0, answer.stderr
         rows: list[dict[str, Any]] = json.loads(answer.stdout)
         return rows
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """GET a path, byte for byte as it is written, through nginx."""
+        """GET a path through nginx, byte for byte as written."""
         return raw_request(self.http_port, "GET", path, headers)
 
     def pid(self, process: str) -> int:
-        """The process ID of a process, by its own name."""
+        """Return the process ID of a process by its name."""
         found = [row["pid"] for row in self.status() if row["name"] == process]
         assert len(found) == 1, f"{process} runs {len(found)} times"
         return int(found[0])
 
 
 def wait_until(what: str, look: Callable[[], T | None], within: float = WITHIN) -> T:
-    """Look ten times a second, for `within` seconds, until something true is found."""
+    """Call `look` ten times a second, for at most `within` seconds, until its result is true."""
     deadline = time.monotonic() + within
     while not (found := look()):
         assert time.monotonic() < deadline, f"no {what} in {within} s"
@@ -371,7 +366,7 @@ def wait_until(what: str, look: Callable[[], T | None], within: float = WITHIN) 
 
 
 def require_account(name: str) -> None:
-    """Say what to do where an account that processes run as is missing."""
+    """Fail with a hint if an account is missing."""
     try:
         pwd.getpwnam(name)
     except KeyError:

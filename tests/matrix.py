@@ -1,7 +1,7 @@
 """Logged-in devices of users: matrix-nio's client, made strict for tests.
 
-nio retries what fails and hides what it does not know. A test wants neither: here the first failure
-is an error, and /sync answers come back as the JSON the server sent.
+nio retries failed requests and hides unknown fields. Here the first failure is an error, and /sync
+returns the JSON that the server sent.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from typing import Any, Self, TypeVar
 from nio import AsyncClient, AsyncClientConfig, LoginResponse, RegisterResponse, SyncResponse
 
 Json = dict[str, Any]
-# In seconds. It tells a server that hangs from one that works, on any machine.
+# In seconds. It detects a server that hangs, on any machine.
 WITHIN = 120.0
 T = TypeVar("T")
 
-# No second attempts: a 429 or a broken connection must be seen.
+# No retries: a 429 or a broken connection must fail the test.
 STRICT = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, request_timeout=120)
 CLIENT = "/_matrix/client/v3"
 
@@ -36,7 +36,7 @@ class Refused(AssertionError):
 
 
 class Session:
-    """A device that is logged in, and how far it has synced."""
+    """A device that is logged in, with its position in /sync."""
 
     def __init__(self, nio: AsyncClient, password: str) -> None:
         self.nio = nio
@@ -79,13 +79,13 @@ class Session:
         return answer
 
     async def sync(self, wait: float = 0.0) -> Json:
-        """Sync from where the last one ended; `wait` is the long poll's length in seconds."""
+        """Sync from the last position. `wait` is the length of the long poll in seconds."""
         response = ok(await self.nio.sync(timeout=int(wait * 1000)), SyncResponse)
         answer: Json = await response.transport_response.json()
         return answer
 
     async def until(self, what: str, look: Callable[[Json], T | None], within: float = WITHIN) -> T:
-        """Sync on until `look` finds something in an answer, and return that.
+        """Sync until `look` finds something in a response, and return that.
 
         `within` is in seconds. Raises AssertionError with the last answer when it finds nothing.
         """
@@ -102,7 +102,7 @@ class Session:
 
 
 class Clients:
-    """Sessions with one server, which are closed together.
+    """Sessions with one server, closed together.
 
     async with Clients(server.base_url) as clients:
         alice = await clients.register("alice")
@@ -125,7 +125,7 @@ class Clients:
         return session
 
     async def register(self, name: str) -> Session:
-        """Register NAME-SOMETHING where anybody may, and stay logged in."""
+        """Register NAME-SOMETHING through open registration, and stay logged in."""
         session = self._new(secrets.token_urlsafe())
         answer = await session.nio.register(unused(name), session.password)
         ok(answer, RegisterResponse)
@@ -165,14 +165,14 @@ class Clients:
         return session
 
     def resume(self, user_id: str, access_token: str) -> Session:
-        """Go on with a token of an earlier session."""
+        """Continue with the token of an earlier session."""
         session = self._new("", user_id)
         session.nio.restore_login(user_id, "resumed", access_token)
         return session
 
 
 def unused(name: str) -> str:
-    """A user name that begins so and is not taken: servers are shared by several tests."""
+    """Return a free user name with this prefix: tests share servers."""
     return f"{name}-{secrets.token_hex(4)}"
 
 
@@ -187,16 +187,16 @@ class Conversation:
 
 
 def ok(response: Any, kind: type[T]) -> T:
-    """The response, which must be of the kind that nio returns for a success."""
+    """Return the response, which must be of nio's class for a success."""
     assert isinstance(response, kind), f"not a {kind.__name__}: {response}"
     return response
 
 
 async def eventually(check: Callable[[], Awaitable[T]], within: float = WITHIN) -> T:
-    """Repeat a check until it does not fail, for `within` seconds, and return what it returns.
+    """Repeat a check until it passes, for at most `within` seconds, and return its result.
 
-    For what one worker writes and another answers for: replication takes a moment, and no long
-    poll announces its end.
+    For data that one worker writes and another serves: replication takes a moment, and no long poll
+    announces its end.
     """
     deadline = time.monotonic() + within
     while True:
@@ -209,17 +209,17 @@ async def eventually(check: Callable[[], Awaitable[T]], within: float = WITHIN) 
 
 
 def timeline(room_id: str) -> tuple[str, ...]:
-    """Where an answer of /sync has the messages and state of a room."""
+    """The path of a room's messages and state in a response of /sync."""
     return ("rooms", "join", room_id, "timeline")
 
 
 def ephemeral(room_id: str) -> tuple[str, ...]:
-    """Where it has the typing notices and receipts."""
+    """The path of a room's typing notices and receipts."""
     return ("rooms", "join", room_id, "ephemeral")
 
 
 def events(answer: Json, *path: str) -> list[Json]:
-    """The events at one place in an answer of /sync; none if it has no such place."""
+    """Return the events at a path in a response of /sync; none if the path is missing."""
     here = answer
     for name in path:
         here = here.get(name, {})
@@ -228,7 +228,7 @@ def events(answer: Json, *path: str) -> list[Json]:
 
 
 def event(path: tuple[str, ...], wanted: Callable[[Json], bool]) -> Callable[[Json], Json | None]:
-    """Look for the first event at `path` that is the wanted one."""
+    """Make a function that returns the first event at `path` for which `wanted` is true."""
 
     def look(answer: Json) -> Json | None:
         return next((e for e in events(answer, *path) if wanted(e)), None)

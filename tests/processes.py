@@ -1,11 +1,11 @@
-"""Processes of this machine, by what /proc says of them."""
+"""Processes of this machine, from /proc."""
 
 import contextlib
 from pathlib import Path
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """Every process below `pid`, with the identity that tells it from a later one of its number."""
+    """Return every process below `pid`, with its identity, which no later process has."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := stat_fields(int(entry.name))):

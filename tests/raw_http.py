@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# In seconds. It tells a server that hangs from one that works, on any machine.
+# In seconds. It detects a server that hangs, on any machine.
 WITHIN = 120.0
 
 

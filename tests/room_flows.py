@@ -30,7 +30,7 @@ from tests.matrix import (
     timeline,
 )
 
-# IDs of rooms of this version carry no server name, which is what a route is most likely to miss.
+# Room IDs of this version have no server name, which a route may fail to match.
 ROOM_VERSION = "12"
 
 
@@ -61,14 +61,14 @@ async def converse(
         ),
     )
     talk = Conversation(alice=alice, alice_phone=alice_phone, bob=bob, room_id=room_id)
-    # From here on every sync is an incremental one.
+    # Every sync after this one is incremental.
     for session in (alice, alice_phone, bob):
         await session.sync()
     return talk
 
 
 async def send(talk: Conversation) -> tuple[str, str]:
-    """A message that the other user's incremental sync brings: its event ID and its text."""
+    """Send a message, and wait for it in the other user's incremental sync. Returns ID and text."""
     text = f"hello {secrets.token_hex(4)}"
     event_id = await say(talk.alice, talk.room_id, text)
     await hear(talk.bob, talk.room_id, event_id, text)
@@ -76,7 +76,7 @@ async def send(talk: Conversation) -> tuple[str, str]:
 
 
 async def say(session: Session, room_id: str, text: str) -> str:
-    """Send a text message; its event ID."""
+    """Send a text message. Returns its event ID."""
     content = {"msgtype": "m.text", "body": text}
     sent = await session.nio.room_send(room_id, "m.room.message", content)
     return str(ok(sent, RoomSendResponse).event_id)
@@ -115,7 +115,7 @@ async def read(talk: Conversation, event_id: str) -> None:
 
 
 async def state_and_redaction(talk: Conversation) -> None:
-    """State that is set and a message that is taken back reach the other user."""
+    """Set state and redact a message; both reach the other user."""
     topic = {"topic": secrets.token_hex(4)}
     put = await talk.alice.nio.room_put_state(talk.room_id, "m.room.topic", topic)
     topic_id = ok(put, RoomPutStateResponse).event_id
@@ -144,7 +144,7 @@ async def state_and_redaction(talk: Conversation) -> None:
 
 
 async def typing(talk: Conversation) -> None:
-    """Typing begins and ends in the other user's sync."""
+    """Start and stop typing; the other user's sync shows both."""
     for users in ([talk.alice.user_id], []):
         typed = await talk.alice.nio.room_typing(talk.room_id, typing_state=bool(users))
         ok(typed, RoomTypingResponse)
@@ -160,7 +160,7 @@ async def typing(talk: Conversation) -> None:
 
 
 async def receipts(talk: Conversation, event_id: str) -> None:
-    """A read receipt reaches the other user, a read marker the user's own sync."""
+    """Send a read receipt to the other user, and a read marker to the user's own sync."""
     bob = talk.bob
     ok(
         await bob.nio.update_receipt_marker(talk.room_id, event_id),
@@ -187,7 +187,7 @@ async def receipts(talk: Conversation, event_id: str) -> None:
 
 
 async def presence(talk: Conversation) -> None:
-    """A status message reaches the other user's sync, and can be asked for."""
+    """Set a status message; the other user receives it, and can query it."""
     status, alice = f"away {secrets.token_hex(3)}", talk.alice.user_id
     ok(await talk.alice.nio.set_presence("unavailable", status), PresenceSetResponse)
     await talk.bob.until(
@@ -202,7 +202,7 @@ async def presence(talk: Conversation) -> None:
 
 
 async def profile_and_directory(talk: Conversation) -> None:
-    """A display name shows in the room and is found in the directory of users."""
+    """Set a display name; it shows in the room and in the user directory."""
     name, bob = f"Robert {secrets.token_hex(4)}", talk.bob.user_id
     ok(await talk.bob.nio.set_displayname(name), ProfileSetDisplayNameResponse)
     await talk.alice.until(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.image.engine import Container, run
 
-# Enough to see the traceback that matters, on one or two screens.
+# Enough lines to show a traceback, on one or two screens.
 LINES_SHOWN = 80
 # In seconds: a first build fetches some 200 MB.
 BUILD_WITHIN = 900
@@ -38,7 +38,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The image's name, built if it is not up to date."""
+    """The name of the image, which is built if it is out of date."""
     name = os.environ.get("GANGLION_IMAGE") or "ganglion"
     run("scripts/build", timeout=BUILD_WITHIN, environment={"GANGLION_IMAGE": name})
     return name

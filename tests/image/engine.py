@@ -1,4 +1,4 @@
-"""Docker, as a test uses it: its command line, and containers that leave nothing behind."""
+"""Docker's command line for tests, and containers that are removed afterwards."""
 
 import contextlib
 import io
@@ -20,15 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 HEALTHY_WITHIN = 240.0
 STOP_WITHIN = 60.0
 
-# Read after our defaults. The first lifts the rate limits, which the flows would meet at once. With
-# the second a new database's background updates take a second and not forty; before that of the
-# user directory is done, nobody is found there.
+# The first file lifts the rate limits, which the flows would exceed. With the second, the
+# background updates of a new database take 1 s instead of 40 s; until they are done, the user
+# directory is empty.
 OPERATOR_FILES = {
     "00-tests.yaml": OPERATOR_FILE,
     "10-updates.yaml": "background_updates: {sleep_enabled: false}\n",
 }
 CLIENT_ENVIRONMENT = {
-    # A container sees us come from its network's gateway.
+    # Our requests come from the gateway of the container's network.
     "GANGLION_ADMIN_NETWORKS": "private",
     "SYNAPSE_ENABLE_REGISTRATION": "yes",
     "SYNAPSE_REGISTRATION_SHARED_SECRET": SHARED_SECRET,
@@ -66,12 +66,12 @@ def run(
 
 
 def docker(*words: str, stdin: bytes = b"", check: bool = True, timeout: float = 300) -> str:
-    """Run a command of Docker's; what it prints to standard output."""
+    """Run a docker command. Returns its standard output."""
     return run("docker", *words, stdin=stdin, check=check, timeout=timeout).stdout.strip()
 
 
 class Container:
-    """A container with our image, by its ID."""
+    """A container with Ganglion's image."""
 
     # Shown when a test fails: see conftest.py.
     alive: ClassVar[list["Container"]] = []
@@ -96,12 +96,12 @@ class Container:
         return f"http://{address['HostIp']}:{address['HostPort']}"
 
     def log(self) -> str:
-        """All that it wrote, standard output and standard error."""
+        """Return its whole standard output and standard error."""
         output = run("docker", "logs", self.id)
         return output.stdout + output.stderr
 
     def put(self, directory: str, files: Mapping[str, str]) -> None:
-        """Write files into it, running or not. Not by a mount: the engine may be elsewhere."""
+        """Write files into it, running or not. A mount would need the engine on this machine."""
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for name, text in files.items():
@@ -116,7 +116,7 @@ class Container:
         docker("start", self.id)
 
     def wait_healthy(self) -> None:
-        """Wait until its health check says so."""
+        """Wait until its health check passes."""
 
         def healthy() -> bool:
             state = self.inspect()["State"]
@@ -126,11 +126,11 @@ class Container:
         wait_until("healthy container", healthy, HEALTHY_WITHIN)
 
     def wait_end(self) -> int:
-        """Wait until it ends by itself; its exit status."""
+        """Wait until it ends by itself. Returns its exit status."""
         return int(docker("wait", self.id, timeout=HEALTHY_WITHIN))
 
     def stop(self) -> float:
-        """Stop it; how many seconds that took. It must end by itself, and with status 0."""
+        """Stop it. It must end by itself with status 0. Returns the seconds this took."""
         began = time.monotonic()
         docker("stop", "--time", f"{STOP_WITHIN:.0f}", self.id)
         # 137 if it had to be killed.
@@ -152,14 +152,14 @@ class Container:
         return self.inside("ganglion", *words, stdin=stdin, check=check)
 
     def pids(self) -> dict[str, int]:
-        """The number that each process has in there, by the process's name."""
+        """Return the process ID inside the container of each process by its name."""
         rows = json.loads(self.ganglion("status", "--json").stdout)
         return {row["name"]: row["pid"] for row in rows}
 
 
 @contextlib.contextmanager
 def volume() -> Iterator[str]:
-    """A volume for a test; its name."""
+    """Make a volume for a test. Yields its name."""
     name = docker("volume", "create", f"ganglion-test-{secrets.token_hex(4)}")
     try:
         yield name
@@ -169,7 +169,7 @@ def volume() -> Iterator[str]:
 
 @contextlib.contextmanager
 def network() -> Iterator[str]:
-    """A network for a test, on which containers find each other by their aliases; its name."""
+    """Make a network for a test, on which containers find each other by alias. Yields its name."""
     name = f"ganglion-test-{secrets.token_hex(4)}"
     docker("network", "create", name)
     try:
@@ -186,7 +186,7 @@ def container(
     operator_files: Mapping[str, str] = OPERATOR_FILES,
     files: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[Container]:
-    """A started container with a port of its own on 127.0.0.1; gone afterwards with its data.
+    """Start a container with a port on 127.0.0.1, and remove it afterwards with its data.
 
     `files` are put into it before it starts, by their directories.
     """

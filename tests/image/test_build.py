@@ -5,13 +5,13 @@ import pytest
 from tests.image.engine import docker, run
 
 
-def test_says_nothing_when_up_to_date(image: str) -> None:
+def test_an_up_to_date_build_prints_nothing(image: str) -> None:
     again = run("scripts/build", environment={"GANGLION_IMAGE": image})
     assert again.stdout + again.stderr == ""
 
 
 @pytest.mark.parametrize("script", ["build", "base-image"])
-def test_explains_itself(script: str) -> None:
+def test_the_scripts_have_help(script: str) -> None:
     assert run(f"scripts/{script}", "--help").stdout.startswith(f"Usage: scripts/{script}")
     wrong = run(f"scripts/{script}", "--wrong", check=False)
     assert wrong.returncode == 2

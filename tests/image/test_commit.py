@@ -1,4 +1,4 @@
-"""A prepared server kept as an image, as integration tests do to start from it again and again."""
+"""A prepared server committed as an image, from which integration tests start."""
 
 import asyncio
 

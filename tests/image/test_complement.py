@@ -1,4 +1,4 @@
-"""Containers as Complement starts them, with its authority and nothing else that we need.
+"""Containers as Complement starts them, with its authority and without other settings.
 
 https://github.com/matrix-org/complement/blob/main/README.md#image-requirements
 """
@@ -49,7 +49,7 @@ def homeserver(
     files: Mapping[str, Mapping[str, str]],
     **environment: str,
 ) -> Iterator[Container]:
-    """A server that is found by its name, healthy and answering, as Complement waits for it."""
+    """A healthy server with this name on the network, as Complement waits for it."""
     options = ("--network", where, "--network-alias", name)
     environ = {"SERVER_NAME": name, **environment}
     began = time.monotonic()
@@ -86,7 +86,7 @@ def first(image: str, place: str, authority: Mapping[str, str]) -> Iterator[Cont
         yield made
 
 
-def test_it_says_what_it_is(first: Container) -> None:
+def test_the_log_warns_of_test_mode(first: Container) -> None:
     log = first.log()
     assert (
         "TEST MODE (Complement's certificate authority is in /complement/ca): NOT FOR REAL USERS"
@@ -134,10 +134,10 @@ def test_two_servers_federate_over_certificates_of_that_authority(
         asyncio.run(converse(other.base_url, first.base_url))
 
 
-def test_a_server_without_that_authority_is_not_believed(
+def test_a_server_with_another_authority_is_rejected(
     image: str, place: str, tmp_path: Path, first: Container
 ) -> None:
-    """The conversation above would else prove nothing of certificates."""
+    """Without this, the conversation above would prove nothing about certificates."""
     Authority.make(tmp_path).as_complement(tmp_path)
     files = {
         "/complement/ca": {
@@ -152,7 +152,7 @@ def test_a_server_without_that_authority_is_not_believed(
     assert "certificate verify failed" in first_log or "CERTIFICATE_VERIFY_FAILED" in first_log
 
 
-def test_the_set_of_workers_of_synapses_image(
+def test_the_workers_of_synapses_image_run(
     image: str, place: str, authority: Mapping[str, str]
 ) -> None:
     environment = {"SYNAPSE_COMPLEMENT_USE_WORKERS": "true"}
@@ -161,7 +161,7 @@ def test_the_set_of_workers_of_synapses_image(
         asyncio.run(flows.whole_flow(server.base_url, SHARED_SECRET))
 
 
-def test_it_is_stopped_killed_committed_and_run_again_with_its_data(
+def test_data_survive_a_stop_a_kill_and_a_commit(
     authority: Mapping[str, str], first: Container
 ) -> None:
     kept = asyncio.run(whole(first.base_url))
@@ -173,7 +173,7 @@ def test_it_is_stopped_killed_committed_and_run_again_with_its_data(
     first.start()
     first.wait_healthy()
     asyncio.run(known(first.base_url, kept))
-    # While it runs, and then at rest: Complement stops it first.
+    # Once while it runs, and once stopped, as Complement does it.
     images = [docker("commit", first.id)]
     first.stop()
     images.append(docker("commit", first.id))
@@ -194,7 +194,7 @@ def test_it_is_stopped_killed_committed_and_run_again_with_its_data(
 
 
 async def whole(base_url: str) -> tuple[str, str, str]:
-    """A user that the shared secret made: ID, password, token."""
+    """Make a user with the shared secret. Returns its ID, password and token."""
     async with Clients(base_url) as clients:
         session = await clients.register_with_secret("kept", SHARED_SECRET, admin=True)
         return session.user_id, session.password, session.nio.access_token

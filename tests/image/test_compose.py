@@ -1,4 +1,4 @@
-"""The ready stacks of compose/, each started, talked to and taken down."""
+"""The stacks of compose/: each is started, used and removed."""
 
 import asyncio
 import contextlib
@@ -31,12 +31,12 @@ BUILT = {"external": ("postgres", "redis"), "bot": ("registration", "bot")}
 
 @contextlib.contextmanager
 def stack(image: str, name: str) -> Iterator[Container]:
-    """A started stack, by its container with our image; gone afterwards with its data."""
+    """Start a stack, and remove it afterwards with its data. Yields Ganglion's container."""
     base = run("scripts/build", "--base").stdout.strip()
     environment = {
         "BASE": base,
         "GANGLION_IMAGE": image,
-        # No number after it: Docker chooses the port.
+        # Without a number, Docker chooses the port.
         "HTTP_PORT": "127.0.0.1:",
         "POSTGRES_PASSWORD": secrets.token_hex(16),
         "REDIS_PASSWORD": secrets.token_hex(16),
@@ -53,7 +53,7 @@ def stack(image: str, name: str) -> Iterator[Container]:
         ).stdout.strip()
 
     try:
-        # Not our own as well, which would get Compose's labels in place of scripts/build's.
+        # Not Ganglion's image, which would lose the labels of scripts/build.
         if beside := BUILT.get(name):
             compose("build", *beside)
         compose("create", "--no-build")
@@ -76,7 +76,7 @@ def test_serves_clients(image: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["single", "external"])
 def test_shows_no_password(name: str) -> None:
-    """Not in the stack's definition, and so not in what `docker inspect` tells."""
+    """Neither the stack's definition nor `docker inspect` shows it."""
     password = "shown-nowhere"
     environment = {"POSTGRES_PASSWORD": password, "REDIS_PASSWORD": password}
     file = str(ROOT / "compose" / f"{name}.yaml")
@@ -103,7 +103,7 @@ async def ping(base_url: str) -> None:
 
 
 def came(found: Json, user_id: str) -> bool:
-    """Whether an event says that somebody is in the room."""
+    """Return whether an event is the join of a user."""
     return bool(
         found["type"] == "m.room.member"
         and found["state_key"] == user_id

@@ -1,4 +1,4 @@
-"""The database that the image brings is the one that a server has."""
+"""A server starts from the database that is prepared in the image."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from tests import flows
 from tests.harness import SHARED_SECRET, wait_until
 from tests.image.engine import CLIENT_ENVIRONMENT, Container, container, volume
 
-# Other names than those it was prepared with.
+# Not the names that it was prepared with.
 NAMES = {"POSTGRES_DB": "matrix", "POSTGRES_USER": "matrix-user"}
 
 
@@ -21,13 +21,13 @@ def server(image: str) -> Iterator[Container]:
         yield made
 
 
-def test_it_has_synapses_tables_already(server: Container) -> None:
+def test_the_database_has_the_tables_already(server: Container) -> None:
     log = server.log()
     assert "Synapse now listening" in log
     assert not re.search(r"Applying schema \S+\.sql|Starting update batch", log)
 
 
-def test_it_serves_under_names_of_its_own(server: Container) -> None:
+def test_it_works_with_other_names(server: Container) -> None:
     asyncio.run(flows.whole_flow(server.base_url, SHARED_SECRET))
 
 
@@ -36,11 +36,11 @@ IMAGES_OWN = "/opt/ganglion/database"
 
 
 def place(server: Container, data: str = "/data") -> str:
-    """Where the cluster really is."""
+    """Return the real path of the cluster."""
     return server.inside("readlink", "--canonicalize", f"{data}/postgres").stdout.strip()
 
 
-def test_in_test_mode_it_stays_where_it_is(image: str) -> None:
+def test_test_mode_uses_the_images_cluster_in_place(image: str) -> None:
     with container(image, TESTING) as server:
         server.wait_healthy()
         assert place(server) == IMAGES_OWN
@@ -57,8 +57,8 @@ def test_a_volume_gets_a_copy_in_test_mode_too(image: str) -> None:
         assert place(server) == "/data/postgres"
 
 
-def test_what_is_in_use_is_no_other_data_directorys(image: str) -> None:
-    """Two data directories in one container, as when its variable is changed."""
+def test_a_second_data_directory_gets_a_cluster_of_its_own(image: str) -> None:
+    """Two data directories in one container, as after a change of GANGLION_DATA."""
     with container(image, TESTING) as server:
         server.wait_healthy()
         again = "GANGLION_DATA=/second GANGLION_RUN=/run/second HTTP_PORT=8009 CONTROL_PORT=9470"

@@ -6,7 +6,7 @@ from tests.image.engine import CLIENT_ENVIRONMENT, Container, container, run, vo
 from tests.matrix import Clients
 
 NAMED = {"SYNAPSE_SERVER_NAME": "example.org", "SYNAPSE_REPORT_STATS": "no"}
-# Prints who the process of a number runs as, and who owns some paths.
+# Prints the account of a process, and the owners of some paths.
 OWNERS = """
 import os, re, sys
 status = open(f"/proc/{sys.argv[1]}/status").read()
@@ -19,7 +19,7 @@ PATHS = ("/data/media_store", "/data/example.org.signing.key")
 
 
 def once(image: str, name: str, *words: str, **environment: str) -> tuple[int, str]:
-    """Run a container to its end over a volume: its exit status, and what it wrote."""
+    """Run a container to its end over a volume. Returns its exit status and its output."""
     options = [f"--env={variable}={text}" for variable, text in environment.items()]
     done = run(
         "docker", "run", "--rm", f"--volume={name}:/data", *options, image, *words, check=False
@@ -33,7 +33,7 @@ def owners(server: Container, process: str) -> list[str]:
     return server.inside(python, "-c", OWNERS, number, *PATHS).stdout.splitlines()
 
 
-def test_generate_and_then_run_as_the_numbers_given(image: str) -> None:
+def test_generate_and_run_with_uid_and_gid(image: str) -> None:
     with volume() as name:
         assert once(image, name, "generate", UID="1234")[0] == 2
         status, said = once(image, name, "generate", **NAMED, UID="1234", GID="1235")
@@ -68,7 +68,7 @@ async def log_in(base_url: str) -> None:
         assert session.user_id == "@dora:example.org"
 
 
-def test_what_run_cannot_be_given_is_said(image: str) -> None:
+def test_run_rejects_other_arguments(image: str) -> None:
     with volume() as name:
         words = ("run", "-m", "synapse.app.generic_worker", "--config-path=/data/worker.yaml")
         status, said = once(image, name, *words)

@@ -16,7 +16,7 @@ from tests.image.engine import ROOT, Container, container, docker
 
 EXAMPLE = ROOT / "tests" / "example"
 WORKFLOW = EXAMPLE / ".github" / "workflows" / "test.yml"
-# In seconds: a build that has nothing to do, pip with an index, a server, some ten tests.
+# In seconds: an up-to-date build, pip with an index, a server, some ten tests.
 RUN_WITHIN = 500
 PASSED = re.compile(r"(\d+) passed")
 COMMANDS = re.compile(r"^    (\S.*)$", re.MULTILINE)
@@ -54,7 +54,7 @@ def nothing_left() -> None:
     assert docker("ps", "--all", "--quiet", "--filter", "label=org.pytest.ganglion") == ""
 
 
-def test_the_commands_of_its_readme_do(image: str, example: Path) -> None:
+def test_the_commands_of_its_readme_work(image: str, example: Path) -> None:
     text = (EXAMPLE / "README.md").read_text()
     commands = COMMANDS.findall(text.partition("Without Docker")[0])
     assert [command.split()[0] for command in commands] == [
@@ -111,7 +111,7 @@ def steps(job: Mapping[str, Any]) -> Iterator[str]:
     return (step["run"] for step in job["steps"] if "run" in step)
 
 
-def test_the_workflow_does(jobs: Any, runner: dict[str, str], example: Path) -> None:
+def test_the_workflow_works(jobs: Any, runner: dict[str, str], example: Path) -> None:
     printed = [shell(command, example, runner) for command in steps(jobs["fixture"])]
     every_test_passed(printed[-1])
     # The log for failures.
@@ -119,10 +119,10 @@ def test_the_workflow_does(jobs: Any, runner: dict[str, str], example: Path) -> 
     nothing_left()
 
 
-def test_the_workflow_does_with_a_service(
+def test_the_workflow_works_with_a_service(
     jobs: Any, image: str, runner: dict[str, str], example: Path
 ) -> None:
-    """GitHub publishes the ports as they are; here others may have them, so they are found out."""
+    """GitHub publishes fixed ports; here Docker chooses free ones."""
     service = jobs["service"]["services"]["ganglion"]
     assert service["image"] == "${{ vars.GANGLION_IMAGE }}"
     assert service["ports"] == ["8008:8008", "9469:9469"]

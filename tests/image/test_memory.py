@@ -8,7 +8,7 @@ from tests.image.engine import CLIENT_ENVIRONMENT, container
 
 PYTHON = "/opt/ganglion/venv/bin/python"
 AUTHORITIES = "/etc/ssl/certs"
-# Is a thing that every process has, seen as the collector does not see it: the text, the constant.
+# Also objects that the garbage collector does not track: a text, constants.
 IMMORTAL = """
 import sys
 from ganglion.supervisor.fork import immortal, preload
@@ -23,7 +23,7 @@ print(before < 2**30, all(count == 2**32 - 1 for count in counts), len(items))
 """
 
 
-def test_workers_share_what_was_imported(image: str) -> None:
+def test_workers_share_imported_modules(image: str) -> None:
     with container(image, {**CLIENT_ENVIRONMENT, "WORKERS": "client_reader:3"}) as server:
         server.wait_healthy()
         found = programs(server.inspect()["State"]["Pid"])
@@ -49,7 +49,7 @@ def test_objects_of_every_kind_are_immortal(image: str) -> None:
         assert server.inside(PYTHON, "-P", "-c", IMMORTAL).stdout.split() == ["True", "True", "6"]
 
 
-# Are all of the authorities, which the file lists, found in the directory?
+# Checks that the directory has every authority of the file.
 LOOK_UP = """
 import os, re
 os.environ["SSL_CERT_DIR"] = "/etc/ssl/certs"
@@ -70,7 +70,7 @@ print(len(found))
 """
 
 
-def test_authorities_are_looked_up_unless_somebody_changed_the_file(image: str) -> None:
+def test_authorities_are_looked_up_unless_the_file_was_changed(image: str) -> None:
     conf, setting = "/run/ganglion/conf/supervisord.conf", f'SSL_CERT_DIR="{AUTHORITIES}"'
     with container(image, {**CLIENT_ENVIRONMENT, "WORKERS": "none"}) as server:
         server.wait_healthy()

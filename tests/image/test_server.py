@@ -1,4 +1,4 @@
-"""One server in a container: reached, looked at, hurt, asked to stop, and made again."""
+"""One server in a container: used, inspected, damaged, stopped and replaced."""
 
 import asyncio
 import json
@@ -70,11 +70,11 @@ def test_clients_are_served(kept: flows.Kept) -> None:
     assert kept.event_id
 
 
-def test_two_processes_alone_are_root(server: Container) -> None:
-    """The program itself, and nginx's master, which serves nobody but may read a TLS key."""
+def test_only_two_processes_are_root(server: Container) -> None:
+    """The supervisor, and nginx's master, which must read the TLS key and serves no client."""
     listed = json.loads(server.inside("/opt/ganglion/venv/bin/python", "-c", LIST_PROCESSES).stdout)
     ours = [(user, command) for pid, parent, user, command in listed if pid == 1 or parent != 0]
-    # More than one for each: PostgreSQL's and nginx's have processes of their own.
+    # More than status lists: PostgreSQL and nginx have child processes.
     assert len(ours) > len(server.pids())
     privileged = sorted(command for user, command in ours if user == 0)
     assert len(privileged) == 2, privileged

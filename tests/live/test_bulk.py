@@ -36,7 +36,7 @@ def servers(authority: Authority) -> Iterator[list[Server]]:
             server.stop()
 
 
-def test_each_is_one_of_its_own(servers: list[Server]) -> None:
+def test_each_server_is_separate(servers: list[Server]) -> None:
     for server in servers:
         names = {row["name"] for row in server.status()}
         worker = {"client_reader1"} if server.environment["WORKERS"] != "none" else set()

@@ -1,4 +1,4 @@
-"""The command line beside a running server, and the secrets that neither it nor the log shows."""
+"""The command line for a running server; neither it nor the log shows secrets."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.both_modes
 WORKERS = ("sync1", "client1", "federation1", "background1")
 
 
-def test_ready_says_so(small: Server) -> None:
+def test_ready_reports_a_ready_server(small: Server) -> None:
     answer = small.ganglion("ready")
     assert answer.returncode == 0, answer.stderr
 
@@ -63,7 +63,7 @@ def test_secrets_are_readable_by_their_owner_alone(small: Server) -> None:
 def test_secrets_are_shown_nowhere(small: Server) -> None:
     values = {SHARED_SECRET}
     for path in secret_files(small):
-        # A signing key's file names algorithm and version, too, which are no secret.
+        # The file of a signing key also has an algorithm and a version, which are not secret.
         values.update(word for word in path.read_text().split() if len(word) >= 12)
     assert len(values) > 3
     shown = {
@@ -87,7 +87,7 @@ def test_secrets_are_shown_nowhere(small: Server) -> None:
 
 
 def secret_files(server: Server) -> list[Path]:
-    """Every file that holds a secret, of those that persist and of those made at each start."""
+    """Return every file with a secret: the persistent ones and those made at each start."""
     return [
         *(path for path in (server.data / "secrets").rglob("*") if path.is_file()),
         *server.data.glob("*.signing.key"),
@@ -101,7 +101,7 @@ def command_lines(server: Server) -> str:
     return "\n".join(Path(f"/proc/{pid}/cmdline").read_text() for pid in pids)
 
 
-def test_check_tells_of_every_worker(small: Server) -> None:
+def test_check_lists_every_worker(small: Server) -> None:
     answer = small.ganglion("check")
     assert answer.returncode == 0, answer.stderr
     assert all(name in answer.stdout for name in ("main", *WORKERS))

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN_WITHIN = 500
 
 
-def test_passes(tmp_path: Path) -> None:
-    """With the plugin as pip installs it, found by its entry point."""
+def test_the_example_suite_passes(tmp_path: Path) -> None:
+    """The plugin is installed by pip and found by its entry point."""
     site = tmp_path / "site"
     source = shutil.copytree(ROOT / "pytest-ganglion", tmp_path / "pytest-ganglion")
     words = ("install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")

@@ -26,7 +26,7 @@ REDIS_PASSWORD = "another#pass%word"
 
 
 class Dependency:
-    """A server program in the foreground, run by its own account where we are root."""
+    """A server program in the foreground, under its own account if this process is root."""
 
     def __init__(self, account: str) -> None:
         self.account = account if os.geteuid() == 0 else None
@@ -69,7 +69,7 @@ class Redis(Dependency):
 
 
 class Postgres(Dependency):
-    """A PostgreSQL server with the role `synapse`, and databases right and wrong."""
+    """A PostgreSQL server with the role `synapse`, and usable and unusable databases."""
 
     def __init__(self) -> None:
         super().__init__("postgres")
@@ -108,7 +108,7 @@ class Postgres(Dependency):
 
     @contextlib.contextmanager
     def connected(self, database: str) -> Iterator[Any]:
-        """A cursor of the administrator's, once the server answers."""
+        """Yield a cursor of the administrator, once the server answers."""
 
         def connect() -> Any:
             with contextlib.suppress(psycopg2.OperationalError):
@@ -136,7 +136,7 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """A server that runs, with the database `wrong`, which cannot be used."""
+    """A running server with the database `wrong`, whose locale is unusable."""
     server = Postgres()
     quoted = PASSWORD.replace("'", "''")
     server.start()
@@ -159,12 +159,14 @@ def environment(postgres: Postgres, redis: Redis) -> dict[str, str]:
     }
 
 
-def test_wrong_locale_is_refused_with_what_to_type(postgres: Postgres, redis: Redis) -> None:
+def test_a_wrong_locale_is_rejected_with_a_working_statement(
+    postgres: Postgres, redis: Redis
+) -> None:
     with Server("none", environment(postgres, redis)) as server:
         answer = server.ganglion("run", POSTGRES_DB="wrong")
         assert answer.returncode == 2
         assert "LC_COLLATE C.UTF-8" in answer.stderr
-        # The statement is right if it works.
+        # Run the statement of the message.
         found = re.search(r'CREATE DATABASE "wrong" .*?;', answer.stderr)
         assert found
         statement = found[0].replace('"wrong"', '"right"')
@@ -172,7 +174,7 @@ def test_wrong_locale_is_refused_with_what_to_type(postgres: Postgres, redis: Re
         postgres.execute('DROP DATABASE "right"')
 
 
-def test_wrong_password_is_refused_at_once(postgres: Postgres, redis: Redis) -> None:
+def test_a_wrong_password_is_rejected(postgres: Postgres, redis: Redis) -> None:
     with Server("none", environment(postgres, redis)) as server:
         answer = server.ganglion("run", POSTGRES_DB="wrong", POSTGRES_PASSWORD="guess")
         assert answer.returncode == 2
@@ -181,7 +183,7 @@ def test_wrong_password_is_refused_at_once(postgres: Postgres, redis: Redis) -> 
         assert "guess" not in answer.stderr
 
 
-def test_pools_shrink_to_the_servers_connections_or_it_is_refused(
+def test_pools_shrink_to_the_servers_connections_and_too_few_are_rejected(
     postgres: Postgres, redis: Redis
 ) -> None:
     right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
@@ -205,7 +207,7 @@ def test_pools_shrink_to_the_servers_connections_or_it_is_refused(
     postgres.execute("ALTER ROLE synapse CONNECTION LIMIT -1", "DROP DATABASE few")
 
 
-def test_servers_that_come_late_are_waited_for_and_used(postgres: Postgres, redis: Redis) -> None:
+def test_ganglion_waits_for_servers_that_start_later(postgres: Postgres, redis: Redis) -> None:
     right = (
         "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 ENCODING 'UTF8'"
         " LC_COLLATE 'C' LC_CTYPE 'C'"
@@ -229,10 +231,8 @@ def test_servers_that_come_late_are_waited_for_and_used(postgres: Postgres, redi
         assert REDIS_PASSWORD not in log
 
 
-def test_a_reset_drops_our_tables_alone_and_makes_them_anew(
-    postgres: Postgres, redis: Redis
-) -> None:
-    """The role may not make databases, and others may have something in ours."""
+def test_a_reset_replaces_only_synapses_tables(postgres: Postgres, redis: Redis) -> None:
+    """The role cannot create databases, and others may have tables in this one."""
     right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
     if redis.process is None:
         redis.start()

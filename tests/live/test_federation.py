@@ -24,7 +24,7 @@ def pair(authority: Authority) -> Iterator[tuple[Server, Server]]:
         homeserver("127.0.0.1", authority) as beta,
     ):
         beta.environment["GANGLION_RESTRICT_FEDERATION"] = "yes"
-        # Both at once: most of a start is waiting.
+        # Both at the same time, which is faster.
         alpha.launch()
         beta.launch()
         alpha.wait_ready()
@@ -40,19 +40,19 @@ def test_invite_join_and_messages_both_ways(pair: tuple[Server, Server]) -> None
     answered_by(alpha, r"GET /_matrix/federation/v1/make_join/", "federation_reader1")
     answered_by(alpha, r"PUT /_matrix/federation/v2/send_join/", "federation_reader1")
     for server in pair:
-        # All of one homeserver's transactions are for one and the same worker.
+        # One worker handles all transactions of one homeserver.
         inbound = answered_by(server, r"PUT /_matrix/federation/v1/send/", r"federation_inbound\d")
         assert len(inbound) == 1
-        # Events of other homeservers are written where all events are.
+        # The event persister writes the events of other homeservers too.
         answered_by(server, r"POST /_synapse/replication/fed_send_events/", "event_persister1")
         sender = r"^federation_sender1 \| .*synapse\.http\.matrixfederationclient.*/v1/send/"
         server.log.wait_for(sender)
 
 
-def test_only_the_sender_talks_to_others_where_that_is_asked_for(
+def test_only_the_sender_connects_to_others_with_restricted_federation(
     pair: tuple[Server, Server],
 ) -> None:
-    """The others have their requests passed on by it, from its replication listener."""
+    """Other processes send their requests through its replication listener."""
     alpha, beta = pair
     asyncio.run(converse(beta.base_url, alpha.base_url))
     passed_on = r"\"[A-Z]+ matrix-federation://localhost:\d+/_matrix/"
@@ -61,7 +61,7 @@ def test_only_the_sender_talks_to_others_where_that_is_asked_for(
 
 
 def answered_by(server: Server, asks: str, worker: str) -> set[str]:
-    """The processes that answered such requests, which only workers of that name may be."""
+    """Return the processes that answered such requests. Only workers of that name may do so."""
     pattern = re.compile(asks)
 
     def processes() -> set[str]:

@@ -1,4 +1,4 @@
-"""A server for tests; and a data directory that Synapse's own image wrote, taken over."""
+"""Test mode; and the adoption of a data directory of Synapse's own image."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ from tests.matrix import Clients
 
 # More requests in a second than any rate limit of Synapse permits.
 MANY = 40
-# As `generate` of Synapse's image writes it: the places are those in its container.
+# As `generate` of Synapse's image writes it, with the paths in its container.
 HOMESERVER = """\
 server_name: "example.org"
 pid_file: {data}/homeserver.pid
@@ -70,7 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_it_says_loudly_what_it_is(server: Server) -> None:
+def test_the_log_and_check_warn_of_test_mode(server: Server) -> None:
     lines = server.log.text().splitlines()
     assert any(line.startswith("ganglion | TEST MODE (Complement's") for line in lines)
     checked = server.ganglion("check")
@@ -79,12 +79,12 @@ def test_it_says_loudly_what_it_is(server: Server) -> None:
     assert "TEST MODE" not in server.ganglion("check", GANGLION_TEST_MODE="no").stderr
 
 
-def test_it_runs_main_alone(server: Server) -> None:
+def test_main_runs_alone(server: Server) -> None:
     expected = {"postgres", "redis", "main", "nginx", "control"}
     assert {row["name"] for row in server.status()} == expected
 
 
-def test_anybody_registers_and_nobody_meets_a_rate_limit(server: Server) -> None:
+def test_registration_is_open_and_rate_limits_are_disabled(server: Server) -> None:
     async def hurry() -> None:
         async with Clients(server.base_url) as clients:
             users = [await clients.register("user") for _ in range(MANY)]
@@ -99,7 +99,7 @@ def test_anybody_registers_and_nobody_meets_a_rate_limit(server: Server) -> None
     asyncio.run(hurry())
 
 
-def test_everything_works_with_the_secret_that_everybody_knows(server: Server) -> None:
+def test_everything_works_with_complements_secret(server: Server) -> None:
     asyncio.run(flows.whole_flow(server.base_url, "complement"))
 
 
@@ -140,7 +140,7 @@ def left_by_synapse(server: Server) -> str:
 
 
 @pytest.mark.parametrize("numbers", [{}, {"UID": "4712", "GID": "4713"}])
-def test_a_data_directory_with_an_sqlite_database_is_taken_over(numbers: dict[str, str]) -> None:
+def test_a_data_directory_with_an_sqlite_database_is_adopted(numbers: dict[str, str]) -> None:
     if numbers and os.geteuid() != 0:
         pytest.skip("only root runs as somebody else")
     with bare(numbers) as server:
@@ -164,7 +164,7 @@ def test_a_data_directory_with_an_sqlite_database_is_taken_over(numbers: dict[st
 
 
 async def use(server: Server, user_id: str) -> None:
-    """Log in, make another user with the operator's own secret, and write a file."""
+    """Log in, register a user with the operator's secret, and upload a file."""
     async with Clients(server.base_url) as clients:
         dora = await clients.login(user_id, "password of dora")
         await upload(dora)

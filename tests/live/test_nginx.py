@@ -15,11 +15,11 @@ from tests.live.conftest import UPLOAD_LIMIT
 from tests.matrix import CLIENT, Clients
 from tests.raw_http import Answer, raw_request, unix_request
 
-# An address for documentation: nobody has it.
+# An address reserved for documentation.
 SPOOFED = "203.0.113.7"
 # nginx's own limit where uploads are smaller than Synapse's largest request: 200 PDUs.
 LARGEST_REQUEST = 200 * 65536
-# Longer than the time limits that proxies have for a first byte, or idle connections, by mistake.
+# Longer than common wrong limits of proxies for a first byte or an idle connection.
 LONG_POLL = 12.0
 POLLS = 5
 
@@ -46,12 +46,12 @@ REPLICATION_SPELLINGS = (
 )
 
 
-def test_replication_is_there_between_processes(small: Server) -> None:
-    # Without this the refusals below would prove nothing but a misspelt path.
+def test_processes_reach_the_replication_listener(small: Server) -> None:
+    # Otherwise the rejections below might be due to a misspelt path.
     mark = small.log.mark()
     path = small.run / "sockets" / "main.replication.sock"
     assert unix_request(path, "POST", REPLICATION, body=b"{}").status == 500
-    # It is for those alone who have the secret.
+    # It needs the secret.
     small.log.wait_for("Missing Authorization header", mark)
 
 
@@ -97,7 +97,7 @@ def test_synapse_knows_https_from_http(small: Server, authority: Authority) -> N
     plain = small.get(path, host)
     assert plain.status == 302
     assert plain.headers["Location"].startswith(f"{small.tls_url}/_matrix/")
-    # The scheme is nginx's to say, not the client's.
+    # nginx sets the scheme, not the client.
     spoofed = small.get(path, {**host, "X-Forwarded-Proto": "https"})
     assert spoofed.headers["Location"] == plain.headers["Location"]
 
@@ -138,7 +138,7 @@ def test_uploads_up_to_the_limit(small: Server, token: str, size: int, status: i
     assert answer.status == status, answer.body
     body: dict[str, Any] = answer.json()
     assert body.get("errcode") == (None if status == 200 else "M_TOO_LARGE")
-    # Browsers show an error to a web client only with this.
+    # Without it, browsers hide the error from a web client.
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
@@ -154,7 +154,7 @@ def test_long_poll_lasts_as_long_as_asked(small: Server) -> None:
 async def poll_in_vain(server: Server) -> None:
     async with Clients(server.base_url) as clients:
         session = await clients.register("patient")
-        # The first ones have things of a new account to tell, its push rules and presence.
+        # The first ones bring data of the new account: push rules and presence.
         for _ in range(3):
             await session.sync(wait=0.5)
         # Something may still come in; a proxy with a shorter limit cuts every poll.

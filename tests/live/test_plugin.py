@@ -1,4 +1,4 @@
-"""pytest-ganglion: what a run of tests does with servers, seen with a stand-in for them."""
+"""pytest-ganglion with a stand-in for the server: starts, resets, failures and options."""
 
 import os
 import re
@@ -25,7 +25,7 @@ addopts = -p pytest_ganglion.plugin -p no:cacheprovider -p no:randomly -p no:hyp
 
 
 class Run:
-    """A directory with tests of somebody's, and runs of pytest in it."""
+    """A directory with a user's tests, and runs of pytest in it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -39,7 +39,7 @@ class Run:
         }
 
     def tests(self, text: str) -> None:
-        """Write the tests. What they set for the stand-in has the journal with it."""
+        """Write the tests. The journal is added to the environment of the stand-in."""
         head = (
             "import time\n"
             "import pytest\n"
@@ -53,7 +53,7 @@ class Run:
         return [sys.executable, "-m", "pytest", f"--basetemp={self.directory / 'tmp'}", *words]
 
     def __call__(self, *words: str, status: int = 0) -> str:
-        """Run them; what pytest printed. It must end with that status."""
+        """Run the tests, which must end with that status. Returns the output of pytest."""
         done = subprocess.run(
             self.command(*words),
             cwd=self.directory,
@@ -68,12 +68,12 @@ class Run:
         return printed
 
     def journalled(self, what: str) -> list[str]:
-        """The lines of the journal that begin so."""
+        """Return the lines of the journal with this first word."""
         text = self.journal.read_text() if self.journal.exists() else ""
         return [line for line in text.splitlines() if line.startswith(f"{what} ")]
 
     def settled(self, starts: int) -> None:
-        """See that there were so many servers, and that none of them is left."""
+        """Check the number of servers started, and wait until none is left."""
         began = [line.split()[1] for line in self.journalled("start")]
         assert len(began) == starts
         wait_for(lambda: not [pid for pid in began if Path(f"/proc/{pid}").exists()])
@@ -109,13 +109,13 @@ def test_c(ganglion):
     assert len(run.journalled("stop")) == 1
 
 
-def test_no_server_is_started_for_tests_that_want_none(run: Run) -> None:
+def test_tests_without_the_fixture_start_no_server(run: Run) -> None:
     run.tests("def test_a(): pass\n")
     assert "ganglion:" not in run()
     run.settled(0)
 
 
-def test_a_test_can_say_everything_to_the_controls(run: Run) -> None:
+def test_a_test_can_use_every_control(run: Run) -> None:
     run.tests("""
 def test_a(ganglion):
     assert ganglion.server_name == "fake"
@@ -155,7 +155,7 @@ def test_refusals(ganglion):
     run()
 
 
-def test_a_failure_shows_the_log_of_that_test_alone(run: Run) -> None:
+def test_a_failure_shows_only_the_log_of_that_test(run: Run) -> None:
     run.tests("""
 def test_good(ganglion):
     ganglion.register("before")
@@ -175,7 +175,7 @@ def test_bad_without():
     assert "/test/reset" not in section
 
 
-def test_a_long_log_is_cut_and_kept_whole_where_that_is_asked_for(run: Run) -> None:
+def test_a_long_log_is_cut_and_kept_whole_on_request(run: Run) -> None:
     run.tests("""
 def test_bad(ganglion):
     for n in range(10):
@@ -190,7 +190,7 @@ def test_bad(ganglion):
     assert all(f'"username": "u{n}"' in log for n in range(10))
 
 
-def test_markers_decide_how_many_servers_there_are(run: Run) -> None:
+def test_markers_determine_the_number_of_servers(run: Run) -> None:
     run.tests("""
 small = pytest.mark.ganglion(workers="small")
 
@@ -230,13 +230,13 @@ class TestFull:
         ("'small'", "and not 'small'"),
     ],
 )
-def test_a_marker_that_says_what_there_is_not_is_refused(run: Run, mark: str, says: str) -> None:
+def test_a_marker_with_unknown_arguments_is_rejected(run: Run, mark: str, says: str) -> None:
     run.tests(f"@pytest.mark.ganglion({mark})\ndef test_a(ganglion): pass\n")
     assert says in run(status=1)
     run.settled(0)
 
 
-def test_the_test_that_brings_it_down_says_so_and_the_next_has_another(run: Run) -> None:
+def test_a_test_that_ends_the_server_fails_and_the_next_one_has_another(run: Run) -> None:
     run.tests("""
 def test_kills(ganglion):
     ganglion.request("POST", "/die", {})
@@ -252,7 +252,7 @@ def test_next(ganglion):
     run.settled(2)
 
 
-def test_one_that_cannot_be_reset_is_replaced(run: Run) -> None:
+def test_a_server_that_cannot_be_reset_is_replaced(run: Run) -> None:
     run.tests("""
 @pytest.mark.ganglion(environment={"FAKE_RESET_FAILS": "1"})
 @pytest.mark.parametrize("n", [1, 2])
@@ -264,7 +264,7 @@ def test_a(ganglion, n):
     run.settled(2)
 
 
-def test_one_that_does_not_start_is_tried_once(run: Run) -> None:
+def test_a_server_that_does_not_start_is_tried_once(run: Run) -> None:
     run.tests("""
 @pytest.mark.ganglion(environment={"FAKE_LAST_WORDS": "no such role"})
 @pytest.mark.parametrize("n", [1, 2])
@@ -276,12 +276,12 @@ def test_a(ganglion, n):
     assert "the server ended with status 1\n" in printed
     assert printed.count("    fix: see why in its log\n") == 2
     assert "fake | no such role" in printed
-    # Nothing of the plugin's own code, where there is nothing to see.
+    # The traceback has no code of the plugin.
     assert "servers.py" not in printed
     run.settled(1)
 
 
-def test_where_a_port_was_taken_it_starts_again_with_others(run: Run) -> None:
+def test_after_a_port_conflict_it_starts_again_with_other_ports(run: Run) -> None:
     words = "nginx: [emerg] bind() to 127.0.0.1:1 failed (98: Address already in use)"
     run.tests(f"""
 @pytest.mark.ganglion(environment={{"FAKE_LAST_WORDS": {words!r}}})
@@ -294,7 +294,7 @@ def test_a(ganglion):
     run.settled(3)
 
 
-def test_a_server_that_is_none_for_tests_is_said_to_be(run: Run) -> None:
+def test_a_server_without_test_mode_is_reported(run: Run) -> None:
     run.tests("""
 @pytest.mark.ganglion(environment={"FAKE_NO_TEST_MODE": "1"})
 def test_a(ganglion):
@@ -304,12 +304,12 @@ def test_a(ganglion):
     run.settled(1)
 
 
-def test_one_that_never_answers_is_given_up(run: Run) -> None:
+def test_a_server_that_never_answers_is_reported(run: Run) -> None:
     (run.directory / "sleeper").write_text("import time\nprint('yawn', flush=True)\ntime.sleep(60)")
     run.tests("def test_a(ganglion): pass\n")
     options = ("--ganglion-start-within=0.5", f"--ganglion-command={sys.executable} sleeper")
     run.tests("def test_a(ganglion): pass\n")
-    # Not a path with a slash: relative to where the program runs, which is where pytest does.
+    # Without a slash, the path is relative to pytest's directory, where the program runs.
     printed = run(*options, status=1)
     assert "the server is not ready after 0 s" in printed
     assert "yawn" in printed
@@ -327,9 +327,7 @@ def test_one_that_never_answers_is_given_up(run: Run) -> None:
         (["--ganglion=http://127.0.0.1:1"], 1, "a test wants a server with WORKERS=small FAKE_"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_what_to_do(
-    run: Run, options: list[str], status: int, says: str
-) -> None:
+def test_errors_name_a_fix(run: Run, options: list[str], status: int, says: str) -> None:
     run.environment["PATH"] = str(run.directory)
     run.tests("def test_a(ganglion): pass\n")
     assert says in run(*options, status=status)
@@ -352,7 +350,7 @@ def test_what_cannot_be_done_is_said_with_what_to_do(
         ),
     ],
 )
-def test_what_docker_says_becomes_what_to_do(run: Run, answer: str, says: tuple[str, ...]) -> None:
+def test_errors_of_docker_become_a_fix(run: Run, answer: str, says: tuple[str, ...]) -> None:
     docker = run.directory / "docker"
     docker.write_text(f"#!/bin/sh\necho '{answer}' >&2\nexit 1\n")
     docker.chmod(0o755)
@@ -363,7 +361,7 @@ def test_what_docker_says_becomes_what_to_do(run: Run, answer: str, says: tuple[
         assert text in printed
 
 
-def test_options_come_from_command_line_environment_and_ini_file_in_that_order(run: Run) -> None:
+def test_the_command_line_overrides_the_environment_which_overrides_the_ini_file(run: Run) -> None:
     run.tests("def test_a(ganglion): pass\n")
     with (run.directory / "pytest.ini").open("a") as ini:
         ini.write("ganglion_workers = of-the-file\n")
@@ -375,7 +373,7 @@ def test_options_come_from_command_line_environment_and_ini_file_in_that_order(r
     assert workers == ["of-the-file", "of-the-environment", "of-the-line"]
 
 
-def test_each_process_of_xdist_has_servers_of_its_own(run: Run) -> None:
+def test_each_process_of_xdist_has_its_own_servers(run: Run) -> None:
     run.tests("""
 @pytest.mark.parametrize("n", range(6))
 def test_a(ganglion, n):
@@ -418,7 +416,7 @@ def test_no_server_outlives_its_tests(
         start_new_session=True,
     )
     wait_for((run.directory / "begun").exists)
-    # To all of the session, as a terminal does it.
+    # To the whole session, as a terminal does.
     os.killpg(process.pid, number)
     process.wait(RUN_WITHIN)
     wait_for(lambda: len(run.journalled("stop")) == starts)

@@ -1,4 +1,4 @@
-"""Under each preset clients can do everything, and the workers meant for it answer.
+"""Under each preset clients can do everything, and the right workers answer.
 
 The request log of each worker shows the requests that it answered.
 """
@@ -59,8 +59,8 @@ READER = {"small": "client1", "complement": "client_reader1"}
 CREATOR = {"small": "client1", "complement": "event_creator1", "full": "event_creator1"}
 STREAMS = "stream_writers1"
 
-# The first row whose pattern fits is the one. Every request of the flow must have its row, and
-# every row must be asked for.
+# The first matching row applies. Every request of the flow must match a row, and every row must
+# match a request.
 TABLE: tuple[Row, ...] = (
     Row(asks=rf"POST {C}/register", **READER, full="login1"),
     Row(asks=rf"POST {C}/login", **READER, full="login1"),
@@ -194,16 +194,16 @@ PROBES = (
     ("GET", "/_matrix/federation/v1/event/$none", 401),
     ("PUT", "/_matrix/federation/v1/send/1", 401),
 )
-# Between processes there is more than the table has, which Synapse's own tests are for.
+# Other requests between processes, which Synapse's own tests cover.
 OTHER_REPLICATION = "/_synapse/replication/"
-# Event persisters share rooms out by the sum of the room's ID, in the order of `stream_writers`:
+# Event persisters shard rooms by the hash of the room ID, in the order of `stream_writers`:
 # synapse.config._base.ShardedWorkerHandlingConfig.
 PERSISTERS = ("event_persister1", "event_persister2")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """A server of a preset, and what its processes answered while the flow was done."""
+    """A server of a preset, and the requests that its processes answered during the flow."""
 
     preset: str
     server: Server
@@ -231,7 +231,7 @@ def used(request: pytest.FixtureRequest) -> Iterator[Used]:
 
 
 def use(preset: str, server: Server, place: Outside | None) -> Used:
-    """Do the flow and the probes, and wait until all of it is in the log."""
+    """Run the flow and the probes, and wait until the log has all requests."""
     mark = server.log.mark()
     asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
     for method, path, status in PROBES:
@@ -279,7 +279,7 @@ async def write_to_rooms_of_every_persister(server: Server) -> None:
     seen: set[str] = set()
     async with Clients(server.base_url) as clients:
         session = await clients.register("shards")
-        # Thirty rooms all of one half are less likely than a broken disk.
+        # The chance that all 30 rooms have the same persister is one in a billion.
         for _ in range(30):
             room_id = str(ok(await session.nio.room_create(), RoomCreateResponse).room_id)
             digest = hashlib.sha256(room_id.encode()).digest()
