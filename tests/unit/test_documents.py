@@ -93,6 +93,28 @@ def test_markers_are_filled_on_every_page(tmp_path: Path, page: str) -> None:
     assert path not in outdated(tmp_path)
 
 
+def test_every_link_leads_to_a_file() -> None:
+    """Also to a heading, if the link names one."""
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+        if "://" not in link and not leads_somewhere(page, link)
+    ]
+    assert broken == []
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    name, _, heading = link.partition("#")
+    target = page.parent / name if name else page
+    if not heading or not target.is_file():
+        return target.exists()
+    titles = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+    return heading in anchors
+
+
 def test_parts_that_benchmarks_fill_are_left_alone() -> None:
     # It has markers of its own, one with the name of a table here.
     assert "<!-- layouts -->" in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
