@@ -6,7 +6,7 @@ python generate.py [--check] ROOT
 import argparse
 from pathlib import Path
 
-from scripts.documents import commands, picture, tables
+from scripts.documents import commands, picture, processes, tables
 from scripts.documents.markdown import fill
 
 # Its parts come from measurements: python -m benchmarks report.
@@ -16,6 +16,7 @@ BY_BENCHMARKS = "docs/performance.md"
 def documents(root: Path) -> dict[Path, str]:
     """Return each file that comes from the code, whole or in part, with its right content."""
     whole = {
+        root / "docs" / "architecture.svg": processes.draw(),
         root / "docs" / "commands.md": commands.commands_page(),
         root / "docs" / "roles.md": tables.roles_page(),
         root / "docs" / "routing.svg": picture.draw(),
