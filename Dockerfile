@@ -1,8 +1,9 @@
-# The whole homeserver in one image. scripts/build builds it, and passes a base
-# of our own making as BASE where no registry can be reached.
+# The whole homeserver in one image. scripts/build builds it. If no registry can be reached, it
+# passes a base image of its own as BASE.
 ARG BASE=debian:trixie-slim
 
-# The virtual environment, made where pip may stay behind. Wheels only: nothing is compiled.
+# The virtual environment, in a stage of its own so that pip stays behind. Wheels only: nothing is
+# compiled.
 FROM ${BASE} AS venv
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
@@ -13,7 +14,7 @@ COPY requirements/runtime.lock /opt/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
         --no-input --quiet --only-binary :all: --require-hashes --requirement /opt/runtime.lock \
-    # Each start reads the metadata of all packages, in which their whole READMEs come last.
+    # Each start reads the metadata of all packages; cut off the READMEs at the end of each.
     && sed -i '/^$/,$d' /opt/ganglion/venv/lib/python3*/site-packages/*.dist-info/METADATA
 # Lets `python -m ganglion` find the program from any directory.
 RUN echo /opt/ganglion/entrypoint > "$(echo /opt/ganglion/venv/lib/python3*/site-packages)/ganglion.pth"
@@ -31,9 +32,9 @@ RUN groupadd --system --gid 991 synapse \
     && groupadd --system --gid 992 postgres \
     && useradd --system --uid 992 --gid postgres --home-dir /var/lib/postgresql --no-create-home --shell /bin/sh postgres
 
-# The package would make a cluster at once; ours is made in /data at the first start.
-# PostgreSQL's JIT compiler is 150 MB that Synapse's short queries never gain from, and
-# PostgreSQL does without where it finds none. Nothing here needs locales: the database is in C.
+# Debian's package must not create a cluster: Ganglion creates its own in /data at the first start.
+# PostgreSQL's JIT compiler is 150 MB without a gain for Synapse's short queries, and PostgreSQL runs
+# without it. Locales are not needed: the database uses C.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     mkdir /etc/postgresql-common \
@@ -52,15 +53,15 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 COPY --from=venv /opt/ganglion/venv /opt/ganglion/venv
 COPY conf-templates /opt/ganglion/conf-templates
 COPY entrypoint /opt/ganglion/entrypoint
-# Compiled now, because later nobody who may write here runs. `ganglion` is for `docker exec`.
+# Compile now: at run time no process may write here. `ganglion` is for `docker exec`.
 RUN /opt/ganglion/venv/bin/python -m compileall -q /opt/ganglion/entrypoint \
     && printf '#!/bin/sh\nexec /opt/ganglion/venv/bin/python -P -m ganglion "$@"\n' > /usr/local/bin/ganglion \
     && chmod 0755 /usr/local/bin/ganglion \
     && sha256sum /etc/ssl/certs/ca-certificates.crt > /opt/ganglion/authorities.sha256
 
-# A database with Synapse's tables in it, and everything done that Synapse does to a new one in the
-# background: what a first start would take most of its time for. It has no secret that counts:
-# each start gives the role a password of its own, and no server was ever called by its name.
+# Prepare a database with Synapse's tables and all background updates done, which would take most
+# of a first start. It holds no usable secret: each start sets a new password for the role, and no
+# server ever had its name.
 RUN <<'END'
 set -e
 export GANGLION_DATA=/tmp/prepared GANGLION_RUN=/tmp/run WORKERS=none GANGLION_PREFORK=no
@@ -88,13 +89,13 @@ END
 ENV GANGLION_DATA=/data LANG=C.UTF-8
 EXPOSE 8008 8448
 STOPSIGNAL SIGTERM
-# Through nginx to the main process, in bash alone: starting Python, or installing curl, costs more.
+# Asks the main process through nginx, in bash: starting Python or installing curl costs more.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=500ms CMD [ "bash", "-c", "\
     case ${BIND_ADDRESS:-*} in '*' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; *) host=$BIND_ADDRESS ;; esac; \
     exec 3<>/dev/tcp/$host/${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} \
     && printf 'GET /health HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 \
     && read -r _ status _ <&3 \
     && [ \"$status\" = 200 ]" ]
-# The program itself is PID 1: it reaps, and turns SIGTERM into an orderly end.
+# The program itself is PID 1: it reaps processes and stops in an orderly way on SIGTERM.
 ENTRYPOINT ["/opt/ganglion/venv/bin/python", "-P", "-m", "ganglion"]
 CMD ["run"]

@@ -15,21 +15,21 @@ die() {
     exit 1
 }
 
-# The names of the variables that are the server's, as far as they are set.
+# Prints the names of the server's variables that are set.
 server_variables() {
     compgen -e | grep -xE '(SYNAPSE|POSTGRES|REDIS|GANGLION)_.*|WORKERS|TRUSTED_PROXIES|BIND_ADDRESS|(HTTP|FEDERATION|CONTROL)_PORT|INTERNAL_PORT_BASE' ||
         true
 }
 
-# others_can FLAG PATH: `test FLAG PATH` for the accounts under which root runs the processes.
+# others_can FLAG PATH: run `test FLAG PATH` as the accounts that root uses for the processes.
 others_can() {
     [[ $(id -u) != 0 ]] || setpriv --reuid=65534 --regid=65534 --clear-groups test "$@"
 }
 
 short_id() { cksum <<<"$1" | cut -d ' ' -f 1; }
 
-# home: where the virtual environment and the default data directory are. code: the program.
-# Processes of other accounts must be able to read both.
+# home: the directory of the virtual environment and the default data directory. code: the program.
+# Other accounts must be able to read both.
 home=$root
 code=$root
 if ! others_can -r "$root/scripts/lib.sh"; then
@@ -41,7 +41,7 @@ data=$(realpath -m "${GANGLION_DATA:-$home/data}")
 # Written by up for down and ganglion: how the server runs, and its variables.
 note=$data/.up
 
-# The program by itself, outside of Docker. -P: no module of the current directory shadows one of its own.
+# The program without Docker. -P: no module in the current directory shadows one of its own.
 native() { "$venv/bin/python" -P -m ganglion "$@"; }
 
 # Sets the variables whose defaults are made for a container.
@@ -58,8 +58,8 @@ native_defaults() {
     export GANGLION_RUN
 }
 
-# born PID: when the process started, in ticks since boot; fails where it is gone. With it a recorded
-# number cannot be mistaken for a later process of the same number.
+# born PID: print the start time of a process in ticks since boot; fail if it is gone. With it, a
+# recorded PID cannot be mistaken for a later process with the same PID.
 born() {
     local stat fields
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
@@ -67,7 +67,7 @@ born() {
     [[ ${fields[0]} != Z ]] && echo "${fields[19]}"
 }
 
-# running: whether the server of this data directory runs. Sets `how` (native or docker) and `id`.
+# running: succeed if the server of this data directory runs. Sets `how` (native or docker) and `id`.
 running() {
     local started
     [[ -r $note/server ]] || return 1
@@ -75,17 +75,17 @@ running() {
     case $how in
         native) [[ $(born "$id") == "$started" ]] ;;
         docker) [[ $(docker container inspect --format '{{.State.Running}}' "$id" 2>/dev/null) == true ]] ;;
-        *) die "$note/server is not what up wrote there" ;;
+        *) die "$note/server was changed; remove $note if no server runs" ;;
     esac
 }
 
-# in_server VERB…: the command line of the running server.
+# in_server VERB…: run a verb in the running server.
 in_server() {
     if [[ $how == docker ]]; then
         local options=(--interactive)
         if [[ -t 0 && -t 1 ]]; then options+=(--tty); fi
-        # An engine that itself runs under chroot, as CI's may, starts this at the root of its machine,
-        # where the container's own is to be found below its first process. Elsewhere there is no such number.
+        # An engine that runs under chroot, as in some CI, starts this at the root of its machine. The
+        # container's own root is below its first process there. Elsewhere no such PID exists.
         # shellcheck disable=SC2016  # expanded there
         docker exec "${options[@]}" "$id" sh -c \
             'cd "/proc/$0/root" 2>/dev/null || cd /; exec chroot . ganglion "$@"' \

@@ -1,9 +1,9 @@
-"""A bot as an application service: invited into a room it comes, and to "!ping" it says "pong".
+"""A bot as an application service: it accepts invitations, and answers "!ping" with "pong".
 
-    bot.py register   write its registration with new tokens, where there is none yet
+    bot.py register   write its registration with new tokens, unless there is one
     bot.py run        serve the homeserver
 
-The registration is JSON, which is YAML too, so that nothing beside Python is needed.
+The registration is JSON, which is valid YAML, so Python alone is enough.
 https://spec.matrix.org/latest/application-service-api/
 """
 
@@ -27,12 +27,12 @@ CLIENT = "/_matrix/client/v3"
 PORT = 8080
 # In seconds.
 TIMEOUT = 30.0
-# The homeserver sends a transaction again until it has our answer, so the last few are enough.
+# The homeserver repeats a transaction until it gets a response, so the last few are enough.
 REMEMBERED = 100
 
 
 def register(path: Path, url: str, localpart: str) -> None:
-    """Write the registration, staged and renamed, unless there is one. `url` is ours."""
+    """Write the registration, staged and renamed, unless there is one. `url` is the bot's."""
     if path.exists():
         return
     registration = {
@@ -46,7 +46,7 @@ def register(path: Path, url: str, localpart: str) -> None:
     }
     staged = path.with_suffix(".new")
     staged.write_text(json.dumps(registration, indent=1))
-    # The homeserver reads it under an account of its own; nobody else has this volume.
+    # The homeserver reads it as another account; no other container has this volume.
     staged.chmod(0o644)
     staged.rename(path)
 
@@ -60,7 +60,7 @@ class Homeserver:
         self.localpart: str = registration["sender_localpart"]
 
     def ask(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Send a request. Raises urllib.error.HTTPError for a refusal."""
+        """Send a request. Raises urllib.error.HTTPError for an error status."""
         request = urllib.request.Request(
             f"{self.url}{path}",
             method=method,
@@ -72,7 +72,7 @@ class Homeserver:
         return answer
 
     def become_user(self) -> None:
-        """Register the bot's user, wait until the homeserver is there to do so."""
+        """Register the bot's user. Retry until the homeserver answers."""
         body = {"type": "m.login.application_service", "username": self.localpart}
         while True:
             try:
@@ -90,22 +90,22 @@ class Homeserver:
         self.ask("POST", f"{CLIENT}/join/{quote(room)}", {})
 
     def say(self, room: str, text: str, transaction: str) -> None:
-        """Send a notice, which other bots do not answer."""
+        """Send a notice, which other bots ignore."""
         path = f"{CLIENT}/rooms/{quote(room)}/send/m.room.message/{quote(transaction)}"
         self.ask("PUT", path, {"msgtype": "m.notice", "body": text})
 
 
 class Bot:
-    """What the bot makes of events."""
+    """Handles events."""
 
     def __init__(self, homeserver: Homeserver) -> None:
         self.homeserver = homeserver
         self.seen: list[str] = []
-        # Transactions come one after the other; a repetition may come while the first is at work.
+        # A repetition of a transaction may arrive while the first is being handled.
         self.lock = threading.Lock()
 
     def transaction(self, number: str, events: list[Json]) -> None:
-        """Take in a transaction, once."""
+        """Handle a transaction, once."""
         with self.lock:
             if number in self.seen:
                 return
@@ -114,7 +114,7 @@ class Bot:
             self.seen = [*self.seen[1 - REMEMBERED :], number]
 
     def event(self, event: Json) -> None:
-        """Answer an event, where it is for us. What is refused is no reason to be sent it again."""
+        """Answer an event for this bot. A rejected answer is logged and not repeated."""
         content = event.get("content", {})
         invited = event.get("type") == "m.room.member" and content.get("membership") == "invite"
         try:
@@ -123,23 +123,23 @@ class Bot:
             elif event.get("type") == "m.room.message" and content.get("body") == "!ping":
                 self.homeserver.say(event["room_id"], "pong", event["event_id"])
         except urllib.error.HTTPError as error:
-            sys.stderr.write(f"refused: {error.code} {error.read().decode(errors='replace')}\n")
+            sys.stderr.write(f"rejected: {error.code} {error.read().decode(errors='replace')}\n")
             if error.code >= http.client.INTERNAL_SERVER_ERROR:
                 raise
 
 
 def handler(bot: Bot, hs_token: str) -> type[BaseHTTPRequestHandler]:
-    """What serves the homeserver's requests, and the health check."""
+    """Return the handler of the homeserver's requests and of the health check."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            """Tell that we run; of users and rooms there are none that we could make."""
+            """Answer the health check; queries for users and rooms get 404."""
             self.answer(200 if self.path == "/health" else 404)
 
         def do_PUT(self) -> None:
-            """Take in a transaction."""
+            """Receive a transaction."""
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             given = self.headers.get("Authorization", "").removeprefix("Bearer ")
             path = urlsplit(self.path).path
@@ -151,19 +151,19 @@ def handler(bot: Bot, hs_token: str) -> type[BaseHTTPRequestHandler]:
                 try:
                     bot.transaction(unquote(path.rpartition("/")[2]), json.loads(body)["events"])
                 except OSError as error:
-                    # The homeserver sends it again, later and later.
-                    sys.stderr.write(f"not done: {error}\n")
+                    # The homeserver sends it again, with growing delays.
+                    sys.stderr.write(f"failed: {error}\n")
                     self.answer(503)
                 else:
                     self.answer(200)
 
         def do_POST(self) -> None:
-            """Say to a ping of the homeserver's that we are there."""
+            """Answer a ping of the homeserver."""
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.answer(200 if self.path == "/_matrix/app/v1/ping" else 404)
 
         def answer(self, status: int) -> None:
-            """Send an answer without contents."""
+            """Send an empty response."""
             raw = b"{}" if status < 400 else json.dumps({"errcode": "M_UNKNOWN"}).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -175,7 +175,7 @@ def handler(bot: Bot, hs_token: str) -> type[BaseHTTPRequestHandler]:
 
 
 def main(verb: str) -> None:
-    """Do what the command line asks for."""
+    """Run the verb of the command line."""
     path = Path(os.environ.get("REGISTRATION", "/registration/bot.yaml"))
     if verb == "register":
         own_url = os.environ.get("BOT_URL", f"http://bot:{PORT}")

@@ -1,4 +1,4 @@
-"""The bot as a process of its own, for all tests."""
+"""The fixture that the tests share: the bot, as its own process."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ BOT = Path(__file__).parent / "bot.py"
 
 @pytest.fixture
 def bot(ganglion: Ganglion) -> Iterator[User]:
-    """The running bot, by its account."""
+    """The account of the running bot."""
     account = ganglion.register("counter")
     environment = {
         **os.environ,

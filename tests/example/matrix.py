@@ -1,4 +1,4 @@
-"""Requests of the tests to the homeserver: a few lines over `User.request`."""
+"""The tests' requests to the homeserver: a few lines around `User.request`."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ WITHIN = 20.0
 
 
 def make_room(user: User, *guests: User, public: bool = False) -> str:
-    """Make a room and invite others; its ID."""
+    """Create a room, invite others, and return its ID."""
     wanted = {
         "preset": "public_chat" if public else "private_chat",
         "visibility": "public" if public else "private",
@@ -33,19 +33,19 @@ def say(user: User, room: str, text: str) -> None:
 
 
 def sync(user: User, since: str = "", wait: float = 0.0) -> Any:
-    """One /sync, which waits so many seconds for news."""
+    """Send one /sync, which waits at most `wait` seconds for events."""
     path = f"{CLIENT}/sync?timeout={int(wait * 1000)}"
     return user.request("GET", f"{path}&since={quote(since)}" if since else path)
 
 
 def texts(answer: Any, room: str) -> list[str]:
-    """The messages of a room in an answer of /sync."""
+    """Return the messages of a room in a response of /sync."""
     timeline = answer.get("rooms", {}).get("join", {}).get(room, {}).get("timeline", {})
     return [event["content"].get("body", "") for event in timeline.get("events", [])]
 
 
 def hear(user: User, room: str, text: str) -> None:
-    """Sync until a message comes."""
+    """Sync until a message arrives."""
     deadline, since = time.monotonic() + WITHIN, ""
     heard: list[str] = []
     while text not in heard:
@@ -53,7 +53,7 @@ def hear(user: User, room: str, text: str) -> None:
         try:
             answer = sync(user, since, 5.0 if since else 0.0)
         except Refused as refused:
-            # As every client does: who answers may just have been killed by a test.
+            # As every client does: a test may have just killed the process.
             if refused.status not in (502, 503, 504):
                 raise
             time.sleep(0.1)
@@ -63,14 +63,14 @@ def hear(user: User, room: str, text: str) -> None:
 
 
 def joined(user: User, room: str) -> set[str]:
-    """The members of a room."""
+    """Return the members of a room."""
     path = f"{CLIENT}/rooms/{quote(room)}/joined_members"
     return set(user.request("GET", path)["joined"])
 
 
 def wait_for_member(user: User, room: str, member: str) -> None:
-    """Wait until somebody is in a room."""
+    """Wait until a user is a member of a room."""
     deadline = time.monotonic() + WITHIN
     while member not in joined(user, room):
-        assert time.monotonic() < deadline, f"{member} does not come"
+        assert time.monotonic() < deadline, f"{member} does not join"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The bot, in good times and in bad ones."""
+"""The bot, with a healthy server and with a failing one."""
 
 import time
 
@@ -8,7 +8,7 @@ from matrix import CLIENT, hear, join, make_room, say, sync, texts, wait_for_mem
 from pytest_ganglion import Ganglion, Refused, User
 
 
-def test_it_comes_where_it_is_invited_and_counts(ganglion: Ganglion, bot: User) -> None:
+def test_it_accepts_an_invitation_and_counts(ganglion: Ganglion, bot: User) -> None:
     alice = ganglion.register("alice")
     room = make_room(alice, bot)
     wait_for_member(alice, room, bot.user_id)
@@ -16,7 +16,7 @@ def test_it_comes_where_it_is_invited_and_counts(ganglion: Ganglion, bot: User) 
     hear(alice, room, "3 words")
 
 
-def test_it_counts_for_many_at_once(ganglion: Ganglion, bot: User) -> None:
+def test_it_counts_for_several_users_at_once(ganglion: Ganglion, bot: User) -> None:
     people = ganglion.users(3, prefix="person")
     rooms = [make_room(person, bot) for person in people]
     for number, (person, room) in enumerate(zip(people, rooms, strict=True)):
@@ -26,7 +26,7 @@ def test_it_counts_for_many_at_once(ganglion: Ganglion, bot: User) -> None:
         hear(person, room, f"{number} words")
 
 
-def test_it_outlives_a_worker(ganglion: Ganglion, bot: User) -> None:
+def test_it_survives_a_killed_worker(ganglion: Ganglion, bot: User) -> None:
     """The process that answers the bot's /sync dies while the bot waits for it."""
     alice = ganglion.register("alice")
     room = make_room(alice, bot)
@@ -36,7 +36,7 @@ def test_it_outlives_a_worker(ganglion: Ganglion, bot: User) -> None:
     hear(alice, room, "2 words")
 
 
-def test_it_is_patient_with_slow_workers(ganglion: Ganglion, bot: User) -> None:
+def test_it_waits_for_a_slow_worker(ganglion: Ganglion, bot: User) -> None:
     alice = ganglion.register("alice")
     ganglion.worker("sync1").slow(300)
     room = make_room(alice, bot)
@@ -45,8 +45,8 @@ def test_it_is_patient_with_slow_workers(ganglion: Ganglion, bot: User) -> None:
     hear(alice, room, "1 words")
 
 
-def test_what_is_sent_is_in_everybodys_sync_after_a_barrier(ganglion: Ganglion) -> None:
-    """No sleeping, no asking again: one look is enough."""
+def test_after_a_barrier_every_sync_has_the_message(ganglion: Ganglion) -> None:
+    """No sleep and no retry: one /sync is enough."""
     alice, bob = ganglion.register("alice"), ganglion.register("bob")
     room = make_room(alice, bob)
     join(bob, room)
@@ -55,10 +55,11 @@ def test_what_is_sent_is_in_everybodys_sync_after_a_barrier(ganglion: Ganglion) 
     assert "hello" in texts(sync(bob), room)
 
 
-def test_a_worker_that_lags_behind_brings_the_message_later(ganglion: Ganglion) -> None:
-    """The view of a client when the server is busy: nothing, and then all of it.
+def test_a_worker_that_lags_delivers_the_message_later(ganglion: Ganglion) -> None:
+    """A busy server shows a client nothing, and then everything.
 
-    Alice's requests go to the process that writes, or she would wait for another one to hear of it.
+    Alice's requests go to the process that writes. Another process would wait for the replication
+    before it answers.
     """
     alice = ganglion.register("alice").pinned("main")
     bob = ganglion.register("bob").pinned("sync1")
@@ -76,7 +77,7 @@ def test_a_worker_that_lags_behind_brings_the_message_later(ganglion: Ganglion) 
 
 
 @pytest.mark.parametrize("attempt", [1, 2])
-def test_each_test_begins_with_an_empty_server(ganglion: Ganglion, attempt: int) -> None:
+def test_each_test_starts_with_an_empty_server(ganglion: Ganglion, attempt: int) -> None:
     """The name is free again, and the room of the first attempt is gone."""
     alice = ganglion.register("alice")
     assert alice.request("GET", f"{CLIENT}/publicRooms")["chunk"] == [], f"attempt {attempt}"

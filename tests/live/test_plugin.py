@@ -248,7 +248,7 @@ def test_next(ganglion):
     assert "1 failed, 1 passed" in printed
     assert "the server ended with status 3; its last lines:" in printed
     assert "a traceback that says why" in printed
-    assert "REPLACED, as the server ended with status 3" in printed
+    assert "REPLACED, because the server ended with status 3" in printed
     run.settled(2)
 
 
@@ -260,7 +260,7 @@ def test_a(ganglion, n):
     assert ganglion.request("GET", "/users") == {"users": []}
     ganglion.register("alice")
 """)
-    assert "REPLACED, as it could not be reset: POST http://127.0.0.1" in run()
+    assert "REPLACED, because it could not be reset: POST http://127.0.0.1" in run()
     run.settled(2)
 
 
@@ -274,7 +274,7 @@ def test_a(ganglion, n):
     printed = run(status=1)
     assert "2 errors" in printed
     assert "the server ended with status 1\n" in printed
-    assert printed.count("    fix: see why in its log\n") == 2
+    assert printed.count("    fix: look for the cause in its log\n") == 2
     assert "fake | no such role" in printed
     # The traceback has no code of the plugin.
     assert "servers.py" not in printed
@@ -289,7 +289,7 @@ def test_a(ganglion):
     pass
 """)
     printed = run(status=1)
-    assert "another program took a port that had been free" in printed
+    assert "another program has taken its port" in printed
     assert "fix: run the tests again" in printed
     run.settled(3)
 
@@ -300,7 +300,7 @@ def test_a_server_without_test_mode_is_reported(run: Run) -> None:
 def test_a(ganglion):
     pass
 """)
-    assert "see that the server runs in test mode (GANGLION_TEST_MODE=yes)" in run(status=1)
+    assert "run the server in test mode (GANGLION_TEST_MODE=yes)" in run(status=1)
     run.settled(1)
 
 
@@ -318,13 +318,13 @@ def test_a_server_that_never_answers_is_reported(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "says"),
     [
-        (["--ganglion-command=no-such-program"], 1, "there is no program no-such-program"),
+        (["--ganglion-command=no-such-program"], 1, "the program no-such-program is not installed"),
         (["--ganglion-command=./bin/ganglion"], 1, "/bin/ganglion"),
-        (["--ganglion=dokcer"], 4, "--ganglion=dokcer: say docker, native, or the URL"),
-        (["--ganglion-log-lines=many"], 4, "ganglion_log_lines=many: say a number, 0 or more"),
-        (["--ganglion=docker"], 1, "there is no program docker"),
-        (["--ganglion=http://127.0.0.1:1", "-n1"], 4, "with -n each process needs servers"),
-        (["--ganglion=http://127.0.0.1:1"], 1, "a test wants a server with WORKERS=small FAKE_"),
+        (["--ganglion=dokcer"], 4, "--ganglion=dokcer: write docker, native, or the URL"),
+        (["--ganglion-log-lines=many"], 4, "ganglion_log_lines=many: write a number, 0 or more"),
+        (["--ganglion=docker"], 1, "the program docker is not installed"),
+        (["--ganglion=http://127.0.0.1:1", "-n1"], 4, "with -n each process needs its own servers"),
+        (["--ganglion=http://127.0.0.1:1"], 1, "a test needs a server with WORKERS=small FAKE_"),
     ],
 )
 def test_errors_name_a_fix(run: Run, options: list[str], status: int, says: str) -> None:

@@ -1,6 +1,6 @@
-"""A running Matrix homeserver for each test, clean: see README.md.
+"""A running, clean Matrix homeserver for each test: see README.md.
 
-What a test names in its annotations is here.
+This module exports the names that a test uses in its annotations.
 """
 
 from pytest_ganglion.api import PIN, Ganglion, User, Worker

@@ -1,4 +1,4 @@
-"""What a test is given: the server as far as a test has to do with it."""
+"""The fixture's interface: the server as a test sees it."""
 
 import secrets
 import time
@@ -12,17 +12,17 @@ from pytest_ganglion.server import LAST_LINES, Server, tail
 
 Json = dict[str, Any]
 
-# With this header a request goes to the process that it names.
+# Sends a request to the named process.
 PIN = "X-Ganglion-Worker"
-# In seconds, between what a test's own wait and the one of our connection to the controls are.
+# In seconds: a request to the controls waits so much longer than the test asked them to wait.
 SLACK = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A user who is logged in on one device.
+    """A user, logged in on one device.
 
-    Give `user_id`, `device_id` and `access_token` to the client or the bot that is tested.
+    Pass `user_id`, `device_id` and `access_token` to the client or bot under test.
     """
 
     user_id: str
@@ -33,45 +33,46 @@ class User:
 
     @property
     def localpart(self) -> str:
-        """The user ID up to its colon, without the @."""
+        """The user ID without the @, up to its colon."""
         return self.user_id[1:].partition(":")[0]
 
     def request(self, method: str, path: str, json: object = None, *, expect: int = 200) -> Any:  # noqa: ANN401 - JSON
-        """Send a request as this user; the answer's JSON. Raises Refused for another status than
-        `expect`.
+        """Send a request as this user, and return the JSON of the response.
+
+        Raises Refused if the status is not `expect`.
         """
         return self.ganglion.request(method, path, json, token=self.access_token, expect=expect)
 
     def pinned(self, worker: str) -> Self:
-        """The same user, all of whose requests go to one process."""
+        """Return the same user, with all requests pinned to one process."""
         return replace(self, ganglion=self.ganglion.pinned(worker))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """One process of the server's, by its name: main, or a worker's such as synchrotron1."""
+    """A process of the server, by its name: main, or a worker such as synchrotron1."""
 
     name: str
     _control: Callable[[str, Json], Any] = field(repr=False)
 
     def pause(self) -> None:
-        """Stop it where it is, as if the machine were busy; it answers nothing any more."""
+        """Suspend it (SIGSTOP). It no longer answers."""
         self._do("pause")
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Continue it after pause()."""
         self._do("resume")
 
     def kill(self) -> None:
-        """End it at once, as a crash does. It is started again by itself."""
+        """Kill it (SIGKILL), as a crash would. It starts again by itself."""
         self._do("kill")
 
     def restart(self) -> None:
-        """Stop it in order and start it again."""
+        """Stop it in an orderly way and start it again."""
         self._do("restart")
 
     def slow(self, milliseconds: int) -> None:
-        """Have each of its answers take so much longer; 0 ends that."""
+        """Delay each of its responses; 0 ends the delay."""
         self._do("slow", {"milliseconds": milliseconds})
 
     def _do(self, what: str, body: Json | None = None) -> None:
@@ -82,8 +83,8 @@ class Worker:
 class Ganglion:
     """A running homeserver, clean when the test begins.
 
-    `url` is its base URL. `host` is the name at which it reaches this machine, where a test runs an
-    application service or a push gateway. `headers` go with every request of ours.
+    `url` is its base URL. `host` is the name at which it reaches this machine, for application
+    services and push gateways of a test. `headers` are sent with every request of this object.
     """
 
     url: str
@@ -95,7 +96,7 @@ class Ganglion:
 
     @classmethod
     def of(cls, server: Server) -> Self:
-        """A test's view of a server, whose log begins now."""
+        """Return a test's view of a server. Its log begins now."""
         return cls(
             url=server.url,
             control_url=server.control_url,
@@ -106,13 +107,16 @@ class Ganglion:
 
     @property
     def server_name(self) -> str:
-        """The domain of its users' IDs."""
+        """The domain in its user IDs."""
         return str(self.request("GET", "/_matrix/key/v2/server")["server_name"])
 
     def request(
         self, method: str, path: str, json: object = None, *, token: str = "", expect: int = 200
     ) -> Any:  # noqa: ANN401 - JSON
-        """Send a request; the answer's JSON. Raises Refused for another status than `expect`."""
+        """Send a request, and return the JSON of the response.
+
+        Raises Refused if the status is not `expect`.
+        """
         headers = dict(self.headers)
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -121,7 +125,7 @@ class Ganglion:
         )
 
     def register(self, localpart: str, *, password: str = "") -> User:
-        """Register a user of that name, as clients do, and log in."""
+        """Register a user as clients do, and log in."""
         password = password or secrets.token_urlsafe()
         made = self.request(
             "POST",
@@ -131,45 +135,51 @@ class Ganglion:
         return self._user({**made, "password": password})
 
     def users(self, count: int, *, prefix: str = "user", admin: bool = False) -> list[User]:
-        """Make that many users in one go, each logged in; administrators if that is asked for."""
+        """Create `count` users in one request, each logged in; with `admin`, administrators."""
         body = {"count": count, "prefix": prefix, "admin": admin}
         return [self._user(made) for made in self._control("/test/users", body)["users"]]
 
     def barrier(self, timeout: float = 10.0) -> Json:
-        """Wait until every process has seen all that was written before; the positions that they
-        reached, by stream and writer.
+        """Wait until every process has seen everything written before, at most `timeout` seconds.
+
+        Returns the positions they reached, by stream and writer.
         """
         found: Json = self._control("/test/barrier", {"timeout": timeout}, timeout + SLACK)
         return found["streams"]  # type: ignore[no-any-return]
 
     def worker(self, name: str) -> Worker:
-        """A process, to hurt it."""
+        """Return a process, to pause, kill or slow it."""
         return Worker(name=name, _control=self._control)
 
     def replication_delay(self, milliseconds: int) -> None:
-        """Have every process take in what the others write so much later; 0 ends that."""
+        """Delay replication between the processes; 0 ends the delay."""
         self._control("/test/replication/delay", {"milliseconds": milliseconds})
 
     def reset(self) -> float:
-        """Make it clean: no users, rooms, media; no pauses, slowness, delays. How many seconds that
-        took. Before each test it is done already.
+        """Remove all users, rooms and media, and end all pauses and delays.
+
+        The fixture does this before each test. Returns the duration in seconds.
         """
         return float(self._control("/test/reset", {})["seconds"])
 
     def pinned(self, worker: str) -> Self:
-        """The same server, with every request of ours to one process.
+        """Return the same server, with every request pinned to one process.
 
-        A client of your own does so with the headers that this has: `pinned(…).headers`.
+        Your own client can send the same headers: `pinned(…).headers`.
         """
         return replace(self, headers={**self.headers, PIN: worker})
 
     def logs(self) -> str:
-        """What the server has logged since the test began; empty where the server is not ours."""
+        """Return the server's log since the test began.
+
+        Empty for a server that the plugin did not start.
+        """
         return self._server.log(self._since)
 
     def settled_logs(self, quiet: float = 0.2, within: float = 2.0) -> str:
-        """The same, when nothing has been added for a moment: what a process says of an answer
-        comes a little after it. Both in seconds.
+        """Return the log once nothing was added for `quiet` seconds, after at most `within`.
+
+        A process logs a response a little after sending it.
         """
         deadline = time.monotonic() + within
         seen = self._server.mark()
@@ -180,11 +190,14 @@ class Ganglion:
         return self.logs()
 
     def ended(self) -> str:
-        """How the server ended; empty while it runs."""
+        """Return how the server ended; empty while it runs."""
         return self._server.ended()
 
     def _end(self, within: float = 1.0) -> str:
-        """How the server ended, if it does within so many seconds: what served us ends first."""
+        """Return how the server ended, if it does within so many seconds.
+
+        A connection breaks before its server has ended.
+        """
         deadline = time.monotonic() + within
         while not (how := self.ended()) and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""What is wanted: the session's options, and the server that a test's markers ask for."""
+"""The options of the session, and the server that a test's markers ask for."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ import pytest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """A row of the table of options: `--ganglion-image`, `ganglion_image` in the ini file and
-    `PYTEST_GANGLION_IMAGE` in the environment are one. The command line counts most, then the
-    environment.
+    """A row of the table of options.
+
+    `--ganglion-image`, `ganglion_image` in the ini file and `PYTEST_GANGLION_IMAGE` in the
+    environment are one option. The command line overrides the environment, which overrides the
+    ini file.
     """
 
     name: str
@@ -32,36 +34,30 @@ OPTIONS = (
     Option(
         name="ganglion",
         default="docker",
-        doc="what runs the server: docker, native (a program of this machine), or the URL of a"
-        " server in test mode that already runs",
+        doc="where the server runs: docker, native (a program of this machine), or the URL of a"
+        " running server in test mode",
     ),
     Option(name="ganglion_image", default="ganglion", doc="the Docker image"),
     Option(
         name="ganglion_command",
         default="ganglion",
-        doc="the program, where it is native; a relative path is relative to the ini file",
+        doc="the program for native; a relative path is relative to the ini file",
     ),
     Option(
         name="ganglion_control",
         default="",
-        doc="the URL of the control port of a server that already runs (its host, port 9469)",
+        doc="the URL of the control port of a running server (its host, port 9469)",
     ),
-    Option(name="ganglion_workers", default="small", doc="WORKERS where no marker says other"),
-    Option(
-        name="ganglion_start_within", default="120", doc="seconds that a server has to get ready"
-    ),
-    Option(
-        name="ganglion_log_lines", default="200", doc="lines of log shown with a test that fails"
-    ),
-    Option(
-        name="ganglion_logs", default="", doc="a directory to keep the whole log of each server in"
-    ),
+    Option(name="ganglion_workers", default="small", doc="WORKERS, if no marker sets it"),
+    Option(name="ganglion_start_within", default="120", doc="seconds until a server must be ready"),
+    Option(name="ganglion_log_lines", default="200", doc="lines of log shown with a failed test"),
+    Option(name="ganglion_logs", default="", doc="a directory for the whole log of each server"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The session's options. `logs` is None where no log is to be kept."""
+    """The session's options. `logs` is None if logs are not kept."""
 
     how: str
     image: str
@@ -71,25 +67,25 @@ class Options:
     start_within: float
     log_lines: int
     logs: Path | None
-    # What a relative path of the command is relative to: the directory of the ini file.
+    # The directory of the ini file: a relative command is relative to it.
     root: Path
 
     @property
     def remote(self) -> bool:
-        """Whether the server already runs, and is not ours."""
+        """Whether the server runs already, and the plugin does not start it."""
         return self.how.startswith(("http://", "https://"))
 
 
 def read_options(look_up: Callable[[Option], str], root: Path, here: Path) -> Options:
-    """The options out of the text of each. Paths of the command line are relative to `here`.
+    """Parse the options. Paths on the command line are relative to `here`.
 
-    Raises pytest.UsageError for one that cannot be used.
+    Raises pytest.UsageError for an invalid one.
     """
     texts = {option.name: look_up(option) for option in OPTIONS}
     how = texts["ganglion"]
     if how not in ("docker", "native") and not how.startswith(("http://", "https://")):
         raise pytest.UsageError(
-            f"--ganglion={how}: say docker, native, or the URL of a server that runs"
+            f"--ganglion={how}: write docker, native, or the URL of a running server"
         )
     logs = texts["ganglion_logs"]
     return Options(
@@ -111,16 +107,16 @@ def _number(name: str, texts: Mapping[str, str]) -> float:
     except ValueError:
         number = -1
     if number < 0:
-        raise pytest.UsageError(f"{name}={texts[name]}: say a number, 0 or more")
+        raise pytest.UsageError(f"{name}={texts[name]}: write a number, 0 or more")
     return number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """A server that tests ask for. Tests with equal ones share it.
+    """A server that tests ask for. Tests with equal configurations share it.
 
-    `environment` are variables of Ganglion's, `files` what is put into the data directory, by its
-    path there: pairs, as mappings cannot be told apart by their hash.
+    `environment` has variables of Ganglion, `files` the files of the data directory by their
+    paths. Both are pairs, because mappings have no hash.
     """
 
     workers: str
@@ -129,13 +125,13 @@ class Configuration:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the server is told, wherever it runs."""
-        told = {"WORKERS": self.workers, "GANGLION_TEST_MODE": "yes", **dict(self.environment)}
-        return {name: value for name, value in told.items() if value}
+        """The environment of the server, wherever it runs."""
+        values = {"WORKERS": self.workers, "GANGLION_TEST_MODE": "yes", **dict(self.environment)}
+        return {name: value for name, value in values.items() if value}
 
     @property
     def registers_services(self) -> bool:
-        """Whether there are files that register application services."""
+        """Whether some files register application services."""
         return any(path.startswith("appservices/") for path, _ in self.files)
 
     def __str__(self) -> str:
@@ -148,7 +144,7 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What a test wants: a server, and whether it must be clean."""
+    """The server that a test asks for, and whether it must be clean."""
 
     configuration: Configuration
     reset: bool
@@ -158,10 +154,9 @@ KNOWN = ("workers", "environment", "files", "reset")
 
 
 def wanted(marks: Iterable[pytest.Mark], options: Options) -> Wanted:
-    """What the markers of a test come to. The nearest comes first and counts most; variables and
-    files of all of them are put together.
+    """Combine the markers of a test. The nearest comes first and wins.
 
-    Raises pytest.UsageError for what no marker can say.
+    Variables and files of all markers are merged. Raises pytest.UsageError for an unknown argument.
     """
     given: dict[str, Any] = {}
     environment: dict[str, str] = {}

@@ -13,19 +13,19 @@ from pytest_ganglion.configuration import Configuration, Options
 from pytest_ganglion.errors import NoServer
 from pytest_ganglion.server import LAST_LINES, Child, cut, spawn, tail
 
-# In seconds, for a command that asks the engine something, or makes a container.
+# In seconds, for a command that queries the engine or creates a container.
 ANSWERS_WITHIN = 60.0
 HOST = "host.docker.internal"
-# By these every container of ours can be found, should one ever be left: docker ps --filter.
+# Finds containers that were left behind: docker ps --filter label=org.pytest.ganglion.
 LABEL = "org.pytest.ganglion"
 
 
 def start(
     configuration: Configuration, options: Options, log_path: Path, environ: Mapping[str, str]
 ) -> Child:
-    """Start a container, which is removed when it has ended.
+    """Start a container. It is removed when it ends.
 
-    Raises NoServer where there is no engine or no such image, or it does not start.
+    Raises NoServer if there is no engine or no such image, or if it does not start.
     """
     _require(options.image)
     name = f"pytest-ganglion-{secrets.token_hex(6)}"
@@ -35,16 +35,16 @@ def start(
     settings = [word for pair in variables.items() for word in ("--env", "=".join(pair))]
     _docker(
         *("create", "--name", name, "--label", LABEL),
-        # We look ourselves, and Docker would start a process in it twice a second to do so.
+        # The plugin checks itself; Docker would start a process in it twice a second.
         "--no-healthcheck",
-        # To nobody else: it is open to whoever reaches it. The engine chooses the ports.
+        # On loopback only: a server in test mode is open to everybody. The engine picks the ports.
         *("--publish", "127.0.0.1::8008", "--publish", "127.0.0.1::9469"),
-        # So that it reaches an application service that runs here.
+        # Lets it reach an application service on this machine.
         *("--add-host", f"{HOST}:host-gateway"),
         *settings,
         options.image,
     )
-    # Copied in, not mounted: the engine may have another view of the file system than we.
+    # Copied in, not mounted: the engine may see another file system.
     if configuration.files:
         _docker("cp", "-", f"{name}:/", stdin=_archive(configuration.files))
     process = spawn(
@@ -68,14 +68,14 @@ def start(
 
 
 def _require(image: str) -> None:
-    """See that there is an engine, and the image."""
+    """Check that there is an engine, and the image."""
     try:
         asked = _run("image", "inspect", "--format", "{{.Id}}", image)
     except FileNotFoundError:
         raise NoServer(
-            "there is no program docker",
-            fix="install Docker, or run the server without it: --ganglion=native (README.md of"
-            " pytest-ganglion says how)",
+            "the program docker is not installed",
+            fix="install Docker, or run the server without it: --ganglion=native (see README.md of"
+            " pytest-ganglion)",
         ) from None
     if asked.returncode == 0:
         return
@@ -88,19 +88,19 @@ def _require(image: str) -> None:
         )
     raise NoServer(
         f"no Docker engine answers: {said}",
-        fix="start it, see that this account may use it, or run the server without Docker:"
+        fix="start it, let this account use it, or run the server without Docker:"
         " --ganglion=native",
     )
 
 
 def _published(name: str, port: int, process: subprocess.Popen[bytes], log_path: Path) -> str:
-    """The address at which a port of a container that is starting can be reached."""
+    """Return the address of a published port of a starting container."""
     deadline = time.monotonic() + ANSWERS_WITHIN
     while not (found := _run("port", name, f"{port}/tcp").stdout.decode().split()):
         if process.poll() is not None or time.monotonic() > deadline:
             raise NoServer(
                 f"the container {name} did not start",
-                fix="see why in its log",
+                fix="look for the cause in its log",
                 log=tail(log_path.read_text(errors="replace"), LAST_LINES),
             )
         time.sleep(0.02)
@@ -108,7 +108,7 @@ def _published(name: str, port: int, process: subprocess.Popen[bytes], log_path:
 
 
 def _archive(files: tuple[tuple[str, str], ...]) -> bytes:
-    """Files of the data directory, as `docker cp` takes them: root's, and for everybody to read."""
+    """Pack files of the data directory for `docker cp`, owned by root and readable by all."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w") as tar:
         for name, text in files:
@@ -124,7 +124,7 @@ def _docker(*words: str, stdin: bytes = b"") -> None:
     done = _run(*words, stdin=stdin)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
-        raise NoServer(f"docker {words[0]} failed: {said}", fix="see what Docker says of it")
+        raise NoServer(f"docker {words[0]} failed: {said}", fix="see Docker's message above")
 
 
 def _run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -1,14 +1,14 @@
-"""What can go wrong, each with what to do about it."""
+"""The errors, each with its fix."""
 
 from typing import Any
 
 
 class GanglionError(Exception):
-    """Any error of this plugin's."""
+    """Base class of this plugin's errors."""
 
 
 class NoServer(GanglionError):
-    """There is no server to test with. Says why, what to do, and the server's last lines."""
+    """No server to test with. The message has the reason, the fix, and the last log lines."""
 
     def __init__(self, message: str, *, fix: str, log: str = "") -> None:
         said = f"\nits last lines:\n{log}" if log else ""
@@ -20,11 +20,11 @@ class PortTaken(NoServer):
 
 
 class Unreachable(GanglionError):
-    """A request had no answer."""
+    """A request got no response."""
 
 
 class Refused(GanglionError):
-    """A request was answered with another status than the test asked for."""
+    """A request got another status than the test expected."""
 
     def __init__(self, method: str, url: str, status: int, body: Any) -> None:  # noqa: ANN401 - JSON
         super().__init__(f"{method} {url} answered {status}: {body}")

@@ -1,4 +1,4 @@
-"""JSON over HTTP, with nothing but the standard library."""
+"""JSON over HTTP, with the standard library alone."""
 
 import http.client
 import json
@@ -9,9 +9,9 @@ from typing import Any
 
 from pytest_ganglion.errors import Refused, Unreachable
 
-# In seconds. Longer than a long poll of a test's, and than a worker that was slowed.
+# In seconds. Longer than a test's long poll, and than a slowed worker.
 TIMEOUT = 60.0
-# The server is on this machine: what http_proxy says is for others.
+# The server is on this machine: http_proxy does not apply.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -24,9 +24,9 @@ def call(
     expect: int = 200,
     timeout: float = TIMEOUT,
 ) -> Any:  # noqa: ANN401 - JSON
-    """Send `body` as JSON, where there is one; the answer's JSON, or its text if it is none.
+    """Send `body` as JSON, if any, and return the response's JSON, or its text if it is not JSON.
 
-    Raises Refused for another status than `expect`, Unreachable where there is no answer.
+    Raises Refused if the status is not `expect`, Unreachable if there is no response.
     """
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}))  # noqa: S310 - our own
     if body is not None:

@@ -1,8 +1,7 @@
-"""Runs a command that must not outlive whoever wants it.
+"""Runs a command that must not outlive its user.
 
-It is given a pipe as standard input, and when that closes, because its holder closed it or because
-he is gone in whatever way, it ends the command and clears up. A program of its own, run by its
-path: it must not need anything but Python.
+Its standard input is a pipe. When the pipe closes, because its holder closed it or died, it ends
+the command and cleans up. It is run by its path and needs Python alone.
 
     python -I lifeline.py '{"command": ["…"], "finally": [["…"]], "remove": ["…"]}'
 """
@@ -21,9 +20,9 @@ STOP_WITHIN = 20.0
 
 
 def main(specification: str) -> int:
-    """Run a command to its end. Returns its exit status."""
+    """Run a command to its end, and return its exit status."""
     wanted = json.loads(specification)
-    # Ctrl-C is for the one who holds the pipe; the server is then stopped in order.
+    # Ctrl-C is for the holder of the pipe, which then stops the server in an orderly way.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
@@ -40,7 +39,7 @@ def main(specification: str) -> int:
 
 
 def _end_with_input(child: subprocess.Popen[bytes]) -> None:
-    # Not through sys.stdin, whose lock this thread would still hold when Python ends.
+    # Not sys.stdin: this thread would still hold its lock when Python ends.
     while os.read(sys.stdin.fileno(), 1):
         pass
     child.terminate()

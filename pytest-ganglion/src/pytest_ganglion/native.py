@@ -19,9 +19,9 @@ LOOPBACK = "127.0.0.1"
 def start(
     configuration: Configuration, options: Options, log_path: Path, environ: Mapping[str, str]
 ) -> Child:
-    """Start one, over a directory of its own. Raises NoServer where there is no such program."""
+    """Start a server in its own directory. Raises NoServer if the program is missing."""
     command = _command(options, environ)
-    # Paths of unix sockets are short, and the accounts that processes run as must be able to enter,
+    # Paths of unix sockets must be short, and the accounts of the processes must be able to enter,
     # which pytest's own directories forbid.
     root = Path(tempfile.mkdtemp(prefix="ganglion-", dir="/tmp"))
     root.chmod(0o755)
@@ -34,7 +34,7 @@ def start(
     reserved = reserve(3)
     http_port, federation_port, control_port = (sock.getsockname()[1] for sock in reserved)
     variables = {
-        # Not all of ours: what is meant for another server would be taken for this one's.
+        # Not the whole environment: variables for another server would apply to this one.
         "PATH": f"{environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin",
         "LANG": "C.UTF-8",
         "GANGLION_DATA": str(data),
@@ -63,10 +63,10 @@ def _command(options: Options, environ: Mapping[str, str]) -> list[str]:
         program = str(options.root / Path(program).expanduser())
     if shutil.which(program, path=environ.get("PATH")) is None:
         raise NoServer(
-            f"there is no program {program}",
-            fix="in a clone of Ganglion run scripts/setup, and name its program:"
-            ' --ganglion-command="CLONE/.venv/bin/python -P -m ganglion"; or have Docker run the'
-            " server: --ganglion=docker",
+            f"the program {program} is not installed",
+            fix="run scripts/setup in a clone of Ganglion, and name its program:"
+            ' --ganglion-command="CLONE/.venv/bin/python -P -m ganglion"; or run the server in'
+            " Docker: --ganglion=docker",
         )
     return [program, *words]
 

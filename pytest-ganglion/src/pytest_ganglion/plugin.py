@@ -1,4 +1,4 @@
-"""pytest's side: the options, the marker, the fixture, and the log of a test that fails."""
+"""The plugin: the options, the marker, the fixture, and the log in the report of a failed test."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -12,8 +12,8 @@ from pytest_ganglion.server import Server, tail
 from pytest_ganglion.servers import Servers, starter
 
 MARKER = (
-    "ganglion(workers=None, environment={}, files={}, reset=True): the server that the test wants:"
-    " WORKERS, other variables of Ganglion's, files in its data directory, and whether it must be"
+    "ganglion(workers=None, environment={}, files={}, reset=True): the server for the test:"
+    " WORKERS, other variables of Ganglion, files in its data directory, and whether it must be"
     " clean"
 )
 SESSION = pytest.StashKey[Servers]()
@@ -30,14 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, and refuse options that cannot be used before any test runs."""
+    """Register the marker, and reject invalid options before any test runs."""
     config.addinivalue_line("markers", MARKER)
     options = _options(config)
-    # The option of pytest-xdist's, where that is there.
+    # The option of pytest-xdist, if it is installed.
     if options.remote and config.getoption("numprocesses", None):
         raise pytest.UsageError(
-            "with -n each process needs servers of its own: leave one of the two, -n or"
-            " --ganglion=URL, out"
+            "with -n each process needs its own servers: remove -n or --ganglion=URL"
         )
 
 
@@ -55,7 +54,7 @@ def _options(config: pytest.Config) -> Options:
 def ganglion_servers(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
-    """The servers of the session, which end with it."""
+    """The servers of the session. They end with it."""
     options = _options(pytestconfig)
     directory = options.logs or tmp_path_factory.mktemp("ganglion")
     directory.mkdir(parents=True, exist_ok=True)
@@ -71,11 +70,11 @@ def ganglion_servers(
 
 @pytest.fixture
 def ganglion(request: pytest.FixtureRequest, ganglion_servers: Servers) -> Ganglion:
-    """A running Matrix homeserver, clean. `pytest.mark.ganglion` says which."""
+    """A running, clean Matrix homeserver. `pytest.mark.ganglion` chooses it."""
     want = wanted(request.node.iter_markers("ganglion"), _options(request.config))
     server = _given(ganglion_servers, want)
     if isinstance(server, NoServer):
-        # It says all that there is to say; no line of this plugin's would add to that.
+        # The message is complete; a traceback of this plugin would add nothing.
         pytest.fail(str(server), pytrace=False)
     given = Ganglion.of(server)
     request.node.stash[GIVEN] = given
@@ -94,7 +93,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
     call: pytest.CallInfo[None],  # noqa: ARG001 - pytest's
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add what the server logged during the test to the report of its failure."""
+    """Add the server's log during the test to the report of its failure."""
     report = yield
     given = item.stash.get(GIVEN, None)
     if report.failed and given is not None:
@@ -109,7 +108,7 @@ def pytest_runtest_makereport(
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Say how many servers there were, and how long they took."""
+    """Print the number of servers, and how long they took."""
     servers = config.stash.get(SESSION, None)
     if servers is not None and (line := servers.summary()):
         terminalreporter.write_line(f"ganglion: {line}")

@@ -1,4 +1,4 @@
-"""Servers that tests can be given: a child of ours, or one that already runs."""
+"""Servers for tests: a child process, or one that already runs."""
 
 import json
 import re
@@ -17,38 +17,38 @@ from pytest_ganglion.http import call
 
 # In seconds.
 BETWEEN_LOOKS = 0.05
-# Longer than lifeline.py waits, and than Docker takes to remove a container.
+# Longer than lifeline.py waits, and than Docker needs to remove a container.
 STOP_WITHIN = lifeline.STOP_WITHIN + 20.0
-# What nginx, and Docker's own proxy, say of a port that was free a moment ago.
+# Messages of nginx and of Docker's proxy about a port that is taken.
 PORT_TAKEN = re.compile(r"address already in use|port is already allocated", re.IGNORECASE)
-# Lines shown of a server that did not get ready.
+# Lines shown of a server that did not become ready.
 LAST_LINES = 40
 
 
 class Server(Protocol):
-    """A server that runs, or did."""
+    """A server that runs or has run."""
 
-    # Where clients reach it, where its controls are, and by which name it reaches this machine.
+    # Its address for clients, the address of its controls, and its name for this machine.
     url: str
     control_url: str
     host: str
 
     def ended(self) -> str:
-        """How it ended; empty while it runs."""
+        """Return how it ended; empty while it runs."""
 
     def log(self, since: int = 0) -> str:
-        """What it has written since a mark; empty where that cannot be known."""
+        """Return its log since a mark; empty if it is unknown."""
 
     def mark(self) -> int:
-        """Where its log has got to: a number of bytes."""
+        """Return the length of its log, in bytes."""
 
     def stop(self) -> None:
-        """Stop it, and take away what it leaves behind."""
+        """Stop it, and remove everything it leaves behind."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Running:
-    """A server that somebody else started: it goes on when the tests end, and keeps its log."""
+    """A server that was already running. It outlives the tests, and its log is not available."""
 
     url: str
     control_url: str
@@ -72,7 +72,7 @@ class Running:
 
 @dataclass(slots=True, kw_only=True)
 class Child:
-    """A server that is our child, behind a lifeline: it does not outlive us, however we end."""
+    """A child process behind a lifeline: it never outlives pytest, however pytest ends."""
 
     process: subprocess.Popen[bytes]
     log_path: Path
@@ -112,8 +112,9 @@ def spawn(
     cleaning: Sequence[Sequence[str]] = (),
     directories: Sequence[Path] = (),
 ) -> subprocess.Popen[bytes]:
-    """Run a command behind a lifeline, with its output in a file. When it has ended, the commands
-    of `cleaning` are run and the directories removed.
+    """Run a command behind a lifeline, with its output in a file.
+
+    After its end the commands of `cleaning` run and the directories are removed.
     """
     specification = {
         "command": list(command),
@@ -132,7 +133,7 @@ def spawn(
 
 
 def cut(process: subprocess.Popen[bytes]) -> None:
-    """End what spawn() made, and wait until it has ended."""
+    """End a process of spawn(), and wait for its end."""
     if process.stdin is not None:
         process.stdin.close()
     try:
@@ -143,9 +144,9 @@ def cut(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_ready(server: Server, within: float) -> None:
-    """Wait, in seconds, until a server and its controls answer.
+    """Wait at most `within` seconds until a server and its controls answer.
 
-    Raises NoServer where it ends, is none for tests, or does not answer in time.
+    Raises NoServer if it ends, is not in test mode, or does not answer in time.
     """
     deadline = time.monotonic() + within
     while (missing := _missing(server)) is not None:
@@ -154,14 +155,17 @@ def wait_ready(server: Server, within: float) -> None:
         if time.monotonic() > deadline:
             raise NoServer(
                 f"the server is not ready after {within:.0f} s: {missing}",
-                fix="see why in its log, or give it longer with --ganglion-start-within",
+                fix="look for the cause in its log, or raise --ganglion-start-within",
                 log=tail(server.log(), LAST_LINES),
             )
         time.sleep(BETWEEN_LOOKS)
 
 
 def _missing(server: Server) -> str | None:
-    """What of a server does not answer yet. Raises NoServer where it never will."""
+    """Return the error of the first part that does not answer; None if all do.
+
+    Raises NoServer if it never will.
+    """
     try:
         call("GET", f"{server.url}/_matrix/client/versions")
         call("POST", f"{server.control_url}/test/barrier", {})
@@ -171,8 +175,8 @@ def _missing(server: Server) -> str | None:
         if refused.status in (403, 404, 405):
             raise NoServer(
                 str(refused),
-                fix="see that the server runs in test mode (GANGLION_TEST_MODE=yes), and that"
-                " --ganglion-control names its control port (CONTROL_PORT, 9469)",
+                fix="run the server in test mode (GANGLION_TEST_MODE=yes), and name its control"
+                " port (CONTROL_PORT, 9469) with --ganglion-control",
             ) from None
         return str(refused)
     return None
@@ -182,15 +186,15 @@ def _death(how: str, log: str) -> NoServer:
     last = tail(log, LAST_LINES)
     if PORT_TAKEN.search(log):
         return PortTaken(
-            f"{how}: another program took a port that had been free",
+            f"{how}: another program has taken its port",
             fix="run the tests again",
             log=last,
         )
-    return NoServer(how, fix="see why in its log", log=last)
+    return NoServer(how, fix="look for the cause in its log", log=last)
 
 
 def tail(text: str, lines: int) -> str:
-    """The last lines of a text, and how many there are before them."""
+    """Return the last lines of a text, after the number of lines left out."""
     every = text.splitlines()
     if len(every) <= lines:
         return "\n".join(every)

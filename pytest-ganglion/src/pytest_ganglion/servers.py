@@ -1,4 +1,4 @@
-"""The servers of a session: one for each configuration that tests ask for, clean when given out."""
+"""The servers of a session: one for each configuration, reset before it is handed out."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from pytest_ganglion.http import call
 from pytest_ganglion.server import Running, Server, wait_ready
 
 CONTROL_PORT = 9469
-# Starts of one server: what takes a port that was free a moment ago hardly does so again.
+# Starts of one server. Another program may take its port in between; hardly three times.
 ATTEMPTS = 3
 
 Start = Callable[[Configuration], Server]
@@ -23,7 +23,7 @@ Start = Callable[[Configuration], Server]
 
 @dataclass(slots=True)
 class Entry:
-    """A server, and whether a test has had it since it was clean."""
+    """A server, and whether a test has used it since its last reset."""
 
     server: Server
     used: bool = False
@@ -31,27 +31,27 @@ class Entry:
 
 @dataclass(slots=True)
 class Servers:
-    """The servers by their configurations. `start` starts one that is then waited for."""
+    """The servers by their configurations. `start` starts one; it need not be ready."""
 
     start: Start
     start_within: float
     entries: dict[Configuration, Entry] = field(default_factory=dict)
-    # Why one cannot be started: every other test that wants it would wait as long for nothing.
+    # Failed starts, so that other tests with the same configuration fail at once.
     failures: dict[Configuration, NoServer] = field(default_factory=dict)
-    # How long each start and each reset took, in seconds; why a server was given up for another.
+    # The durations of starts and resets, in seconds; why a server was replaced.
     starts: list[float] = field(default_factory=list)
     resets: list[float] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
 
     def give(self, wanted: Wanted) -> Server:
-        """A server that runs; clean, unless the test wants it as it is.
+        """Return a running server; clean, unless the test wants it without a reset.
 
-        It counts as used from now on: what a test's own client does to it nobody sees. Raises
+        It counts as used from now on, because a test's own client may change it unseen. Raises
         NoServer.
         """
         entry = self.entries.get(wanted.configuration)
         if entry is not None and (reason := self._unfit(entry, reset=wanted.reset)):
-            # A test has brought it down. The next one is not to suffer for that.
+            # A test has brought it down. The next test gets a new one.
             self.replaced.append(reason)
             del self.entries[wanted.configuration]
             entry.server.stop()
@@ -62,7 +62,7 @@ class Servers:
         return entry.server
 
     def _unfit(self, entry: Entry, *, reset: bool) -> str:
-        """Why a server cannot be given out again, reset if need be; empty if it can."""
+        """Reset a server if needed. Return why it cannot be used again; empty if it can."""
         server = entry.server
         if server.ended() or not (reset and entry.used):
             return server.ended()
@@ -72,14 +72,15 @@ class Servers:
         except GanglionError as error:
             if isinstance(server, Running):
                 raise NoServer(
-                    f"it cannot be reset: {error}", fix="see why in its log, and start it anew"
+                    f"it cannot be reset: {error}",
+                    fix="look for the cause in its log, and start it again",
                 ) from error
             return server.ended() or f"it could not be reset: {error}"
         self.resets.append(time.monotonic() - began)
         return ""
 
     def reset(self, server: Server) -> None:
-        """Make a server clean. Raises GanglionError."""
+        """Reset a server. Raises GanglionError."""
         call("POST", f"{server.control_url}/test/reset", {})
 
     def _started(self, configuration: Configuration) -> Server:
@@ -111,19 +112,20 @@ class Servers:
             self.entries.popitem()[1].server.stop()
 
     def summary(self) -> str:
-        """What they did and how long it took, in a line; empty where there was none."""
+        """Return a line with the number and duration of starts and resets; empty if none."""
         if not self.starts:
             return ""
         words = [f"{len(self.starts)} started in {sum(self.starts):.1f} s"]
         if self.resets:
             mean = sum(self.resets) / len(self.resets)
             words.append(f"{len(self.resets)} resets of {mean:.2f} s each")
-        return "; ".join([*words, *(f"REPLACED, as {reason}" for reason in self.replaced)])
+        return "; ".join([*words, *(f"REPLACED, because {reason}" for reason in self.replaced)])
 
 
 def starter(options: Options, directory: Path, name: str, environ: Mapping[str, str]) -> Start:
-    """How this session starts a server: as its options say, with its log in a file of `directory`
-    whose name begins with `name`.
+    """Return the function that starts a server of this session, by its options.
+
+    Logs are files in `directory` whose names begin with `name`.
     """
     launch = docker.start if options.how == "docker" else native.start
     count = 0
@@ -139,9 +141,9 @@ def starter(options: Options, directory: Path, name: str, environ: Mapping[str, 
         asked = Configuration(workers=options.workers)
         if configuration != asked:
             raise pytest.UsageError(
-                f"a test wants a server with {configuration}, and the one at {options.how} is as it"
-                " is: run such tests with --ganglion=docker or native, or say with"
-                " --ganglion-workers what that server has"
+                f"a test needs a server with {configuration}, but the one at {options.how} is"
+                " fixed: run such tests with --ganglion=docker or native, or name its workers with"
+                " --ganglion-workers"
             )
         return Running(url=options.how, control_url=options.control or _beside(options.how))
 
@@ -149,7 +151,7 @@ def starter(options: Options, directory: Path, name: str, environ: Mapping[str, 
 
 
 def _beside(url: str) -> str:
-    """The control port of the host of a URL."""
+    """Return the URL of the default control port on the host of a URL."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return f"http://{f'[{host}]' if ':' in host else host}:{CONTROL_PORT}"
