@@ -18,6 +18,7 @@ from ganglion.files.write import make_directory, write_file
 from ganglion.programs.synapse import options as synapse
 from ganglion.programs.synapse.logging import logging
 from ganglion.settings.operator_files import homeserver_yaml
+from ganglion.settings.secrets import GIVEN
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology
 
@@ -82,7 +83,7 @@ def _options(settings: Settings, key: Path, log: Path) -> dict[str, Any]:
     }
     for name in SECRETS:
         values[name] = getattr(settings, name) or new_secret(settings, name)
-    for name in ("turn_shared_secret", "recaptcha_private_key"):
+    for name in GIVEN:
         if getattr(settings, name):
             values[name] = getattr(settings, name)
     if settings.cache_factor is not None:
