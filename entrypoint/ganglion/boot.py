@@ -3,12 +3,13 @@
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
+from ganglion import __version__
 from ganglion.budget.connections import ServerConnections
-from ganglion.data import certificate
+from ganglion.data import certificate, identity
 from ganglion.data.directories import make_directories
-from ganglion.data.identity import check_name
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
 from ganglion.data.run_directory import claimed
@@ -44,7 +45,7 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
     certificate.check(settings, dt.datetime.now(dt.UTC))
     no_new_privileges()
     with locked(settings.paths, machine), claimed(settings.paths):
-        check_name(settings, plan.operator)
+        record = _identify(plan)
         secrets = keep_secrets(settings, plan.operator)
         make_directories(settings, machine)
         take_over(settings, plan.operator, machine, say)
@@ -53,7 +54,8 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
         certificate.ensure(settings, plan.operator, say)
         if settings.embedded_postgres:
             _prepare_cluster(settings, machine, secrets, say)
-        plan = _await_external(plan, say)
+        plan = _await_external(plan, say, identity.moved_from(settings, record))
+        _record(plan, record)
         timeline.mark("data")
         files = render(replace(plan, secrets=secrets))
         write_directory(Path(settings.paths.conf), files, dict(machine.accounts))
@@ -68,10 +70,47 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
         )
 
 
-def _await_external(plan: Plan, say: Say) -> Plan:
+def _identify(plan: Plan) -> identity.Record | None:
+    """Return the record of the server that the data directory belongs to, if it has one.
+
+    Raises ConfigError where this plan is of another server, or of one that has lost its key or its
+    database.
+    """
+    settings, operator = plan.settings, plan.operator
+    record = identity.read(settings.paths)
+    identity.check(settings, operator, record)
+    place = Path(settings.paths.postgres)
+    if record is None and settings.embedded_postgres and place.exists():
+        # Of an older Ganglion, or of a start that was cut off before it wrote the record.
+        found = cluster.database_in(place, plan.machine)
+        if found is not None:
+            name, role = found
+            record = identity.Record(
+                server_name=identity.server_name(settings, operator),
+                database=identity.Database(kind="embedded", name=name, role=role),
+            )
+            identity.check(settings, operator, record)
+    return record
+
+
+def _record(plan: Plan, before: identity.Record | None) -> None:
+    """Write the record of this start, once its database is there."""
+    settings, machine = plan.settings, plan.machine
+    versions = {"ganglion": __version__, "synapse": version("matrix-synapse")}
+    if settings.embedded_postgres:
+        versions["postgresql"] = str(machine.postgres_version)
+    record = identity.current(settings, plan.operator, versions, plan.topology.text)
+    if record.signing_key is None and before is not None:
+        # It cannot be read at the moment, or Synapse is about to make it.
+        record = replace(record, signing_key=before.signing_key)
+    identity.keep(settings.paths, record)
+
+
+def _await_external(plan: Plan, say: Say, instead_of: str | None) -> Plan:
     """Wait for the servers that are not embedded. Returns the plan as it fits them.
 
-    Raises ConfigError where one does not answer, or cannot be used.
+    `instead_of` describes another database that this server had before. Raises ConfigError where
+    one does not answer, or cannot be used.
     """
     settings = plan.settings
     if not settings.embedded_postgres and settings.sqlite is None:
@@ -79,7 +118,10 @@ def _await_external(plan: Plan, say: Say) -> Plan:
         from ganglion.programs.postgres import external  # noqa: PLC0415
 
         any_locale = plan.operator.any_locale
-        plan = _fitted(plan, external.await_postgres(settings, say, any_locale=any_locale), say)
+        server = external.await_postgres(
+            settings, say, any_locale=any_locale, instead_of=instead_of
+        )
+        plan = _fitted(plan, server, say)
     if not settings.embedded_redis:
         redis.await_external(settings, say)
     return plan

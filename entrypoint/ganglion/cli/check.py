@@ -16,7 +16,7 @@ from typing import Any
 
 from ganglion.cli.output import columns, print_json, print_notes
 from ganglion.cli.verb import Verb
-from ganglion.data import certificate
+from ganglion.data import certificate, identity
 from ganglion.data.usable_files import usable
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
@@ -45,6 +45,10 @@ def _try_files(plan: Plan) -> None:
     problems: list[Problem] = []
     try:
         certificate.check(plan.settings, dt.datetime.now(dt.UTC))
+    except ConfigError as error:
+        problems.extend(error.problems)
+    try:
+        identity.check(plan.settings, plan.operator, identity.read(plan.settings.paths))
     except ConfigError as error:
         problems.extend(error.problems)
     try:

@@ -57,6 +57,11 @@ class Paths:
         return f"{self.data}/.lock"
 
     @property
+    def server_json(self) -> str:
+        """The record of the server that the data directory belongs to: data/identity.py."""
+        return f"{self.data}/server.json"
+
+    @property
     def kept_secrets(self) -> str:
         return f"{self.data}/secrets"
 

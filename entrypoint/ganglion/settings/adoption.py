@@ -20,6 +20,10 @@ from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.settings.variables import variables as table
 
+# https://www.postgresql.org/docs/current/sql-createrole.html
+RESERVED_ROLES = frozenset({"public", "none", "current_role", "current_user", "session_user"})
+# Those that initdb makes, and that of a test server's reset.
+RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", "ganglion_clean"})
 # The loopback ports of the processes: three for main and each of at most 200 workers.
 INTERNAL_PORTS = 3 * 201
 # The options that a variable comes to, by the field that holds the variable's value. An option's
@@ -74,10 +78,32 @@ def adopt(settings: Settings, operator: OperatorFiles) -> Settings:
     if not settings.unix_sockets:
         base = settings.internal_port_base
         taken |= {f"INTERNAL_PORT_BASE+{n}": base + n for n in range(INTERNAL_PORTS)}
+    problems.extend(_reserved(settings))
     problems.extend(operator_listeners.problems(operator.options, operator.sources, taken))
     if problems:
         raise ConfigError(problems)
     return settings
+
+
+def _reserved(settings: Settings) -> Iterator[Problem]:
+    """Yield names that the embedded server cannot give to Synapse."""
+    if not settings.embedded_postgres:
+        return
+    role = settings.postgres_user
+    if role.startswith("pg_") or role in RESERVED_ROLES:
+        yield Problem(
+            variable="POSTGRES_USER",
+            value=role,
+            message="is a name that PostgreSQL reserves",
+            hint="use another, such as synapse",
+        )
+    if settings.postgres_db in RESERVED_DATABASES:
+        yield Problem(
+            variable="POSTGRES_DB",
+            value=settings.postgres_db,
+            message="is a database of its own in the embedded PostgreSQL server",
+            hint="use another, such as synapse",
+        )
 
 
 def notes(

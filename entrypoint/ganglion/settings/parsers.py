@@ -308,3 +308,12 @@ def signing_key(text: str) -> str:
             "paste the one line of Synapse's SERVERNAME.signing.key file",
         )
     return text
+
+
+def key_id(text: str) -> str:
+    """Parse the ID of a signing key: `ed25519:a_AbCd`."""
+    if not re.fullmatch(r"ed25519:[A-Za-z0-9_]{1,64}", text, re.ASCII):
+        raise Invalid(
+            "is not the ID of a signing key", "write the one in server.json, such as ed25519:a_AbCd"
+        )
+    return text

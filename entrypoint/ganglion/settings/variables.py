@@ -309,6 +309,14 @@ class Settings(SynapseImageSettings):
         "The homeserver's signing key: the one line of a .signing.key file.",
         secret=True,
     )
+    replaced_signing_key: str | None = _row(
+        "GANGLION_REPLACED_SIGNING_KEY",
+        parsers.key_id,
+        None,
+        "The ID of a lost signing key, such as `ed25519:a_AbCd`, that another or a new one may"
+        " replace. Other servers distrust a new key for a while.",
+        shown_default="none",
+    )
     macaroon_secret_key: str | None = _row(
         "SYNAPSE_MACAROON_SECRET_KEY",
         parsers.secret,

@@ -1,6 +1,7 @@
 """The embedded server's cluster: making it, and setting its role's password."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,9 @@ from ganglion.settings.variables import Settings
 
 # The clean database that a test server is reset to: control/test/databases.py.
 CLEAN = "ganglion_clean"
+# Databases of every cluster and of test mode.
+NOT_OURS = ("postgres", "template0", "template1", CLEAN)
+COLUMNS = ("datname", "owner")
 # Marks a prepared cluster that is used in place: it must not be used or copied again.
 CLAIM = ".claimed"
 
@@ -28,32 +32,32 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
     account = machine.account("postgres")
     staged = cluster.with_name(".postgres.new")
     _remove(staged)
-    # The names are plain, the password printable ASCII: settings/parsers.py.
-    role, database = settings.postgres_user, settings.postgres_db
-    quoted = password.replace("'", "''")
+    role, database = name(settings.postgres_user), name(settings.postgres_db)
     administrator = account or machine.ourselves
-    if role != administrator and _take(machine.prepared, staged, in_place=settings.test_mode):
+    is_administrator = settings.postgres_user == administrator
+    if not is_administrator and _take(machine.prepared, staged, in_place=settings.test_mode):
         renames = (("ROLE", role), ("DATABASE", database))
+        prepared = name("synapse")
         statements = [
             *(
-                f'ALTER {kind} "synapse" RENAME TO "{name}"'
-                for kind, name in renames
-                if name != "synapse"
+                f"ALTER {kind} {prepared} RENAME TO {new}"
+                for kind, new in renames
+                if new != prepared
             ),
-            f"ALTER ROLE \"{role}\" PASSWORD '{quoted}'",
+            f"ALTER ROLE {role} PASSWORD {literal(password)}",
         ]
         if settings.test_mode and settings.authority is None:
             # While nobody has the other open. Complement starts servers and resets none.
             statements.append(
-                f'CREATE DATABASE "{CLEAN}" OWNER "{role}" TEMPLATE "{database}" STRATEGY file_copy'
+                f"CREATE DATABASE {name(CLEAN)} OWNER {role} TEMPLATE {database} STRATEGY file_copy"
             )
     else:
         make_directory(staged, 0o700, account)
         _initialise(staged, machine)
         # initdb made a role for the account that it ran as, whose name may be the one we want.
-        verb = "ALTER" if role == administrator else "CREATE"
+        verb = "ALTER" if is_administrator else "CREATE"
         statements = [
-            f"{verb} ROLE \"{role}\" LOGIN PASSWORD '{quoted}'",
+            f"{verb} ROLE {role} LOGIN PASSWORD {literal(password)}",
             create_database(settings),
         ]
     _single_user(machine, staged, *statements)
@@ -65,7 +69,7 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
 def create_database(settings: Settings) -> str:
     """The statement that makes a database such as Synapse requires, empty."""
     return (
-        f'CREATE DATABASE "{settings.postgres_db}" OWNER "{settings.postgres_user}"'
+        f"CREATE DATABASE {name(settings.postgres_db)} OWNER {name(settings.postgres_user)}"
         " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
     )
 
@@ -129,13 +133,39 @@ def _initialise(cluster: Path, machine: Machine) -> None:
 
 def set_password(cluster: Path, settings: Settings, machine: Machine, password: str) -> None:
     """Give the role of a stopped embedded server another password."""
-    quoted = password.replace("'", "''")
-    _single_user(machine, cluster, f"ALTER ROLE \"{settings.postgres_user}\" PASSWORD '{quoted}'")
+    role = name(settings.postgres_user)
+    _single_user(machine, cluster, f"ALTER ROLE {role} PASSWORD {literal(password)}")
 
 
-def _single_user(machine: Machine, cluster: Path, *statements: str) -> None:
+def database_in(cluster: Path, machine: Machine) -> tuple[str, str] | None:
+    """Return the name and the owner of the database in a stopped cluster.
+
+    Return None if there are several. This is for clusters of an older Ganglion, which recorded
+    neither.
+    """
+    answer = _single_user(
+        machine,
+        cluster,
+        "SELECT datname, pg_get_userbyid(datdba) AS owner FROM pg_database",
+    )
+    names, owners = (re.findall(rf'\b{column} = "(.*?)"\t', answer) for column in COLUMNS)
+    found = [pair for pair in zip(names, owners, strict=True) if pair[0] not in NOT_OURS]
+    return found[0] if len(found) == 1 else None
+
+
+def name(text: str) -> str:
+    """Quote a name for SQL."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Quote a text for SQL. standard_conforming_strings is on: a backslash is itself."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _single_user(machine: Machine, cluster: Path, *statements: str) -> str:
     """Run SQL in a stopped cluster. Single-user mode takes one statement a line."""
-    _postgres_program(
+    return _postgres_program(
         machine,
         (
             *("postgres", "--single", "-F", "-j", "-c", "log_checkpoints=off"),
@@ -160,12 +190,13 @@ def _cheap_passwords(machine: Machine) -> tuple[str, ...]:
 
 def _postgres_program(
     machine: Machine, command: tuple[str, ...], cluster: Path, stdin: str = ""
-) -> None:
+) -> str:
     program, *arguments = command
     result = subprocess.run(
         [f"{machine.postgres_bin}/{program}", *arguments[:1], "-D", str(cluster), *arguments[1:]],
         input=stdin,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         capture_output=True,
         user=machine.account("postgres"),
         group=machine.account("postgres"),
@@ -187,3 +218,4 @@ def _postgres_program(
                 )
             ]
         )
+    return result.stdout

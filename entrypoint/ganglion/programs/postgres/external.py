@@ -8,17 +8,20 @@ import psycopg2.extensions
 
 from ganglion.budget.connections import ServerConnections
 from ganglion.errors import ConfigError, Problem
-from ganglion.programs.postgres.cluster import create_database
+from ganglion.programs.postgres.cluster import create_database, name
 from ganglion.programs.waiting import CONNECT_TIMEOUT, Say, wait_for
 from ganglion.settings.variables import Settings
 
 
-def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> ServerConnections:
+def await_postgres(
+    settings: Settings, say: Say, *, any_locale: bool, instead_of: str | None = None
+) -> ServerConnections:
     """Wait until the PostgreSQL server answers, and check that its database is fit for Synapse.
 
-    `any_locale` is Synapse's own allow_unsafe_locale. Returns the server's
-    connections. Raises ConfigError when it does not answer in GANGLION_WAIT seconds, or the
-    database is not fit.
+    `instead_of` describes the database that this server had before, if it was another one; an
+    empty database is not accepted then. `any_locale` is Synapse's own allow_unsafe_locale. Returns
+    the server's connections. Raises ConfigError when it does not answer in GANGLION_WAIT seconds,
+    or the database is not fit.
     """
 
     def attempt() -> psycopg2.extensions.connection:
@@ -44,6 +47,8 @@ def await_postgres(settings: Settings, say: Say, *, any_locale: bool) -> ServerC
     )
     try:
         problems = list(_unfit(settings, connection, any_locale=any_locale))
+        if instead_of is not None:
+            problems.extend(_empty(settings, connection, instead_of))
         found = _connections(connection)
     finally:
         connection.close()
@@ -98,7 +103,7 @@ def _unreachable(settings: Settings, reason: str) -> Problem:
     if f'database "{database}" does not exist' in reason:
         hint = f"as the server's administrator: {create_database(settings)};"
     elif f'role "{role}" does not exist' in reason:
-        hint = f"as the server's administrator: CREATE ROLE \"{role}\" LOGIN PASSWORD '…'"
+        hint = f"as the server's administrator: CREATE ROLE {name(role)} LOGIN PASSWORD '…'"
     elif "authentication failed" in reason:
         hint = "correct POSTGRES_USER or POSTGRES_PASSWORD"
     elif "pg_hba.conf" in reason:
@@ -109,6 +114,28 @@ def _unreachable(settings: Settings, reason: str) -> Problem:
         message=f"PostgreSQL cannot be used: {reason}",
         hint=hint,
     )
+
+
+def _empty(
+    settings: Settings, connection: psycopg2.extensions.connection, instead_of: str
+) -> Iterator[Problem]:
+    """A database without Synapse's tables, of a server that had another database.
+
+    Synapse would begin anew in it, with nobody's account.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+        (is_filled,) = cursor.fetchone() or (False,)
+    if not is_filled:
+        file = settings.paths.server_json
+        yield Problem(
+            variable="POSTGRES_HOST",
+            value=settings.postgres_host,
+            message=f"its database {settings.postgres_db} is empty, and this server's is"
+            f" {instead_of} ({file})",
+            hint="move that one there with pg_dump and pg_restore; or, to begin with an empty"
+            f' database, remove "database" from {file}',
+        )
 
 
 def _unfit(
