@@ -1,13 +1,16 @@
-"""A worker deployment's homeserver.yaml serves media; its data directory stays that of one server."""
+"""A server with a worker deployment's homeserver.yaml: its media, its notes, its server.json."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 
 import pytest
 
+from ganglion.data.identity import fingerprint
 from ganglion.data.secrets import new_signing_key
-from tests.flows import register
+from tests.account_flows import upload
 from tests.harness import Server
+from tests.matrix import CLIENT, Clients
 
 # As Synapse's guide for workers has it, with names of workers that are not here.
 GUIDE = """\
@@ -46,3 +49,85 @@ def server() -> Iterator[Server]:
     with Server(workers="synchrotron", environment=environment, operator_file=GUIDE) as made:
         made.start()
         yield made
+
+
+def test_media_is_uploaded_and_downloaded(server: Server) -> None:
+    async def both() -> tuple[bytes, bytes]:
+        async with Clients(server.base_url) as clients:
+            user = await clients.register("uploader")
+            uri, image = await upload(user)
+            _, _, media = uri.partition("mxc://")
+            got = await user.call("GET", f"{CLIENT.replace('v3', 'v1')}/media/download/{media}")
+            return image, got["raw"]
+
+    image, got = asyncio.run(both())
+    assert got == image
+
+
+def test_check_names_every_key_that_is_replaced(server: Server) -> None:
+    found = server.ganglion("check")
+    assert found.returncode == 0, found.stderr
+    file = f"{server.data}/homeserver.d/50-test.yaml"
+    keys = {line.split(": ")[2].split(" ")[0] for line in found.stderr.splitlines() if file in line}
+    assert keys == {
+        "database.args.database",
+        "database.name",
+        "enable_media_repo",
+        "federation_sender_instances",
+        "instance_map",
+        "listeners",
+        "media_instance_running_background_jobs",
+        "outbound_federation_restricted_to",
+        "pid_file",
+        "send_federation",
+        "start_pushers",
+        "stream_writers",
+    }
+
+
+def refused(server: Server, **environment: str) -> str:
+    """Return how `check` and a start refuse other variables. A start prints notes before."""
+    checked = server.ganglion("check", **environment)
+    assert checked.returncode == 2, checked.stderr
+    started = server.ganglion("run", **environment)
+    assert started.returncode == 2
+    assert started.stderr.endswith(checked.stderr)
+    return checked.stderr
+
+
+def test_another_database_or_a_lost_key_is_refused_and_nothing_is_lost(server: Server) -> None:
+    """After a stop, and after the record of it is lost as in an older data directory."""
+    server.stop()
+    record = server.data / "server.json"
+    kept = json.loads(record.read_text())
+    assert kept["database"] == {"kind": "embedded", "name": "m.a-trix", "role": "syn@x.y"}
+    assert "set POSTGRES_DB=m.a-trix" in refused(server, POSTGRES_DB="synapse")
+    assert "set POSTGRES_USER=syn@x.y" in refused(server, POSTGRES_USER="synapse")
+    lost = refused(server, SYNAPSE_SIGNING_KEY="")
+    assert f"this server's key is {kept['signing_key']}" in lost
+    assert not list(server.data.glob("*.signing.key"))
+    assert json.loads(record.read_text()) == kept
+
+    record.unlink()
+    older = server.ganglion("run", POSTGRES_DB="synapse")
+    assert older.returncode == 2
+    assert "set POSTGRES_DB=m.a-trix" in older.stderr
+    assert not record.exists()
+    server.start()
+    assert json.loads(record.read_text()) == kept
+    server.stop()
+
+
+def test_a_key_is_replaced_on_purpose_and_only_then(server: Server) -> None:
+    kept = json.loads((server.data / "server.json").read_text())
+    server.environment.pop("SYNAPSE_SIGNING_KEY")
+    server.environment["GANGLION_REPLACED_SIGNING_KEY"] = kept["signing_key"].split(" ")[0]
+    server.start()
+    server.stop()
+    made = json.loads((server.data / "server.json").read_text())
+    assert made["signing_key"] != kept["signing_key"]
+    assert {**made, "signing_key": ""} == {**kept, "signing_key": ""}
+    (key,) = server.data.glob("*.signing.key")
+    assert fingerprint(key.read_text()) == made["signing_key"]
+    key.unlink()
+    assert f"this server's key is {made['signing_key']}" in refused(server)
