@@ -192,7 +192,7 @@ def _text(path: Path) -> str | None:
 
 
 def _record(found: Any) -> Record:  # noqa: ANN401 - any JSON
-    # Any exception of nacl or binascii too. Synapse itself reports an unusable key best.
+    """Check the types. Raises ValueError with the reason."""
     if not isinstance(found, dict):
         raise ValueError("is not a JSON object")  # noqa: TRY004 - of the value, not of a type
     values = dict(found)
