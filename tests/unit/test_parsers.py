@@ -89,6 +89,7 @@ def rejection(parser: Parser, text: str) -> tuple[str, str]:
         ),
         (parsers.secret, "x" * 1024, "x" * 1024),
         (parsers.signing_key, f"ed25519 a_AbCd {'A' * 43}", f"ed25519 a_AbCd {'A' * 43}"),
+        (parsers.key_id, "ed25519:a_AbCd", "ed25519:a_AbCd"),
     ],
 )
 def test_valid_texts(parser: Parser, text: str, value: object) -> None:
@@ -109,6 +110,10 @@ NO_PATH = (
 )
 ROOT = ("is the root directory", "write a path below /")
 NO_HOST = ("is not a host name or IP address", "write a host name such as db.example.org")
+NO_KEY_ID = (
+    "is not the ID of a signing key",
+    "write the one in server.json, such as ed25519:a_AbCd",
+)
 NO_NAME = (
     "is not a plain name",
     "use letters, digits and punctuation without spaces, quotes and \\, at most 63 bytes",
@@ -250,6 +255,10 @@ NO_KEY = ("is not a signing key", "paste the one line of Synapse's SERVERNAME.si
         *(
             (parsers.secret, text, NO_SECRET)
             for text in ("", "a b", "a\tb", "a\nb", "a\x00b", "ä", "\x7f", "x" * 1025)
+        ),
+        *(
+            (parsers.key_id, text, NO_KEY_ID)
+            for text in ("", "a_AbCd", "ed25519:", "rsa:a", "ed25519:a b", "ed25519:a\n")
         ),
         *(
             (parsers.signing_key, text, NO_KEY)

@@ -53,6 +53,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "POSTGRES_PASSWORD": ("secret-1", "secret-1"),
     "REDIS_PASSWORD": ("secret-2", "secret-2"),
     "SYNAPSE_SIGNING_KEY": (KEY, KEY),
+    "GANGLION_REPLACED_SIGNING_KEY": ("ed25519:a_AbCd", "ed25519:a_AbCd"),
     "SYNAPSE_MACAROON_SECRET_KEY": ("secret-3", "secret-3"),
     "SYNAPSE_FORM_SECRET": ("secret-4", "secret-4"),
     "SYNAPSE_REGISTRATION_SHARED_SECRET": ("secret-5", "secret-5"),
