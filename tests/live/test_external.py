@@ -15,7 +15,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from tests.controls import Controlled
+from tests.controls import ControlledServer
 from tests.flows import whole_flow
 from tests.harness import SHARED_SECRET, WITHIN, Server, free_port, wait_until
 from tests.matrix import CLIENT
@@ -237,7 +237,7 @@ def test_a_reset_replaces_only_synapses_tables(postgres: Postgres, redis: Redis)
     if redis.process is None:
         redis.start()
     postgres.execute(f"CREATE DATABASE tested OWNER synapse {right}")
-    with Controlled(
+    with ControlledServer(
         "client_reader", environment(postgres, redis) | {"POSTGRES_DB": "tested"}
     ) as server:
         server.start()

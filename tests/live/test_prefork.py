@@ -1,4 +1,4 @@
-"""Processes that are forked are as good as processes that are started."""
+"""Forked processes behave like processes that are started on their own."""
 
 import asyncio
 import json
@@ -15,12 +15,15 @@ import pytest
 from tests.flows import whole_flow
 from tests.harness import SHARED_SECRET, Server, free_port, wait_until
 from tests.matrix import CLIENT, Clients
+from tests.processes import stat_fields
 from tests.raw_http import raw_request
 
 WORKERS = "client_reader:2, event_persister, media_repository, stream_writers"
+# In seconds: a limit far above the time needed, so that a failure ends.
+SOON = 60
 FORKED = ("main", "client_reader1", "client_reader2", "event_persister1", "media_repository1")
-# What a process of Synapse's opens: the null device or pipe of stdin, stdout and stderr, files it
-# logs to, sockets, one event loop, and pipes or eventfds that wake it.
+# A Synapse process may open these: the null device or pipes as stdin, stdout and stderr, log files,
+# sockets, one event loop, and pipes or eventfds that wake it.
 DESCRIPTORS = re.compile(r"(/dev/null|pipe:|socket:|anon_inode:\[(eventpoll|eventfd)\]|/\S*\.log)")
 
 
@@ -37,7 +40,7 @@ def proc(server: Server, name: str, what: str) -> Path:
 
 
 def preloaded(code: str) -> list[str]:
-    """The words that a Python of its own prints, which runs this where Synapse is preloaded."""
+    """Run code in another Python, after preload(). Return the words that it prints."""
     first = "from ganglion.supervisor.fork.preload import preload; preload()\n"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", first + code],
@@ -50,7 +53,7 @@ def preloaded(code: str) -> list[str]:
 
 
 def inodes(server: Server, name: str) -> dict[str, str]:
-    """What each descriptor of a process is."""
+    """Return the target of each descriptor of a process."""
     found = {}
     for link in proc(server, name, "fd").iterdir():
         try:
@@ -60,14 +63,14 @@ def inodes(server: Server, name: str) -> dict[str, str]:
     return found
 
 
-def test_each_has_a_title_of_its_own(server: Server) -> None:
+def test_each_process_has_its_own_title(server: Server) -> None:
     for name in FORKED:
         app = "homeserver" if name == "main" else "generic_worker"
         title = proc(server, name, "cmdline").read_bytes().rstrip(b"\0").decode()
         assert title == f"{name}: synapse.app.{app}"
 
 
-def test_each_runs_as_its_account_and_in_a_group_of_its_own(server: Server) -> None:
+def test_each_process_has_its_account_and_its_own_process_group(server: Server) -> None:
     parent = server.process
     assert parent is not None
     for name in FORKED:
@@ -81,11 +84,11 @@ def test_each_runs_as_its_account_and_in_a_group_of_its_own(server: Server) -> N
             assert not re.search(r"^CapEff:\t0*[1-9a-f]", status, re.MULTILINE)
 
 
-def test_none_has_a_descriptor_of_the_parents(server: Server) -> None:
+def test_no_process_keeps_a_descriptor_of_the_parent(server: Server) -> None:
     parent = server.process
     assert parent is not None
     theirs = {str(link.readlink()) for link in Path(f"/proc/{parent.pid}/fd").iterdir()}
-    # The child's stdin and stdout are the other ends of pipes that the parent has.
+    # Pipes are left out: the parent has the other ends of the child's stdin and stdout.
     shared = {item for item in theirs if item.startswith("socket:")}
     for name in FORKED:
         found = inodes(server, name)
@@ -94,14 +97,14 @@ def test_none_has_a_descriptor_of_the_parents(server: Server) -> None:
         assert not shared & set(found.values())
 
 
-def test_each_has_an_event_loop_of_its_own(server: Server) -> None:
-    """An event loop that two processes share would give one the events of the other."""
+def test_each_process_has_its_own_event_loop(server: Server) -> None:
+    """With a shared event loop, one process would get the events of another."""
     sockets: list[str] = []
     for name in FORKED:
         found = inodes(server, name)
         loops = [number for number, item in found.items() if item == "anon_inode:[eventpoll]"]
         assert loops, found
-        # Twisted's, and those of libraries; whatever they watch is open in the process itself.
+        # Twisted's loop, and those of libraries. They watch only descriptors of this process.
         for loop in loops:
             watched = proc(server, name, f"fdinfo/{loop}").read_text()
             assert set(re.findall(r"^tfd:\s+(\d+)", watched, re.MULTILINE)) <= set(found)
@@ -109,13 +112,13 @@ def test_each_has_an_event_loop_of_its_own(server: Server) -> None:
     assert len(sockets) == len(set(sockets))
 
 
-def test_signals_are_the_childs_own(server: Server) -> None:
+def test_signal_handlers_are_the_childs_own(server: Server) -> None:
     for name in FORKED:
         status = proc(server, name, "status").read_text()
         masks = dict(re.findall(r"^(Sig\w+):\t([0-9a-f]+)$", status, re.MULTILINE))
         caught = int(masks["SigCgt"], 16)
         assert int(masks["SigBlk"], 16) == 0
-        # Only SIGPIPE and SIGXFSZ, which Python itself ignores.
+        # Python itself ignores these two.
         ignored = {n for n in range(1, 32) if int(masks["SigIgn"], 16) >> (n - 1) & 1}
         assert ignored <= {signal.SIGPIPE, signal.SIGXFSZ}
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -123,19 +126,19 @@ def test_signals_are_the_childs_own(server: Server) -> None:
 
 
 def scheduling(server: Server) -> dict[str, int]:
-    """How the kernel schedules each process."""
+    """Return the scheduling policy of each process."""
     return {row["name"]: os.sched_getscheduler(row["pid"]) for row in server.status()}
 
 
-def test_none_takes_a_processor_from_another_when_woken(server: Server) -> None:
+def test_synapse_processes_are_scheduled_as_batch_work(server: Server) -> None:
     found = scheduling(server)
     assert {found[name] for name in FORKED} == {os.SCHED_BATCH}
-    # What everything waits for, and takes little time itself, may.
+    # All others wait for these two, which need little time.
     assert found["nginx"] == found["redis"] == os.SCHED_OTHER
 
 
-def test_no_two_draw_the_same_random_numbers() -> None:
-    """Each child draws from every source that Synapse uses, at once after it was forked."""
+def test_no_two_children_draw_the_same_random_numbers() -> None:
+    """Each child draws from every source that Synapse uses, immediately after the fork."""
     drawn = preloaded(DRAW)
     assert len(drawn) == 6 * CHILDREN
     assert len(set(drawn)) == len(drawn)
@@ -174,11 +177,12 @@ def test_no_thread_runs_before_forking() -> None:
     assert preloaded("import os; print(len(os.listdir('/proc/self/task')))") == ["1"]
 
 
-def test_threads_of_a_child_take_their_work_from_a_queue_in_c() -> None:
+def test_thread_pools_of_a_child_use_a_queue_in_c() -> None:
     assert preloaded(ERRANDS) == ["SimpleQueue", "500", "done"]
 
 
-# A pool of threads as Synapse's for its database, in a child: all is done once, and it ends.
+# A thread pool like Synapse's for its database, in a child. It does each piece of work once, and it
+# ends.
 ERRANDS = """
 import os, queue, threading, time
 if os.fork() == 0:
@@ -205,8 +209,8 @@ def test_every_line_is_logged_once(server: Server) -> None:
     assert len(lines) == len(set(lines))
 
 
-def test_a_restart_takes_up_changed_configuration(server: Server) -> None:
-    """The operator's file was read before forking."""
+def test_a_restart_reads_changed_configuration(server: Server) -> None:
+    """The operator's file was read before the fork."""
     path = server.data / "homeserver.d" / "00-tests.yaml"
     text = path.read_text()
 
@@ -233,27 +237,27 @@ async def token(server: Server) -> str:
 
 
 def restart(server: Server, *names: str) -> None:
-    """End processes, and wait until those that follow them are ready."""
+    """End processes, and wait until their successors are ready."""
     before = {name: server.pid(name) for name in names}
     for pid in before.values():
         os.kill(pid, signal.SIGTERM)
 
-    def others() -> bool:
+    def restarted() -> bool:
         return all(server.pid(name) not in (0, pid) for name, pid in before.items())
 
-    wait_until("other processes", others, 20)
-    wait_until("them to be ready", lambda: server.ganglion("ready").returncode == 0, 20)
+    wait_until("restart", restarted, SOON)
+    wait_until("ready server", lambda: server.ganglion("ready").returncode == 0, SOON)
 
 
-def test_each_counts_for_itself() -> None:
-    """Metrics are made while modules are imported, before forking."""
+def test_each_process_has_its_own_metrics() -> None:
+    """Synapse creates its metrics when it is imported, before the fork."""
     variables = {"GANGLION_PREFORK": "yes", "SYNAPSE_ENABLE_METRICS": "yes"}
     with Server("client_reader:2", variables) as server:
         port = free_port()
         server.environment |= {"CONTROL_PORT": str(port), "GANGLION_TRACE_HEADERS": "yes"}
         server.start()
         answered = {"client_reader1": 0, "client_reader2": 0}
-        before = {name: metrics(port, name) for name in answered}
+        before = {name: metrics(port, name) for name in ("main", *answered)}
         for number in range(40):
             answer = server.get(f"{CLIENT}/profile/@nobody{number}:localhost")
             socket = Path(answer.headers["X-Ganglion-Server"].removeprefix("unix:"))
@@ -263,12 +267,18 @@ def test_each_counts_for_itself() -> None:
             after = metrics(port, name)
             assert after["profiles"] - before[name]["profiles"] == count
             assert after["started"] == before[name]["started"]
-        assert len({found["started"] for found in before.values()}) == len(before)
+        # Each reports its own start, which is always later than main's. The kernel counts it in
+        # ticks since boot; two workers may start in the same one.
+        ticks = {name: int(stat_fields(server.pid(name))[19]) for name in before}
+        assert ticks["main"] < min(ticks[name] for name in answered)
+        for name in answered:
+            later = before[name]["started"] - before["main"]["started"]
+            assert round(later * os.sysconf("SC_CLK_TCK")) == ticks[name] - ticks["main"]
         server.stop()
 
 
 def metrics(port: int, name: str) -> dict[str, float]:
-    """How many profiles a process has shown, and when it started, in seconds."""
+    """Return a process's count of profiles served, and its start in seconds since the epoch."""
     text = raw_request(port, "GET", f"/metrics/{name}").body.decode()
     wanted = {
         "profiles": r'^synapse_http_server_requests_received_total\{.*servlet="ProfileRestServlet"',
@@ -298,7 +308,7 @@ class Probe:
 """
 
 
-def test_a_restart_takes_up_a_changed_module() -> None:
+def test_a_restart_imports_a_changed_module() -> None:
     modules = "modules: [{module: ganglion_probe.Probe, config: {}}]\n"
     with Server("none", {"GANGLION_PREFORK": "yes"}, modules) as server:
         source = server.root / "modules" / "ganglion_probe.py"
@@ -314,22 +324,22 @@ def test_a_restart_takes_up_a_changed_module() -> None:
         server.stop()
 
 
-def test_a_killed_one_comes_back(server: Server) -> None:
+def test_a_killed_process_restarts(server: Server) -> None:
     before = server.pid("client_reader2")
     os.kill(before, signal.SIGKILL)
-    wait_until("another one", lambda: server.pid("client_reader2") not in (0, before), 20)
-    wait_until("it to be ready", lambda: server.ganglion("ready").returncode == 0, 20)
+    wait_until("restart", lambda: server.pid("client_reader2") not in (0, before), SOON)
+    wait_until("ready server", lambda: server.ganglion("ready").returncode == 0, SOON)
     asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
 
 
 @pytest.mark.parametrize("prefork", ["yes", "no"])
-def test_each_can_run_on_asyncio(prefork: str) -> None:
+def test_processes_can_run_on_asyncio(prefork: str) -> None:
     variables = {"GANGLION_PREFORK": prefork, "SYNAPSE_ASYNC_IO_REACTOR": "yes"}
     with Server("client_reader", {**variables, "SYNAPSE_ENABLE_METRICS": "yes"}) as server:
         server.environment["CONTROL_PORT"] = str(free_port())
         server.start()
         asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
-        # Only asyncio's way of asking for events, through a selector, is measured so.
+        # Synapse has this metric only for a reactor with a selector, such as asyncio's.
         found = raw_request(
             int(server.environment["CONTROL_PORT"]), "GET", "/metrics/client_reader1"
         )
@@ -337,7 +347,7 @@ def test_each_can_run_on_asyncio(prefork: str) -> None:
         server.stop()
 
 
-def test_without_prefork_each_is_a_python_of_its_own() -> None:
+def test_without_prefork_each_process_executes_its_own_python() -> None:
     with Server("client_reader", {"GANGLION_PREFORK": "no"}) as server:
         server.start()
         command = proc(server, "client_reader1", "cmdline").read_bytes().split(b"\0")

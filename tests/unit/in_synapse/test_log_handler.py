@@ -10,7 +10,7 @@ import pytest
 
 from ganglion.in_synapse.log_handler import DELAY, FULL, GatheringHandler
 
-# In seconds. The wait takes microseconds; the limit ends a failure.
+# In seconds: a limit far above the time needed, so that a failure ends.
 PLENTY = 60
 
 
