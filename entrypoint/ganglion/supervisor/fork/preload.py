@@ -4,11 +4,13 @@ Importing Synapse takes most of a process's start time and most of its memory. F
 the first and share the second. The child's side is in `become`.
 """
 
+import contextlib
 import gc
 import importlib
 import logging
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from ganglion.supervisor.fork.synapse_command import APPS, MAIN_APP
@@ -44,14 +46,33 @@ def preload() -> None:
     try:
         install: Any = installReactor
         install(EPollReactor.__new__(EPollReactor))
-        for module in (*APPS, *ALSO):
-            importlib.import_module(module)
+        with _without_numpy():
+            for module in (*APPS, *ALSO):
+                importlib.import_module(module)
         _read_yaml_in_c()
         _queue_in_c()
     finally:
         logging.disable(logging.NOTSET)
     if threading.active_count() != 1:
         raise RuntimeError(f"a thread was started before forking: {threading.enumerate()}")
+
+
+@contextlib.contextmanager
+def _without_numpy() -> Iterator[None]:
+    """Let imports of NumPy fail during the body, as where it is not installed.
+
+    Pympler, which Synapse imports, imports NumPy if it can, and NumPy starts a thread for each
+    processor. Pympler needs it only to measure arrays, and Synapse's caches hold none.
+    """
+    modules: dict[str, Any] = sys.modules
+    if "numpy" in modules:
+        yield
+        return
+    modules["numpy"] = None
+    try:
+        yield
+    finally:
+        del modules["numpy"]
 
 
 def _read_yaml_in_c() -> None:
