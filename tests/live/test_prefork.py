@@ -351,7 +351,8 @@ def test_without_prefork_each_process_executes_its_own_python() -> None:
     with Server("client_reader", {"GANGLION_PREFORK": "no"}) as server:
         server.start()
         command = proc(server, "client_reader1", "cmdline").read_bytes().split(b"\0")
-        assert command[1:3] == [b"-m", b"synapse.app.generic_worker"]
+        start = [b"-m", b"ganglion.in_synapse.start", b"synapse.app.generic_worker"]
+        assert command[1:4] == start
         assert scheduling(server)["client_reader1"] == os.SCHED_BATCH
         asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
         server.stop()

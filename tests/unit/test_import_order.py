@@ -16,8 +16,8 @@ ORDER = (
     "files",
     "programs",
     "data",
-    "supervisor",
     "in_synapse",
+    "supervisor",
     "control",
     "cli",
 )

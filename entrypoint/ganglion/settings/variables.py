@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganglion.data.paths import Paths
+from ganglion.settings import fixes as synapse_fixes
 from ganglion.settings import parsers
 from ganglion.settings.synapse_image import SynapseImageSettings
 from ganglion.settings.variable import Variable
@@ -215,6 +216,14 @@ class Settings(SynapseImageSettings):
         True,
         "Whether Synapse's processes are forked from one that has imported Synapse; otherwise each"
         " imports it on its own.",
+    )
+    fixes: tuple[str, ...] = _row(
+        "GANGLION_FIXES",
+        synapse_fixes.fixes,
+        synapse_fixes.ALL,
+        "Which of Synapse's faults are mended: `all`, `none`, names, or all but those named with a"
+        " `-`, such as `-device_list_wakes`. docs/fixes.md describes each.",
+        shown_default="all",
     )
     asyncio_reactor: bool = _row(
         "SYNAPSE_ASYNC_IO_REACTOR",

@@ -18,7 +18,7 @@ from ganglion.supervisor.fork.become import become
 from ganglion.supervisor.fork.immortal import prepare_shared_memory
 from ganglion.supervisor.fork.preload import preload
 from ganglion.supervisor.fork.shared_config import SharedConfig, read
-from ganglion.supervisor.fork.synapse_command import app_of, config_files
+from ganglion.supervisor.fork.synapse_command import app_of, config_files, fresh
 from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.start_times import Timeline
@@ -103,8 +103,9 @@ class Options(ServerOptions):
         app = app_of(argv)
         if app is not None:
             _schedule_as_batch()
-        if app is not None and self.prefork:
-            become(app, argv, env, self.shared_config)
+            if self.prefork:
+                become(app, argv, env, self.shared_config)
+            argv = fresh(argv)
         super().execve(filename, argv, env)
 
     def make_logger(self) -> None:

@@ -3,6 +3,7 @@
 from ganglion.budget.amounts import Row
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.programs.synapse.options import config_paths, files
+from ganglion.settings.fixes import ALL, as_text
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Process
 
@@ -43,8 +44,15 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
         needs=needs,
         stop_signal="TERM",
         stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
-        environment=(notify(settings), *jemalloc, *reactor, *authorities),
+        environment=(notify(settings), *jemalloc, *reactor, *authorities, *_fixes(settings)),
     )
+
+
+def _fixes(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Name the fixes of Synapse, unless all are applied as by default."""
+    if settings.fixes == ALL:
+        return ()
+    return (("GANGLION_FIXES", as_text(settings.fixes)),)
 
 
 def _directories(settings: Settings) -> tuple[Directory, ...]:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
+from ganglion.in_synapse import fixes
 from ganglion.supervisor.fork.shared_config import SharedConfig
 from ganglion.supervisor.fork.synapse_command import MAIN_APP, arguments_of, config_files
 
@@ -47,6 +48,7 @@ def become(
     try:
         _begin(app, command, environment)
         _give_config(app, command, shared)
+        _fix_synapse(app, environment)
         status = _run(app)
     except BaseException:  # noqa: BLE001 - the parent's frames are above; nothing may reach them
         traceback.print_exc()
@@ -115,6 +117,13 @@ def _give_config(app: str, command: Sequence[str], shared: SharedConfig | None) 
         main: Any = sys.modules[app]
         loader = "load_or_generate_config" if app == MAIN_APP else "load_config"
         setattr(main, loader, lambda _arguments: config)
+
+
+def _fix_synapse(app: str, environment: Mapping[str, str]) -> None:
+    """Mend Synapse's faults. Main reports it for all processes, which do the same."""
+    outcome = fixes.apply(environment.get(fixes.VARIABLE))
+    if app == MAIN_APP:
+        sys.stderr.write(f"{outcome.line()}\n")
 
 
 def _run(app: str) -> int:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from ganglion.in_synapse import fixes
 from ganglion.supervisor.fork.synapse_command import APPS, MAIN_APP
 
 # Synapse imports these only when it first needs them, and some process always does. With the preset
@@ -51,6 +52,8 @@ def preload() -> None:
                 importlib.import_module(module)
         _read_yaml_in_c()
         _queue_in_c()
+        # Import the fixes and compare them with Synapse's source once, for all children.
+        fixes.fitting()
     finally:
         logging.disable(logging.NOTSET)
     if threading.active_count() != 1:

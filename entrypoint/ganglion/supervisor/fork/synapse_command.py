@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 MAIN_APP = "synapse.app.homeserver"
 WORKER_APP = "synapse.app.generic_worker"
+# Starts an application after applying the fixes of ganglion.in_synapse.fixes.
+START = "ganglion.in_synapse.start"
 APPS = (MAIN_APP, WORKER_APP)
 
 
@@ -12,6 +14,11 @@ def app_of(command: Sequence[str]) -> str | None:
     if list(command[1:2]) == ["-m"] and command[2] in APPS:
         return command[2]
     return None
+
+
+def fresh(command: Sequence[str]) -> list[str]:
+    """Return the command that starts the same application with Synapse's faults mended."""
+    return [*command[:2], START, *command[2:]]
 
 
 def arguments_of(command: Sequence[str]) -> list[str]:

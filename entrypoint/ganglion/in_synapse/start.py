@@ -1,0 +1,29 @@
+"""Start a Synapse application in a fresh process, with the fixes applied.
+
+`python -m ganglion.in_synapse.start synapse.app.homeserver --config-path …` does what
+`python -m synapse.app.homeserver --config-path …` does, and mends Synapse's faults first. Forked
+processes do not come here: see ganglion.supervisor.fork.become.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from ganglion.in_synapse import fixes
+
+
+def main() -> None:
+    """Run the application that the first argument names."""
+    name = sys.argv.pop(1)
+    application: Any = import_module(name)
+    sys.argv[0] = application.__file__
+    outcome = fixes.apply(os.environ.get(fixes.VARIABLE))
+    if name == "synapse.app.homeserver":
+        # One line for all processes, since all have the same Synapse and the same choice.
+        sys.stderr.write(f"{outcome.line()}\n")
+    application.main()
+
+
+if __name__ == "__main__":
+    main()
