@@ -37,6 +37,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_CPUS": ("1.5", 1.5),
     "GANGLION_RESTRICT_FEDERATION": ("on", True),
     "GANGLION_PREFORK": ("no", False),
+    "GANGLION_FIXES": ("none", ()),
     "SYNAPSE_ASYNC_IO_REACTOR": ("yes", True),
     "POSTGRES_HOST": ("db.example.org", "db.example.org"),
     "POSTGRES_PORT": ("5433", 5433),

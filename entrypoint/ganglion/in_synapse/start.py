@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from ganglion.in_synapse import fixes
+from ganglion.in_synapse.fixes import VARIABLE, apply
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     name = sys.argv.pop(1)
     application: Any = import_module(name)
     sys.argv[0] = application.__file__
-    outcome = fixes.apply(os.environ.get(fixes.VARIABLE))
+    outcome = apply(os.environ.get(VARIABLE))
     if name == "synapse.app.homeserver":
         # One line for all processes, since all have the same Synapse and the same choice.
         sys.stderr.write(f"{outcome.line()}\n")

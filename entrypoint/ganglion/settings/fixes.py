@@ -1,20 +1,7 @@
-"""The faults of Synapse that Ganglion mends, by name, and the choice among them."""
+"""Which of Synapse's faults are mended."""
 
+from ganglion.settings.fix_names import ALL, FIXES, NONE
 from ganglion.settings.parsers import Invalid
-
-# What each fix cures. There is one module of the same name in ganglion.in_synapse.fixes for each.
-FIXES: dict[str, str] = {
-    "device_list_wakes": (
-        "a long poll wakes when its user signs another user's key, or changes a device while in no"
-        " room"
-    ),
-    "profile_wakes": (
-        "a long poll of a user in no room wakes for a change of the user's own profile, where"
-        " include_profile_updates_in_sync is on"
-    ),
-}
-ALL = tuple(FIXES)
-NONE = "none"
 
 
 def fixes(text: str) -> tuple[str, ...]:
@@ -45,5 +32,5 @@ def fixes(text: str) -> tuple[str, ...]:
 
 
 def as_text(chosen: tuple[str, ...]) -> str:
-    """Return what `fixes` reads as the same choice."""
+    """Return the choice as the environment of Synapse's processes has it: names and commas."""
     return ",".join(chosen) or NONE

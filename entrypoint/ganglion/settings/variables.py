@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganglion.data.paths import Paths
-from ganglion.settings import fixes as synapse_fixes
 from ganglion.settings import parsers
+from ganglion.settings.fix_names import ALL as ALL_FIXES
+from ganglion.settings.fixes import fixes as parse_fixes
 from ganglion.settings.synapse_image import SynapseImageSettings
 from ganglion.settings.variable import Variable
 from ganglion.settings.variable import row as _row
@@ -219,8 +220,8 @@ class Settings(SynapseImageSettings):
     )
     fixes: tuple[str, ...] = _row(
         "GANGLION_FIXES",
-        synapse_fixes.fixes,
-        synapse_fixes.ALL,
+        parse_fixes,
+        ALL_FIXES,
         "Which of Synapse's faults are mended: `all`, `none`, names, or all but those named with a"
         " `-`, such as `-device_list_wakes`. docs/fixes.md describes each.",
         shown_default="all",

@@ -2,8 +2,8 @@
 
 A module has `REFERENCE`, the address of the upstream issue or change; `fits()`, which returns
 whether the installed Synapse has the fault in the form that the module mends; and `apply()`, which
-mends it in this process. Its name stands in ganglion.settings.fixes, with what it cures. A test in
-tests/live/test_fixes.py fails without it.
+mends it in this process. Its name is in ganglion.settings.fix_names, with what it cures. A live
+test fails without it.
 
 Every Synapse process applies the chosen fixes before its application starts, however it was
 started: become() in a forked child, start.py in a fresh process.
@@ -14,9 +14,10 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-from ganglion.settings.fixes import ALL, fixes
+from ganglion.settings.fix_names import ALL
 
-# The environment variable of a Synapse process that names its fixes. All of them without it.
+# The environment variable of a Synapse process that names its fixes, with commas between them. All
+# of them without it.
 VARIABLE = "GANGLION_FIXES"
 
 
@@ -67,11 +68,12 @@ def fitting() -> frozenset[str]:
 
 
 def apply(text: str | None) -> Outcome:
-    """Apply the fixes that `text` chooses, as GANGLION_FIXES has it, as far as they fit.
+    """Apply the fixes that `text` names, as settings.fixes.as_text writes it, as far as they fit.
 
-    Raises Invalid for a text that chooses nothing.
+    None means all.
     """
-    chosen = ALL if text is None else fixes(text)
+    names = set((text or "all").split(","))
+    chosen = tuple(name for name in ALL if name in names or names == {"all"})
     applied = tuple(name for name in chosen if name in fitting())
     for name in applied:
         load(name).apply()

@@ -3,7 +3,8 @@
 from ganglion.budget.amounts import Row
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.programs.synapse.options import config_paths, files
-from ganglion.settings.fixes import ALL, as_text
+from ganglion.settings.fix_names import ALL
+from ganglion.settings.fixes import as_text
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Process
 

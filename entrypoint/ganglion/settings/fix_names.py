@@ -1,0 +1,15 @@
+"""The faults of Synapse that Ganglion mends. This module imports nothing: Synapse loads it too."""
+
+# What each fix cures. There is one module of the same name in ganglion.in_synapse.fixes for each.
+FIXES: dict[str, str] = {
+    "device_list_wakes": (
+        "a long poll wakes when its user signs another user's key, or changes a device while in no"
+        " room"
+    ),
+    "profile_wakes": (
+        "a long poll of a user in no room wakes for a change of the user's own profile, where"
+        " include_profile_updates_in_sync is on"
+    ),
+}
+ALL = tuple(FIXES)
+NONE = "none"

@@ -1,0 +1,68 @@
+"""Each fix of Synapse fits the installed one, and is dropped where it does not."""
+
+import multiprocessing
+from pathlib import Path
+
+from ganglion.in_synapse import fixes
+from ganglion.settings.fix_names import ALL, FIXES
+from ganglion.settings.fixes import as_text
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(fixes.__file__).parent
+FORK = multiprocessing.get_context("fork")
+
+
+def applied(text: str | None) -> tuple[fixes.Outcome, tuple[str, ...]]:
+    """Apply fixes; return the outcome and the applied fixes that fit a second time."""
+    outcome = fixes.apply(text)
+    return outcome, tuple(name for name in outcome.applied if fixes.load(name).fits())
+
+
+def in_a_child(text: str | None) -> tuple[fixes.Outcome, tuple[str, ...]]:
+    """Apply fixes in a process of their own: this one's Synapse must stay as it is."""
+    with FORK.Pool(1) as pool:
+        return pool.apply(applied, (text,))
+
+
+def test_each_name_has_a_module() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "source"}
+    assert modules == set(FIXES)
+
+
+def test_each_fix_is_documented() -> None:
+    page = (ROOT / "docs" / "fixes.md").read_text(encoding="utf-8")
+    for name in ALL:
+        assert f"`{name}`" in page
+        assert fixes.load(name).REFERENCE.startswith("https://")
+        assert fixes.load(name).REFERENCE in page
+
+
+def test_each_fix_fits_the_installed_synapse() -> None:
+    # One that does not fit is dropped when a server starts. Compare its module with the new source:
+    # remove the fix, or write it anew.
+    assert fixes.fitting() == set(ALL)
+
+
+def test_all_are_applied_unless_chosen_otherwise() -> None:
+    outcome, _ = in_a_child(None)
+    assert outcome == fixes.Outcome(applied=ALL, unfit=(), left_out=())
+    outcome, _ = in_a_child(",".join(ALL[1:]))
+    assert outcome == fixes.Outcome(applied=ALL[1:], unfit=(), left_out=ALL[:1])
+    outcome, _ = in_a_child(as_text(()))
+    assert outcome == fixes.Outcome(applied=(), unfit=(), left_out=ALL)
+
+
+def test_what_has_changed_no_longer_fits() -> None:
+    # What a fix has changed is no longer the source that it was written for.
+    _, still_fit = in_a_child(None)
+    assert still_fit == ()
+
+
+def test_the_log_line_names_what_was_applied_and_what_was_not() -> None:
+    outcome = fixes.Outcome(applied=("a", "b"), unfit=("c",), left_out=("d",))
+    assert outcome.line() == (
+        "applied fixes of Synapse: a, b; this Synapse no longer needs or fits: c;"
+        " left out by GANGLION_FIXES: d"
+    )
+    nothing = fixes.Outcome(applied=(), unfit=(), left_out=())
+    assert nothing.line() == "applied fixes of Synapse: none"
