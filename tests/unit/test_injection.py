@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ganglion.errors import ConfigError
 from ganglion.routing.operator_routes import interpret
+from ganglion.settings.fix_names import ALL as ALL_FIXES
 from ganglion.settings.variables import variables
 from ganglion.topology.roles import BY_NAME, LEGACY_APPS, PRESETS, SHORTHANDS
 from tests.plans import plan, rendered, topology_of
@@ -279,6 +280,8 @@ def test_other_values_are_numbers_networks_or_words(name: str, text: str) -> Non
     value = ROWS[name].parse(text.strip()) if text.strip() else ROWS[name].default
     if name == "SYNAPSE_TURN_URIS":
         assert found["synapse/underrides.yaml"]["turn_uris"] == list(value)
+    elif name == "GANGLION_FIXES":
+        assert set(value) <= set(ALL_FIXES)
     elif isinstance(value, tuple):
         assert all(str(ip_network(network)) == network for network in value)
         assert "%" not in "".join(value)
