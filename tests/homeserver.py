@@ -41,7 +41,7 @@ class Homeserver:
         self.destination = destination
         self.key = generate_signing_key("test")
         self.numbers = iter(range(1, 1_000_000))
-        # What each of its users has.
+        # The devices of each of its users.
         self.devices: list[Json] = []
 
     def user(self, localpart: str) -> str:
@@ -116,7 +116,7 @@ class Homeserver:
     def transaction(
         self, send: Send, *, pdus: tuple[Json, ...] = (), edus: tuple[Any, ...] = ()
     ) -> None:
-        """Send events, and what is no event as (type, content)."""
+        """Send events, and ephemeral units as (type, content)."""
         body = {
             "origin": self.name,
             "origin_server_ts": int(time.time() * 1000),
@@ -172,7 +172,7 @@ class Homeserver:
 
 
 class Member:
-    """A user of that homeserver in a room, who can send events."""
+    """A user of that homeserver in a room. It makes the user's events."""
 
     def __init__(
         self,

@@ -444,7 +444,7 @@ async def name(session: Session, mark: str) -> None:
 
 
 async def cross_sign(world: World, session: Session) -> None:
-    """Upload new cross-signing keys for a user, who has none."""
+    """Upload new cross-signing keys for a user without any."""
     keys = {use: generate_signing_key(use) for use in ("master", "self_signing", "user_signing")}
     world.keys[session.user_id] = {use: as_id(key) for use, key in keys.items()}
     master = world.keys[session.user_id]["master"]
@@ -468,7 +468,7 @@ def as_id(key: Any) -> Any:
 
 
 def changed(user_id: str) -> tuple[str, ...]:
-    """Return what is in an answer that says that a user's devices changed."""
+    """Return the parts of an answer that reports a change of a user's devices."""
     return ('"device_lists"', f'"changed": ["{user_id}"]')
 
 

@@ -1,4 +1,4 @@
-"""A change wakes the long polls of those whom it concerns, wherever they wait."""
+"""A change wakes the long polls of all users that it concerns, in any process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +27,7 @@ experimental_features: {msc4306_enabled: true, msc4354_enabled: true}
 """
 # In milliseconds. The first is longer than anything takes here; the second a test waits out.
 LONG, SHORT = 45_000, 3_000
-# What does not wake a poll without a fix, by the fix.
+# The changes that wake no poll without a fix, by the fix.
 WITHOUT = {
     "device_list_wakes": {"signature of another user", "device of a user in no room"},
     "profile_wakes": {"profile of a user in no room"},

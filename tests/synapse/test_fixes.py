@@ -53,7 +53,7 @@ def test_all_are_applied_unless_chosen_otherwise() -> None:
 
 
 def test_what_has_changed_no_longer_fits() -> None:
-    # What a fix has changed is no longer the source that it was written for.
+    # A function that a fix has changed is no longer the one that the fix was written for.
     _, still_fit = in_a_child(None)
     assert still_fit == ()
 

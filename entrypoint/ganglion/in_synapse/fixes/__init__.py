@@ -22,7 +22,7 @@ VARIABLE = "GANGLION_FIXES"
 
 
 class Fix(Protocol):
-    """What each module in this package has."""
+    """The members of each module in this package."""
 
     REFERENCE: str
 
