@@ -1,6 +1,6 @@
 """The faults of Synapse that Ganglion mends. This module imports nothing: Synapse loads it too."""
 
-# The faults that each fix cures. There is one module of the same name in ganglion.in_synapse.fixes for each.
+# The fault that each fix cures. For each, ganglion.in_synapse.fixes has a module of the same name.
 FIXES: dict[str, str] = {
     "device_list_wakes": (
         "a long poll wakes when its user signs another user's key, or changes a device while in no"
