@@ -24,7 +24,7 @@ class Log:
     def log(self, message: str, **_: object) -> None:
         self.lines.append(message)
 
-    trace = debug = info = warn = critical = log
+    trace = debug = info = warn = error = critical = log
 
 
 class FakeClock:

@@ -29,12 +29,13 @@ from ganglion.settings.variables import Settings
 from ganglion.supervisor.background import in_background
 from ganglion.supervisor.daemon import supervise
 from ganglion.supervisor.fork.preload import preload
+from ganglion.supervisor.output import Output
 from ganglion.supervisor.start_times import Timeline
 
 Say = Callable[[str], None]
 
 
-def start(plan: Plan, say: Say, timeline: Timeline) -> int:
+def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
     """Prepare everything that `plan` needs, its secrets first, and run it.
 
     Returns the exit status. Raises ConfigError before anything is started.
@@ -44,7 +45,7 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
     settings, machine = plan.settings, plan.machine
     certificate.check(settings, dt.datetime.now(dt.UTC))
     no_new_privileges()
-    with locked(settings.paths, machine), claimed(settings.paths):
+    with locked(settings.paths, machine) as data, claimed(settings.paths) as run:
         record = _identify(plan)
         secrets = keep_secrets(settings, plan.operator)
         make_directories(settings, machine)
@@ -67,6 +68,8 @@ def start(plan: Plan, say: Say, timeline: Timeline) -> int:
             prefork=settings.prefork,
             account=account,
             command_socket=settings.paths.command_socket if settings.test_mode else None,
+            locks=(data, run),
+            output=output,
         )
 
 

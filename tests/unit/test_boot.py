@@ -7,6 +7,7 @@ from ganglion.boot import start
 from ganglion.data.lock import _check_entry, locked
 from ganglion.data.paths import Paths
 from ganglion.programs.registry import TYPICAL
+from ganglion.supervisor.output import Output
 from ganglion.supervisor.start_times import Timeline
 from tests.plans import plan, problems, said
 
@@ -36,7 +37,7 @@ def test_a_certificate_that_is_not_there_stops_the_start_before_it_writes(tmp_pa
     }
     errors = ("No such file or directory", "Is a directory")
     fix = "give the path of a PEM file; in a container, mount it there"
-    assert problems(lambda: start(plan(environ), never, Timeline())) == [
+    assert problems(lambda: start(plan(environ), never, Timeline(), Output())) == [
         said(f"{name}={environ[name]!r}", f"cannot be read: {error}", fix)
         for name, error in zip(("SYNAPSE_TLS_CERT", "SYNAPSE_TLS_KEY"), errors, strict=True)
     ]

@@ -33,6 +33,7 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
     setproctitle("ganglion: supervisor")
     # These take the longest to import, so SIGTERM has its handler before.
     from ganglion import boot
+    from ganglion.supervisor.output import Output, say
     from ganglion.supervisor.start_times import Timeline
 
     timeline = Timeline()
@@ -50,14 +51,15 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
     _clean(environ, plan.settings)
     budget = registry.share_out(plan.settings, plan.topology, machine)
     plan = replace(plan, machine=machine, budget=budget)
+    output = Output()
+
+    def report(line: str) -> None:
+        say(output, line)
+
     for line in test_mode.warnings(plan.settings):
-        _say(line)
+        report(line)
     timeline.mark("plan")
-    return boot.start(plan, _say, timeline)
-
-
-def _say(line: str) -> None:
-    print(f"ganglion | {line}", flush=True)
+    return boot.start(plan, report, timeline, output)
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

@@ -15,11 +15,13 @@ LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def locked(paths: Paths, machine: Machine) -> Iterator[None]:
+def locked(paths: Paths, machine: Machine) -> Iterator[int]:
     """Lock the data directory for the body of the `with`: two servers would corrupt it.
 
-    As root, the directory itself becomes root's, so that no program's account can replace its
-    entries. Raises ConfigError if it cannot be written or entered, or another server has locked it.
+    Yields the descriptor that holds the lock. As root, the directory itself becomes root's, so that
+    no program's account can replace its entries.
+
+    Raises ConfigError if it cannot be written or entered, or another server has locked it.
     """
     data = Path(paths.data)
     with contextlib.ExitStack() as opened:
@@ -39,7 +41,7 @@ def locked(paths: Paths, machine: Machine) -> Iterator[None]:
         except BlockingIOError as error:
             raise _unusable(data, "is in use by another server", "stop that one first") from error
         _check_entry(data, machine)
-        yield
+        yield held
 
 
 def _check_entry(data: Path, machine: Machine) -> None:

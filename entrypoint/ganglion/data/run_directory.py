@@ -18,8 +18,10 @@ ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def claimed(paths: Paths) -> Iterator[None]:
+def claimed(paths: Paths) -> Iterator[int]:
     """Lock the run directory, empty it, and keep the lock for the body of the `with`.
+
+    Yields the descriptor that holds the lock.
 
     The directory belongs to this process's account, so no other account can replace its
     entries. Entries are removed by descriptors, without following links.
@@ -59,7 +61,7 @@ def claimed(paths: Paths) -> Iterator[None]:
             raise _unusable(run, f"cannot be taken: {error.strerror}", hint) from error
         for name in names - {LOCK}:
             _remove(name, directory)
-        yield
+        yield lock
 
 
 def _remove(name: str, directory: int) -> None:

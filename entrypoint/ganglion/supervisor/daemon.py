@@ -3,7 +3,9 @@
 import contextlib
 import os
 import shlex
+import signal
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from ganglion.supervisor import clock
 from ganglion.supervisor.command_socket import CommandSocket
 from ganglion.supervisor.fork.become import become
 from ganglion.supervisor.fork.immortal import prepare_shared_memory
@@ -20,19 +23,22 @@ from ganglion.supervisor.fork.preload import preload
 from ganglion.supervisor.fork.shared_config import SharedConfig, read
 from ganglion.supervisor.fork.synapse_command import app_of, config_files, fresh
 from ganglion.supervisor.notify_socket import NotifySocket
+from ganglion.supervisor.output import Output, OutputHandler
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.start_times import Timeline
 from ganglion.supervisor.wakeup import Waker
 
-LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s\n"
+LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s"
 ABOVE_CRITICAL = 60
 MAIN = "main"
 LAST = "nginx"
 # Each of these programs is a stage of the start. The workers together are another one.
 STAGES = ("postgres", "redis", MAIN, LAST)
+# These read their files again on SIGHUP, as Synapse's processes do.
+RELOADED = ("postgres", "nginx")
 
 
-def supervise(
+def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it continues
     configuration: str,
     notify_socket: str,
     timeline: Timeline,
@@ -40,6 +46,8 @@ def supervise(
     prefork: bool,
     account: str | None = None,
     command_socket: str | None = None,
+    locks: Sequence[int] = (),
+    output: Output | None = None,
 ) -> int:
     """Run every program of a supervisord.conf until SIGTERM, SIGINT or SIGQUIT.
 
@@ -49,17 +57,29 @@ def supervise(
     `command_socket` is the path at which test controls stop and start processes; None without test
     mode.
 
+    `locks` are descriptors that every program inherits, so that it holds the locks too. `output` is
+    the queue in front of stdout.
+
     Returns the exit status: 0 after one of these signals, 1 if a program kept failing.
     """
     options = Options(
-        notify_socket, prefork=prefork, account=account, command_socket=command_socket
+        notify_socket,
+        prefork=prefork,
+        account=account,
+        command_socket=command_socket,
+        kept=frozenset(locks),
+        output=output,
     )
+    clock.install()
+    for lock in locks:
+        os.set_inheritable(lock, True)
     options.realize(["--configuration", configuration, "--nodaemon"])
     options.first = True
     options.test = False
     with contextlib.suppress(asyncore.ExitNow):
         Daemon(options, timeline).main()
     options.close_httpservers()
+    options.output.finish()
     options.close_logger()
     return options.exit_status
 
@@ -68,6 +88,7 @@ class Options(ServerOptions):
     """supervisord's options, and the state that all programs share.
 
     `exit_status` is the one that the supervisor will end with. `clock` gives the time in seconds.
+    `kept` are descriptors that every program inherits: the locks on the server's directories.
     """
 
     def __init__(
@@ -77,9 +98,15 @@ class Options(ServerOptions):
         prefork: bool,
         account: str | None = None,
         command_socket: str | None = None,
-        clock: Callable[[], float] = time.time,
+        kept: frozenset[int] = frozenset(),
+        output: Output | None = None,
+        clock: Callable[[], float] = clock.now,
     ) -> None:
         super().__init__()
+        self.output = output or Output()
+        self.kept = kept
+        self.own_pid = os.getpid()
+        self.reload_requested = False
         self.notify_socket = notify_socket
         self.command_socket = command_socket
         self.clock = clock
@@ -110,7 +137,22 @@ class Options(ServerOptions):
 
     def make_logger(self) -> None:
         self.logger = loggers.getLogger(self.loglevel)
-        loggers.handle_stdout(self.logger, LOG_FORMAT)
+        handler = OutputHandler(self.output, LOG_FORMAT)
+        handler.setLevel(self.loglevel)
+        self.logger.addHandler(handler)
+
+    def close_fd(self, fd: int) -> None:
+        """Close a descriptor, except for the locks: a program that outlives us must hold them."""
+        if fd not in self.kept:
+            super().close_fd(fd)
+
+    def get_signal(self) -> Any:
+        """Return the next signal. supervisord would restart everything on SIGHUP; we reload."""
+        number = super().get_signal()
+        if number == signal.SIGHUP:
+            self.reload_requested = True
+            return super().get_signal()
+        return number
 
     def openhttpservers(self, supervisord: Any) -> None:
         # supervisord logs a critical message because its socket has no password. The socket's mode
@@ -168,7 +210,44 @@ class Daemon(Supervisor):
         if self.options.prefork:
             # The servers that were just started get ready meanwhile.
             self._preload()
-        super().runforever()
+        self._loop()
+
+    def _loop(self) -> None:
+        """Run supervisord's loop. An exception there stops all programs in their order.
+
+        A second exception, while they stop, kills them: nothing may outlive the supervisor.
+        """
+        try:
+            super().runforever()
+        except asyncore.ExitNow:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, programs must not be left alone
+            self.options.logger.critical(
+                f"the supervisor failed, so all programs are stopped now: {traceback.format_exc()}"
+            )
+            self.options.exit_status = 1
+            self.options.mood = SupervisorStates.SHUTDOWN
+            try:
+                super().runforever()
+            finally:
+                for pid in self.options.pidhistory:
+                    with contextlib.suppress(ProcessLookupError):
+                        self.options.kill(-pid, signal.SIGKILL)
+
+    def handle_signal(self) -> None:
+        super().handle_signal()
+        if self.options.reload_requested:
+            self.options.reload_requested = False
+            self.reload()
+
+    def reload(self) -> None:
+        """Have programs read their files again: certificates, log configurations, settings."""
+        reloaded = []
+        for name, program in self.options.programs.items():
+            if program.ready and (name in RELOADED or program.config.is_synapse):
+                program.signal(signal.SIGHUP)
+                reloaded.append(name)
+        self.options.logger.info(f"reloaded {', '.join(reloaded) or 'nothing'}")
 
     def _preload(self) -> None:
         started = time.monotonic()
@@ -182,7 +261,8 @@ class Daemon(Supervisor):
 
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers: dict[int, Any] = dict(super().get_process_map())
-        added = (*self.wakers, *(() if self.commands is None else self.commands.dispatchers))
+        commands = () if self.commands is None else self.commands.dispatchers
+        added = (self.options.output, *self.wakers, *commands)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:

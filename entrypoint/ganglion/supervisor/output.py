@@ -1,23 +1,160 @@
-"""Write programs' output to stdout, each line prefixed by the program's name."""
+"""The supervisor's stdout: every line of every program, prefixed by the program's name.
 
+Nothing here blocks or raises. A reader that pauses, goes away or has a full disk costs lines, which
+are counted, but never stops a homeserver.
+"""
+
+import contextlib
 import os
+import re
+import select
+import time
+from collections import deque
 from typing import Any
 
+from supervisor import loggers
 from supervisor.dispatchers import POutputDispatcher
 
 STDOUT = 1
 # In bytes. A longer line is passed on in pieces of this size.
 LONGEST_LINE = 64 * 1024
+# In bytes: the lines that wait for a slow reader. 4 MiB are some 30,000 lines.
+MOST_WAITING = 4 * 1024**2
+# In bytes: a write of this size to a descriptor that poll(2) calls writable does not block, as a
+# pipe then has a free page: pipe(7), PIPE_BUF.
+SURE = 4096
+# In seconds: how long the last lines may take when the supervisor ends.
+LAST_LINES = 2.0
+# Everything that a terminal could interpret: C0 without the tab, DEL, and C1 in UTF-8.
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|\xc2[\x80-\x9f]")
+
+
+class Output:
+    """A bounded queue in front of a descriptor, and a dispatcher of supervisord's event loop.
+
+    The descriptor's own mode is left alone, because other processes may share it.
+    """
+
+    closed = False
+
+    def __init__(self, descriptor: int = STDOUT, most: int = MOST_WAITING) -> None:
+        self._descriptor = descriptor
+        self._most = most
+        # Data, and how many lost lines it stands for: its own, or those that a notice reports.
+        self._queue: deque[tuple[bytes, int]] = deque()
+        self._size = 0
+        # Lines that were dropped since the last notice, and writes that failed in all.
+        self.dropped = 0
+        self.errors = 0
+
+    def put(self, lines: bytes) -> None:
+        """Write whole lines now, or when the reader is ready; drop them if too many wait."""
+        if self._size + len(lines) > self._most:
+            self.dropped += lines.count(b"\n")
+            return
+        self._append(lines, lines.count(b"\n"))
+        self.flush()
+
+    def flush(self) -> None:
+        """Write as much as can be written without blocking."""
+        while self._queue and self._is_writable(0):
+            self._write_once()
+        if self.dropped and self._size < self._most // 2:
+            count, self.dropped = self.dropped, 0
+            notice = b"supervisor | %d lines were lost: standard output could not take them\n"
+            self._append(notice % count, count)
+
+    def finish(self, within: float = LAST_LINES) -> None:
+        """Write the last lines, for `within` seconds at most."""
+        end = time.monotonic() + within
+        while self._queue and (left := end - time.monotonic()) > 0:
+            if self._is_writable(left):
+                self._write_once()
+
+    def _append(self, lines: bytes, lost: int) -> None:
+        self._queue.append((lines, lost))
+        self._size += len(lines)
+
+    def _is_writable(self, seconds: float) -> bool:
+        poller = select.poll()
+        poller.register(self._descriptor, select.POLLOUT)
+        return bool(poller.poll(seconds * 1000))
+
+    def _write_once(self) -> None:
+        data, lost = self._queue[0]
+        try:
+            written = os.write(self._descriptor, data[:SURE])
+        except BlockingIOError:
+            return
+        except OSError:
+            # The reader is gone, or its disk is full. Later lines may have better luck.
+            self.errors += 1
+            self.dropped += lost
+            written = len(data)
+        self._size -= written
+        if written == len(data):
+            self._queue.popleft()
+        else:
+            self._queue[0] = (data[written:], lost)
+
+    # What supervisord's event loop asks of a dispatcher.
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return bool(self._queue)
+
+    def handle_write_event(self) -> None:
+        self.flush()
+
+    def handle_error(self) -> None:
+        """Count an error that nothing above foresaw."""
+        self.errors += 1
+
+
+class OutputHandler(loggers.Handler):
+    """The handler of supervisord's own log."""
+
+    def __init__(self, output: Output, text_format: str) -> None:
+        super().__init__()
+        self._output = output
+        self.setFormat(text_format)
+
+    def emit(self, record: Any) -> None:
+        first, *rest = str(self.fmt % record.asdict()).rstrip("\n").splitlines() or [""]
+        lines = [first, *(f"supervisor | {line}" for line in rest)]
+        self._output.put(b"".join(escaped(line.encode()) + b"\n" for line in lines))
+
+    def reopen(self) -> None:
+        """Do nothing: stdout has no file to reopen."""
+
+    def remove(self) -> None:
+        """Do nothing: stdout has no file to remove."""
+
+
+def escaped(line: bytes) -> bytes:
+    r"""Replace control characters by their escapes, such as `\x1b`, so that no line forges another.
+
+    A login name may hold line breaks and terminal codes, and Synapse logs it.
+    """
+    return CONTROL.sub(
+        lambda found: b"".join(b"\\x%02x" % byte for byte in found[0]), line.removesuffix(b"\r")
+    )
 
 
 class PrefixedOutput(POutputDispatcher):
-    """Reads one program's output and writes each whole line as `NAME | line`."""
+    """Reads one program's output and passes on each whole line as `NAME | line`."""
 
     output_buffer: bytes
 
-    def __init__(self, process: Any, event_type: Any, fd: int) -> None:
+    def __init__(self, process: Any, event_type: Any, fd: int, output: Output) -> None:
         super().__init__(process, event_type, fd)
         self.prefix = f"{process.config.name} | ".encode()
+        self.output = output
 
     def record_output(self) -> None:
         """Pass on the whole lines in output_buffer."""
@@ -36,13 +173,15 @@ class PrefixedOutput(POutputDispatcher):
         super().close()
 
     def _pass_on(self, lines: list[bytes]) -> None:
+        if not lines:
+            return
         ready_line = self.process.config.ready_line
         if ready_line and any(ready_line in line for line in lines):
             self.process.mark_ready()
-        data = b"".join(self.prefix + line + b"\n" for line in lines)
-        while data:
-            try:
-                data = data[os.write(STDOUT, data) :]
-            except BrokenPipeError:
-                # Nothing reads the supervisor's output any more. The programs go on.
-                return
+        self.output.put(b"".join(self.prefix + escaped(line) + b"\n" for line in lines))
+
+
+def say(output: Output, line: str) -> None:
+    """Write a line of Ganglion's own."""
+    with contextlib.suppress(UnicodeError):
+        output.put(b"ganglion | " + escaped(line.encode()) + b"\n")

@@ -15,12 +15,17 @@ from supervisor.states import ProcessStates
 from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.fork.synapse_command import app_of
 from ganglion.supervisor.output import PrefixedOutput
+from ganglion.supervisor.parent_death import end_with_parent
 
 # In seconds. A program that ends sooner than this after it was ready has failed. After more than
 # MOST_FAILURES in a row it is given up. One that ends before it is ready is given up sooner: after
 # `startretries` of supervisord.conf.
 STABLE = 10.0
 MOST_FAILURES = 5
+# Without these there is no homeserver. Any other program is given up for a while only, in seconds,
+# and its pool is served by others meanwhile.
+ESSENTIAL = frozenset({"postgres", "redis", "main", "nginx"})
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 # supervisord's `startsecs`, in seconds, until a program reports that it is ready. There is no limit
 # because main's database migrations may take hours after an upgrade.
 NEVER = 10**9
@@ -68,7 +73,10 @@ class GatedConfig(ProcessConfig):
         pipes = self.options.make_pipes(False)
         return {
             pipes["stdout"]: PrefixedOutput(
-                proc, events.ProcessCommunicationStdoutEvent, pipes["stdout"]
+                proc,
+                events.ProcessCommunicationStdoutEvent,
+                pipes["stdout"],
+                self.options.output,
             ),
             pipes["stdin"]: PInputDispatcher(proc, "stdin", pipes["stdin"]),
         }, pipes
@@ -82,6 +90,8 @@ class GatedProcess(Subprocess):
         self.ready_since: float | None = None
         self.failures = 0
         self.not_before = 0.0
+        # How often in a row the program was given up for a while.
+        self.pauses = 0
         # Set by the test controls: command_socket.py.
         self.held = False
         self.paused = False
@@ -102,8 +112,14 @@ class GatedProcess(Subprocess):
 
     def set_uid(self) -> Any:
         """Drop to the program's account; called in the child. Return an error message or None."""
-        if self.config.account is None:
-            return super().set_uid()
+        problem = super().set_uid() if self.config.account is None else self._set_numbers()
+        if problem is None:
+            # PostgreSQL cuts connections and ends cleanly; the others end at once.
+            number = signal.SIGINT if self.config.name == "postgres" else signal.SIGTERM
+            end_with_parent(self.config.options.own_pid, number)
+        return problem
+
+    def _set_numbers(self) -> str | None:
         user, group = numbers(self.config.account)
         try:
             os.setgroups([group])
@@ -120,8 +136,8 @@ class GatedProcess(Subprocess):
         options = self.config.options
         if self.config.forked and not options.preloaded:
             return False
-        programs = options.programs
-        return all(programs[name].ready for name in self.config.needs)
+        needed = [options.programs[name] for name in self.config.needs]
+        return all(program.ready or program.pauses for program in needed)
 
     def mark_ready(self) -> None:
         """Note that the program reported readiness. Ignored unless it is starting."""
@@ -164,13 +180,40 @@ class GatedProcess(Subprocess):
             self._count_failure(self._now() - ready_since)
 
     def _count_failure(self, lasted: float) -> None:
-        self.failures = self.failures + 1 if lasted < STABLE else 0
-        if self.failures > MOST_FAILURES:
+        if lasted >= STABLE:
+            self.failures = self.pauses = 0
+            return
+        self.failures += 1
+        if self.failures > MOST_FAILURES and self.config.name not in ESSENTIAL:
+            self._pause_attempts()
+        elif self.failures > MOST_FAILURES:
             self.state = ProcessStates.BACKOFF
             self.give_up()
         elif self.failures > 1:
             # The first restart is immediate. Later ones wait, so that the cause can go away.
             self.not_before = self._now() + self.failures - 1
+
+    def transition(self) -> None:
+        """Let supervisord's state machine go on; pause a program that keeps failing to start."""
+        failing = self.state == ProcessStates.BACKOFF and self.backoff > self.config.startretries
+        if failing and self.config.name not in ESSENTIAL:
+            self._pause_attempts()
+        else:
+            super().transition()
+
+    def _pause_attempts(self) -> None:
+        """Try again after a pause that grows, and let the other programs go on without this one."""
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self.pauses)
+        self.pauses += 1
+        self.failures = 0
+        # supervisord starts a program in this state again when `delay` is over.
+        self.state = ProcessStates.BACKOFF
+        self.backoff = 1
+        self.delay = self._now() + pause
+        self.config.options.logger.error(
+            f"{self.config.name} keeps failing; the other programs go on without it. The next start"
+            f" is in {pause:.0f} s. Find the cause in its last lines above"
+        )
 
     def hold(self, number: int) -> None:
         """End the program with a signal, and do not start it until release()."""
@@ -183,7 +226,7 @@ class GatedProcess(Subprocess):
     def release(self) -> None:
         """Let the program start as at boot, with no failures counted."""
         self.held = False
-        self.failures = 0
+        self.failures = self.pauses = 0
         self.not_before = 0.0
         self.backoff = 0
         if self.state == ProcessStates.STOPPED:

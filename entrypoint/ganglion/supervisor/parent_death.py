@@ -1,0 +1,19 @@
+"""End a program when the supervisor dies: prctl(2), PR_SET_PDEATHSIG."""
+
+import ctypes
+import os
+import signal
+
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(parent: int, number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends.
+
+    Call it in the child, after the change of account, which clears the setting. `parent` is the
+    parent's process ID: if it has ended already, the signal is sent now.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
