@@ -129,6 +129,9 @@ class OutputHandler(loggers.Handler):
         lines = [first, *(f"supervisor | {line}" for line in rest)]
         self._output.put(b"".join(escaped(line.encode()) + b"\n" for line in lines))
 
+    def close(self) -> None:
+        """Do nothing: the queue is finished by the supervisor."""
+
     def reopen(self) -> None:
         """Do nothing: stdout has no file to reopen."""
 
