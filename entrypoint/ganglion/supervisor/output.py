@@ -97,7 +97,7 @@ class Output:
         else:
             self._queue[0] = (data[written:], lost)
 
-    # What supervisord's event loop asks of a dispatcher.
+    # The interface of a dispatcher of supervisord's event loop.
 
     def fileno(self) -> int:
         return self._descriptor
