@@ -23,8 +23,9 @@ def main(specification: str) -> int:
     """Run a command to its end, and return its exit status."""
     wanted = json.loads(specification)
     # Ctrl-C is for the holder of the pipe, which then stops the server in an orderly way.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # SIG_IGN would be inherited: a command without handlers of its own could then not be ended.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     try:
         child = subprocess.Popen(
             wanted["command"], stdin=subprocess.DEVNULL, start_new_session=True
