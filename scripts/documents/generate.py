@@ -25,6 +25,7 @@ def documents(root: Path) -> dict[Path, str]:
     inside = {
         "drop-in": tables.drop_in_table(),
         "layouts": tables.layout_table(),
+        "owned-options": tables.owned_option_table(),
         "roles": tables.role_table(),
         "variables": tables.variable_table(),
         "verbs": commands.verb_table(),

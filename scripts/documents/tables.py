@@ -1,6 +1,7 @@
 """Tables of variables, roles and layouts, from those in the program."""
 
 from ganglion.machine.limits import amount
+from ganglion.settings.owned_options import OWNED
 from ganglion.settings.synapse_image import SUPPORTED, UNSUPPORTED
 from ganglion.settings.variable import Variable
 from ganglion.settings.variables import variables
@@ -165,3 +166,15 @@ def drop_in_table() -> str:
 
 def _here(row: Variable, name: str) -> str:
     return row.doc if name == row.name else f"Another name of `{row.name}`. {row.doc}"
+
+
+def owned_option_table() -> str:
+    """Every option of Synapse that Ganglion owns, with its fate and the reason.
+
+    Options with the same fate and reason share a row.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in OWNED:
+        groups.setdefault((row.fate.value, row.why), []).append(f"`{row.option}`")
+    rows = [(", ".join(names), fate, why) for (fate, why), names in groups.items()]
+    return table(("option", "in your files it is", "because"), rows)

@@ -5,7 +5,7 @@
     NAME/machine    `ipv6=no` or `accounts=none`, if the machine is not a typical one
     NAME/files/     the operator's files, which the environment calls /CASE
     NAME/expected/  LIST, which names every rendered file with its mode and its program, and the
-                    files that the case is about
+                    files that the case is about; NOTES, what `check` says of the operator's files
     NAME/error      instead of `expected`: the output on stderr
 
 `pytest tests/golden --update-golden` writes today's results: all files of a new case, and of the
@@ -21,7 +21,7 @@ from pathlib import Path
 from ganglion.files.file import File
 from ganglion.files.write import write_directory
 from ganglion.machine.installed import Machine
-from ganglion.plan import build_topology, render
+from ganglion.plan import build_topology, file_notes, render
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.routing import operator_routes
@@ -37,6 +37,7 @@ PLACE = "/CASE"
 # The limits of the machine, unless a case sets others: results must not depend on the real machine.
 LIMITS = {"GANGLION_MEMORY": "4G", "GANGLION_CPUS": "2"}
 LIST = "LIST"
+NOTES = "NOTES"
 # A valid key of no real server.
 SIGNING_KEY = "ed25519 a_test " + "A" * 43
 
@@ -148,9 +149,10 @@ class Case:
         return text.replace(str(self.place), PLACE)
 
     def kept(self, files: dict[str, File]) -> dict[str, str]:
-        """Return the expected content by path: every rendered file, and the list."""
+        """Return the expected content by path: every rendered file, the list and the notes."""
         lines = (f"{file.mode:o} {file.program or '-'} {file.path}\n" for file in files.values())
-        return {LIST: "".join(lines)} | {
+        notes = "".join(f"{note}\n" for note in file_notes(self.plan()))
+        return {LIST: "".join(lines), NOTES: self.shown(notes)} | {
             path: self.shown(file.content) for path, file in files.items()
         }
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from synapse.config.homeserver import HomeServerConfig
 
+from ganglion.data.identity import server_name
 from ganglion.programs.synapse.options import config_paths
 from ganglion.topology.names import MAIN, MAIN_AS_WRITER
 from ganglion.topology.topology import Process
 from tests.certificates import Authority
-from tests.golden.cases import Case
+from tests.golden.cases import Case, good
 
 LOADED = (
     "complement",
@@ -19,6 +20,7 @@ LOADED = (
     "tcp-and-metrics",
     "given-values",
     "test-mode",
+    *(name for name in good() if name.startswith("elsewhere-")),
 )
 
 
@@ -38,8 +40,13 @@ def test_synapse_accepts_it(case: Case, short_path: Path, authority: Authority) 
         name = MAIN_AS_WRITER if process.is_main else process.name
         worker = config.worker
         assert worker.instance_name == name
-        assert config.server.server_name == settings.server_name
-        assert worker.worker_replication_secret == plan.secrets.worker_replication_secret
+        assert config.server.server_name == server_name(settings, plan.operator)
+        secret = plan.operator.options.get("worker_replication_secret")
+        expected = secret or plan.secrets.worker_replication_secret
+        assert worker.worker_replication_secret == expected
+        assert not config.server.daemonize
+        assert not worker.worker_daemonize
+        assert config.media.can_load_media_repo or "media" not in process.resources
         assert config.redis.redis_enabled
         known = {MAIN if name == MAIN_AS_WRITER else name for name in worker.instance_map}
         assert known == replicating
@@ -50,7 +57,14 @@ def test_synapse_accepts_it(case: Case, short_path: Path, authority: Authority) 
 
 
 def assert_listeners(process: Process, found: Any) -> None:
-    """See that Synapse listens where the topology says, and serves there what it says."""
+    """See that Synapse listens where the topology says, and serves there what it says.
+
+    Beside it, main may have manholes of the operator's files.
+    """
+    manholes = [listener for listener in found if listener.type == "manhole"]
+    assert all(listener.bind_addresses == ["127.0.0.1"] for listener in manholes)
+    assert process.is_main or not manholes
+    found = [listener for listener in found if listener.type != "manhole"]
     expected = {process.http, process.replication, process.metrics} - {None}
     addresses = {
         listener.path if hasattr(listener, "path") else listener.port for listener in found

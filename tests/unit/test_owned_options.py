@@ -75,6 +75,7 @@ def test_a_value_that_is_there_anyway_has_no_note() -> None:
     overrides = {"enable_media_repo": True, "pusher_instances": ["master"]}
     assert notes(overrides, {}, overrides) == ()
     assert len(notes({"enable_media_repo": 1}, {}, overrides)) == 1
+    assert notes(dict.fromkeys(BY_OPTION), {}, overrides) == ()
 
 
 @pytest.mark.parametrize("row", [row for row in OWNED if row.fate is Fate.REFUSED], ids=name)

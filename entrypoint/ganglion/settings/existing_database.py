@@ -80,7 +80,20 @@ def notes(settings: Settings, operator: OperatorFiles) -> tuple[str, ...]:
     found.extend(
         f"{where}: database.{part} has no effect: {why}" for part, why in _lost(settings, operator)
     )
+    path = operator.options.get("database_path")
+    if path and settings.sqlite != str(PurePosixPath(settings.data, str(path))):
+        where = operator.sources.get("database_path", "your files")
+        found.append(f"{where}: database_path has no effect: {_in_use(settings)}")
     return tuple(found)
+
+
+def _in_use(settings: Settings) -> str:
+    """Say which database is used instead of that of the files."""
+    if settings.sqlite:
+        return f"the database is {settings.sqlite}"
+    if settings.embedded_postgres:
+        return "the embedded PostgreSQL server is used"
+    return "POSTGRES_HOST is set" if "POSTGRES_HOST" in settings.given else "database is used"
 
 
 def _lost(settings: Settings, operator: OperatorFiles) -> Iterator[tuple[str, str]]:
@@ -90,13 +103,7 @@ def _lost(settings: Settings, operator: OperatorFiles) -> Iterator[tuple[str, st
     if not section:
         return
     same_engine = (section.get("name") == "psycopg2") == (settings.sqlite is None)
-    server = (
-        f"the database is {settings.sqlite}"
-        if settings.sqlite
-        else "the embedded PostgreSQL server is used"
-        if settings.embedded_postgres
-        else "POSTGRES_HOST is set"
-    )
+    server = _in_use(settings)
     if not same_engine:
         yield "name", server
     if section.get("data_stores") is not None:

@@ -105,7 +105,7 @@ def notes(options: Mapping[str, Any], sources: Mapping[str, str]) -> tuple[str, 
         if any(_is_metrics(listener) for listener in listeners):
             found.append(
                 f"{where}: listeners: metrics has no effect: each process's metrics"
-                " are at /metrics/NAME of CONTROL_PORT, with SYNAPSE_ENABLE_METRICS=yes"
+                " are at /metrics/NAME of CONTROL_PORT, if SYNAPSE_ENABLE_METRICS is on"
             )
     found.extend(
         f"main's manhole is at 127.0.0.1:{port}, inside the container" for port in kept.manholes

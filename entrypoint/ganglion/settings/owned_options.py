@@ -18,7 +18,7 @@ class Fate(Enum):
     # overrides.yaml or each worker's own file sets it at every start, whatever the topology.
     REPLACED = "replaced"
     # It has no effect. Where it would have one, overrides.yaml sets it to the row's `neutral`.
-    DROPPED = "has no effect"
+    DROPPED = "without effect"
     # Part of it is used: operator_listeners.py, existing_database.py, existing_redis.py.
     MERGED = "used in part"
     # Ganglion reads it as it reads a variable.
@@ -298,9 +298,12 @@ def notes(
         if row.fate not in (Fate.REPLACED, Fate.DROPPED) or row.option not in options:
             continue
         value = options[row.option]
+        if value is None:
+            # As good as nothing.
+            continue
         if row.option in overrides and _among(value, (overrides[row.option],)):
             continue
-        if row.neutral is not HARMLESS and _among(value, (None, row.neutral)):
+        if row.neutral is not HARMLESS and _among(value, (row.neutral,)):
             continue
         where = sources.get(row.option, "your files")
         is_what = "is replaced" if row.fate is Fate.REPLACED else "has no effect"

@@ -180,7 +180,8 @@ def overrides(
     if operator.options.get("database_path"):
         values["database_path"] = None
     registrations = _registrations(settings, operator)
-    if registrations:
+    # Synapse rejects null where it wants a list.
+    if registrations or operator.options.get("app_service_config_files", []) is None:
         values["app_service_config_files"] = registrations
     if settings.test_mode:
         values["modules"] = [*(operator.options.get("modules") or []), _agent(settings)]
