@@ -85,7 +85,7 @@ def test_nginx_and_explain_agree_on_every_client(edge: Edge) -> None:
         "/_matrix/client/v3/join/%23a%2Fb:example.org?server_name=x",
         "/_matrix/federation/v1/send/123",
         f"/_matrix/federation/v1/make_join/{V12_ROOM}/@a:b",
-        "/_matrix/federation/unstable/org.matrix.msc4370/extremities/!abc:example.org",
+        "/_matrix/federation/unstable/rooms/!abc:example.org/complexity",
         "/_matrix/federation/v1/state_ids/%21abc%3Aexample.org?event_id=$x",
         "/_matrix/client/v3/rooms/!a%2F..%2Fb/messages",
         "/_matrix/client/v3/rooms/!%C3%A9t%C3%A9:example.org/messages",

@@ -33,6 +33,15 @@ WRITERS_ONLY: dict[tuple[str, str], str] = {
     ("POST", "rest.admin.media.UnquarantineMediaByID"): "quarantined_media_changes",
 }
 
+# Servlets that workers register although only main can answer: only its store has the method.
+# tests/synapse/test_worker_store.py finds them, and tests/live/test_behaviour.py asks.
+ONLY_MAIN_IS_ABLE = frozenset(
+    {
+        "federation.transport.server.OpenIdUserInfo",
+        "federation.transport.server.federation.FederationUnstableGetExtremitiesServlet",
+    }
+)
+
 # Requests that main serves although a worker could, with the reason and its source.
 LEFT_TO_MAIN: dict[str, tuple[str, str]] = {
     "HealthResource": (
@@ -53,6 +62,8 @@ def serves(process: Process, layout: Topology, registration: Registration) -> bo
     """Return whether a process can serve the requests of a registration."""
     if not kinds(process) & set(registration.served_by):
         return False
+    if registration.servlet in ONLY_MAIN_IS_ABLE:
+        return process.is_main
     stream = WRITERS_ONLY.get((registration.method, registration.servlet))
     if stream is None:
         return process.is_main or not registration.denied_on_workers
@@ -91,6 +102,7 @@ def test_with_full_main_serves_only_requests_that_no_worker_can() -> None:
         if any(kind.endswith("_worker") for kind in registration.served_by)
         and not registration.denied_on_workers
         and registration.servlet not in LEFT_TO_MAIN
+        and registration.servlet not in ONLY_MAIN_IS_ABLE
         for method, path in registration.requests
         for choice in [match(method, path, choices)]
         if choice.pool.name == MAIN
@@ -112,4 +124,4 @@ def test_the_oracle_is_not_empty() -> None:
 def test_the_exceptions_name_existing_servlets() -> None:
     there = {(row.method, row.servlet) for row in ORACLE}
     assert set(WRITERS_ONLY) <= there
-    assert set(LEFT_TO_MAIN) <= {servlet for _, servlet in there}
+    assert set(LEFT_TO_MAIN) | ONLY_MAIN_IS_ABLE <= {servlet for _, servlet in there}
