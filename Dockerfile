@@ -70,7 +70,7 @@ echo 'background_updates: {sleep_enabled: false}' > "$GANGLION_DATA/homeserver.d
 ganglion run > /tmp/log & server=$!
 pending() {
     setpriv --reuid=postgres --regid=postgres --clear-groups \
-        /usr/lib/postgresql/*/bin/psql -h /tmp/run/sockets/postgres -d synapse -Atc 'SELECT count(*) FROM background_updates' 2>&1
+        /usr/lib/postgresql/*/bin/psql -h /tmp/run/postgres -d synapse -Atc 'SELECT count(*) FROM background_updates' 2>&1
 }
 for _ in $(seq 240); do
     if ganglion ready > /dev/null 2>&1 && [ "$(pending)" = 0 ]; then break; fi
