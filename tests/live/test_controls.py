@@ -25,7 +25,8 @@ SOON = 60
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ControlledServer]:
-    with ControlledServer(WORKERS) as found:
+    # These tests are about reads that come before replication.
+    with ControlledServer(WORKERS, {"GANGLION_CONSISTENT": "no"}) as found:
         found.start()
         yield found
         found.stop()
@@ -263,7 +264,11 @@ def test_a_server_with_paused_processes_stops_without_killing_them() -> None:
 
 @pytest.mark.parametrize("reactor", ["no", "yes"])
 def test_processes_that_are_not_forked_have_test_controls_too(reactor: str) -> None:
-    variables = {"GANGLION_PREFORK": "no", "SYNAPSE_ASYNC_IO_REACTOR": reactor}
+    variables = {
+        "GANGLION_CONSISTENT": "no",
+        "GANGLION_PREFORK": "no",
+        "SYNAPSE_ASYNC_IO_REACTOR": reactor,
+    }
     with ControlledServer("event_persister, synchrotron, client_reader", variables) as server:
         server.start()
         server.users(1)

@@ -65,6 +65,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_INITIAL_SYNCS": ("5", 5),
     "GANGLION_TRACE_HEADERS": ("yes", True),
     "GANGLION_TEST_MODE": ("yes", True),
+    "GANGLION_CONSISTENT": ("no", False),
     "GANGLION_COMPLEMENT": ("/other", "/other"),
     "SYNAPSE_COMPLEMENT_USE_WORKERS": ("true", True),
     "SYNAPSE_COMPLEMENT_DATABASE": ("Postgres", "postgres"),

@@ -150,6 +150,11 @@ class Paths:
         return self.socket(f"{process}.test")
 
     @property
+    def positions_table(self) -> str:
+        """The shared memory in which processes publish their positions, in test mode."""
+        return f"{self.sockets}/positions.test"
+
+    @property
     def notify_socket(self) -> str:
         """NOTIFY_SOCKET, where programs report readiness: sd_notify(3)."""
         return f"{self.run}/notify.sock"

@@ -148,6 +148,14 @@ class Settings(SynapseImageSettings):
         " on the control port. Also on if Complement's certificate authority is present. Never for"
         " real users.",
     )
+    consistent: bool = _row(
+        "GANGLION_CONSISTENT",
+        parsers.boolean,
+        True,
+        "Whether the response to a request that writes is held until every process has seen the"
+        " write, for a second at most. In test mode only.",
+        test_mode_only=True,
+    )
     tls_cert: str | None = _row(
         "SYNAPSE_TLS_CERT",
         parsers.absolute_path,

@@ -20,6 +20,9 @@ class FakeStream:
     def current_token(self, writer: str) -> int:
         return self.seen.get(writer, 0)
 
+    def can_discard_position(self, writer: str, _prev_token: int, new_token: int) -> bool:
+        return new_token <= self.current_token(writer)
+
     def minimal_local_current_token(self) -> int:
         return self.seen["reader1"]
 
@@ -81,3 +84,51 @@ def test_rows_of_a_stream_without_a_position_are_seen_when_they_are_handled() ->
     with pytest.raises(StopIteration):
         data.on_rdata("federation", "master", 2, []).send(None)
     assert made.missing({"federation": {"main": 2}}) == {}
+
+
+def test_own_positions_do_not_advance_with_those_of_others() -> None:
+    """A process that never wrote reports the position of the others as its own."""
+    generator = SimpleNamespace(
+        _lock=threading.Lock(), _finished_ids=set(), _current_positions={"master": 8}
+    )
+    made, _ = positions([FakeStream("caches", {"reader1": 8})], _cache_id_gen=generator)
+    assert made.written() == {"caches": 8}
+    assert made.own() == {"caches": 0}
+    generator._current_positions["reader1"] = 9
+    assert made.own() == {"caches": 9}
+    generator._finished_ids.add(11)
+    assert made.own() == {"caches": 11}
+
+
+def test_a_listener_is_called_after_each_advance() -> None:
+    stream = FakeStream("receipts", {"master": 5})
+    made, data = positions([stream])
+    calls: list[tuple[str, str, int]] = []
+    made.listen(lambda *call: calls.append(call), ("main", "other1"))
+    assert calls == [("receipts", "main", 5), ("receipts", "other1", 0)]
+    calls.clear()
+    with pytest.raises(StopIteration):
+        data.on_rdata("receipts", "master", 7, []).send(None)
+    assert calls == [("receipts", "main", 7)]
+    # Synapse discards a position that it knows, and calls no handler.
+    stream.seen["other1"] = 6
+    assert stream.can_discard_position("other1", 5, 6)
+    assert calls[1:] == [("receipts", "other1", 6)]
+    assert not stream.can_discard_position("other1", 6, 7)
+    assert len(calls) == 2
+
+
+def test_a_listener_is_not_called_while_rows_are_being_handled() -> None:
+    stream = FakeStream("typing", {})
+    calls: list[tuple[str, str, int]] = []
+
+    async def handle(_stream: str, writer: str, token: int, _rows: object) -> None:
+        stream.seen[writer] = token
+        assert stream.can_discard_position("master", 6, 7)
+        assert calls == [("typing", "main", 0)]
+
+    made, data = positions([stream], handle)
+    made.listen(lambda *call: calls.append(call), ("main",))
+    with pytest.raises(StopIteration):
+        data.on_rdata("typing", "master", 7, []).send(None)
+    assert calls[1:] == [("typing", "main", 7)]

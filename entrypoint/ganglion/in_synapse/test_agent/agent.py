@@ -20,6 +20,7 @@ from synapse.util.duration import Duration
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineOnlyReceiver
 
+from ganglion.in_synapse.test_agent import consistency
 from ganglion.in_synapse.test_agent.delays import DelayedMessages, DelayedRequests
 from ganglion.in_synapse.test_agent.positions import Positions
 from ganglion.topology.names import MAIN, MAIN_AS_WRITER
@@ -40,10 +41,12 @@ ROUNDS = 4
 class Agent:
     """Runs the test controls' commands in one Synapse process."""
 
-    def __init__(self, config: Mapping[str, str], api: Any) -> None:
+    def __init__(self, config: Json, api: Any) -> None:
         self._hs = api._hs
         instance = self._hs.get_instance_name()
         name = MAIN if instance == MAIN_AS_WRITER else instance
+        self._name = name
+        self._consistent = config.get("consistent")
         reactor = self._hs.get_reactor()
         self._requests = DelayedRequests(reactor)
         self._messages = DelayedMessages(reactor)
@@ -60,7 +63,11 @@ class Agent:
         reactor.listenUNIX(path, factory, mode=0o600)
 
     def _watch(self) -> None:
-        self._positions = Positions(self._hs)
+        positions = Positions(self._hs)
+        if self._consistent is not None:
+            path, processes = Path(self._consistent["table"]), self._consistent["processes"]
+            consistency.install(self._hs, positions, path, processes, self._name)
+        self._positions = positions
 
     @property
     def _streams(self) -> Positions:

@@ -184,13 +184,19 @@ def overrides(
     if registrations or operator.options.get("app_service_config_files", []) is None:
         values["app_service_config_files"] = registrations
     if settings.test_mode:
-        values["modules"] = [*(operator.options.get("modules") or []), _agent(settings)]
+        values["modules"] = [*(operator.options.get("modules") or []), _agent(settings, topology)]
     return values
 
 
-def _agent(settings: Settings) -> dict[str, Any]:
-    """The module that the test controls talk to, in every process."""
-    return {"module": AGENT, "config": {"socket": settings.paths.agent_socket("NAME")}}
+def _agent(settings: Settings, topology: Topology) -> dict[str, Any]:
+    """Return the entry of the test agent, which every process loads as a module."""
+    config: dict[str, Any] = {"socket": settings.paths.agent_socket("NAME")}
+    if settings.consistent and topology.workers:
+        config["consistent"] = {
+            "table": settings.paths.positions_table,
+            "processes": [process.name for process in topology.processes],
+        }
+    return {"module": AGENT, "config": config}
 
 
 def _duties(topology: Topology) -> dict[str, Any]:
