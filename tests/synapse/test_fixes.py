@@ -2,6 +2,10 @@
 
 import multiprocessing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from synapse.storage.databases.main.events_worker import EventsWorkerStore
 
 from ganglion.in_synapse import fixes
 from ganglion.settings.fix_names import ALL, FIXES
@@ -66,3 +70,41 @@ def test_the_log_line_names_what_was_applied_and_what_was_not() -> None:
     )
     nothing = fixes.Outcome(applied=(), unfit=(), left_out=())
     assert nothing.line() == "applied fixes of Synapse: none"
+
+
+class Fetches:
+    """The parts of Synapse's store that its thread for events uses, with no request waiting."""
+
+    USE_DEDICATED_DB_THREADS_FOR_EVENT_FETCHING: bool
+
+    def __init__(self, *, dedicated: bool) -> None:
+        self.USE_DEDICATED_DB_THREADS_FOR_EVENT_FETCHING = dedicated
+        self.database_engine = SimpleNamespace(single_threaded=False)
+        self._event_fetch_list: list[object] = []
+        self._event_fetch_lock = self
+        self.waits = 0
+
+    def __enter__(self) -> None:
+        """Lock."""
+
+    def __exit__(self, *_: object) -> None:
+        """Unlock."""
+
+    def wait(self, _seconds: float) -> None:
+        self.waits += 1
+
+
+def waits(text: str | None) -> int:
+    """Return how often a thread without work waits before it gives its connection back."""
+    fixes.apply(text)
+    fetches = Fetches(dedicated=EventsWorkerStore.USE_DEDICATED_DB_THREADS_FOR_EVENT_FETCHING)
+    loop: Any = EventsWorkerStore._fetch_loop
+    loop(fetches, None)
+    return fetches.waits
+
+
+def test_a_thread_that_has_fetched_events_gives_its_connection_back_at_once() -> None:
+    with FORK.Pool(1) as pool:
+        assert pool.apply(waits, ("device_list_wakes",)) > 0
+    with FORK.Pool(1) as pool:
+        assert pool.apply(waits, (None,)) == 0

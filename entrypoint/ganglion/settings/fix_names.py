@@ -6,6 +6,10 @@ FIXES: dict[str, str] = {
         "a long poll wakes when its user signs another user's key, or changes a device while in no"
         " room"
     ),
+    "event_fetchers": (
+        "a thread that has fetched events returns at once, and no other work of the process waits"
+        " for its connection to the database"
+    ),
     "profile_wakes": (
         "a long poll of a user in no room wakes for a change of the user's own profile, where"
         " include_profile_updates_in_sync is on"
