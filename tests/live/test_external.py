@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -205,6 +206,25 @@ def test_pools_shrink_to_the_servers_connections_and_too_few_are_rejected(
         )
         server.stop()
     postgres.execute("ALTER ROLE synapse CONNECTION LIMIT -1", "DROP DATABASE few")
+
+
+def test_an_empty_database_does_not_replace_one_with_accounts(
+    postgres: Postgres, redis: Redis
+) -> None:
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres.execute(f"CREATE DATABASE other OWNER synapse {right}")
+    before = {"kind": "embedded", "name": "synapse", "role": "synapse"}
+    record = {"format": 1, "server_name": "localhost", "database": before}
+    with Server("none", environment(postgres, redis) | {"POSTGRES_DB": "other"}) as server:
+        (server.data / "server.json").write_text(json.dumps(record))
+        answer = server.ganglion("run")
+        assert answer.returncode == 2
+        assert (
+            "its database other is empty, and this server's is synapse of synapse, embedded"
+            f" ({server.data}/server.json)" in answer.stderr
+        )
+        assert json.loads((server.data / "server.json").read_text()) == record
+    postgres.execute("DROP DATABASE other")
 
 
 def test_ganglion_waits_for_servers_that_start_later(postgres: Postgres, redis: Redis) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from ganglion.data.identity import fingerprint
 from ganglion.data.secrets import new_signing_key
 from tests.account_flows import upload
-from tests.harness import Server
+from tests.harness import Server, free_port
 from tests.matrix import CLIENT, Clients
 
 # As Synapse's guide for workers has it, with names of workers that are not here.
@@ -33,6 +35,7 @@ database:
 listeners:
 - {port: 8008, type: http, resources: [{names: [client, federation], compress: true}]}
 - {port: 9093, type: http, resources: [{names: [replication]}]}
+- {port: MANHOLE, type: manhole, bind_addresses: ['0.0.0.0']}
 """
 PASSWORD = "pä ss'\"\\:$1"
 
@@ -46,7 +49,9 @@ def server() -> Iterator[Server]:
         "REDIS_PASSWORD": PASSWORD,
         "SYNAPSE_SIGNING_KEY": new_signing_key(),
     }
-    with Server(workers="synchrotron", environment=environment, operator_file=GUIDE) as made:
+    manhole = str(free_port())
+    file = GUIDE.replace("MANHOLE", manhole)
+    with Server(workers="synchrotron", environment=environment, operator_file=file) as made:
         made.start()
         yield made
 
@@ -62,6 +67,16 @@ def test_media_is_uploaded_and_downloaded(server: Server) -> None:
 
     image, got = asyncio.run(both())
     assert got == image
+
+
+def test_main_keeps_the_parts_of_listeners(server: Server) -> None:
+    answer = server.get(f"{CLIENT}/login", {"Accept-Encoding": "gzip"})
+    assert (answer.status, answer.headers["Content-Encoding"]) == (200, "gzip")
+    (note,) = re.findall(
+        r"main's manhole is at 127\.0\.0\.1:(\d+)", server.ganglion("check").stderr
+    )
+    with socket.create_connection(("127.0.0.1", int(note)), timeout=10) as connection:
+        assert connection.recv(8) == b"SSH-2.0-"
 
 
 def test_check_names_every_key_that_is_replaced(server: Server) -> None:
