@@ -13,6 +13,7 @@ from tests.certificates import Authority
 from tests.harness import WITHIN, Server, wait_until
 from tests.live.conftest import UPLOAD_LIMIT
 from tests.matrix import CLIENT, Clients
+from tests.oracle.samples import load
 from tests.raw_http import Answer, raw_request, unix_request
 
 # An address reserved for documentation.
@@ -44,6 +45,40 @@ REPLICATION_SPELLINGS = (
     "/_matrix/client/v3/sync/../../../../_synapse/replication/send_events/1",
     "/_matrix/client/v3/rooms/%2e%2e/%2e%2e/_synapse/replication/send_events/1",
 )
+
+
+# Paths for a login by QR code, which Synapse registers in some configurations only.
+RENDEZVOUS = (
+    "/_matrix/client/unstable/org.matrix.msc4108/rendezvous",
+    "/_matrix/client/unstable/org.matrix.msc4108/rendezvous/x",
+    "/_matrix/client/unstable/io.element.msc4388/rendezvous",
+    "/_matrix/client/unstable/io.element.msc4388/rendezvous/x",
+    "/_synapse/client/rendezvous",
+    "/_synapse/client/rendezvous/01HEX",
+    "/_synapse/client/rendezvous?x=1",
+)
+
+
+def preflight(answer: Answer) -> dict[str, str]:
+    """Return the status and the headers by which a browser judges a preflight response."""
+    found = {name.lower(): value for name, value in answer.headers.items()}
+    cors = {name: value for name, value in found.items() if name.startswith("access-control-")}
+    # Synapse leaves it to the browser how long it trusts the response.
+    cors.pop("access-control-max-age", None)
+    return {"status": str(answer.status), **cors}
+
+
+def test_preflight_requests_get_the_response_of_synapse(small: Server) -> None:
+    paths = {path for row in load() for _, path in row.requests} | set(RENDEZVOUS)
+    main = small.run / "sockets" / "main.sock"
+    different = {}
+    for path in sorted(paths):
+        ours = preflight(raw_request(small.http_port, "OPTIONS", path))
+        synapses = preflight(unix_request(main, "OPTIONS", path))
+        if ours != synapses:
+            different[path] = (ours, synapses)
+    assert different == {}
+    assert len(paths) > 500
 
 
 def test_processes_reach_the_replication_listener(small: Server) -> None:
