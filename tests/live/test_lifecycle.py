@@ -21,7 +21,7 @@ from tests.raw_http import Answer, raw_request
 pytestmark = pytest.mark.both_modes
 
 # In seconds: a limit far above the time needed, so that a failure ends.
-SOON = 60
+SOON = 120
 
 
 def test_data_outlive_every_kind_of_stop_and_change_of_workers() -> None:
@@ -133,7 +133,7 @@ def outlive_a_kill(server: Server, worker: str, stand_in: str) -> None:
 
     before = server.pid(worker)
     with asking(read) as reads, asking(send) as sends:
-        wait_until("first answers", lambda: len(reads) > 10 and len(sends) > 10, SOON)
+        wait_until("first answers", lambda: reads and sends, SOON)
         mark = server.log.mark()
         os.kill(before, signal.SIGKILL)
         server.log.wait_for(f"{worker} is ready", mark, within=SOON)
@@ -187,7 +187,7 @@ def test_a_process_that_keeps_failing_ends_the_server() -> None:
     with Server("client_reader", operator_file="modules: [{module: nowhere.Nothing}]\n") as server:
         server.launch()
         assert server.process is not None
-        assert server.process.wait(timeout=3 * SOON) not in (0, 2)
+        assert server.process.wait(timeout=2 * SOON) not in (0, 2)
         log = server.log.text()
         assert re.search(r"^main \| .*nowhere", log, re.MULTILINE)
         assert "main keeps failing" in log
