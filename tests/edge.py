@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ganglion.files.write import write_directory
+from ganglion.machine.installed import nginx_version
 from ganglion.plan import render
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import ACCOUNTS, TYPICAL, share_out
@@ -150,7 +151,15 @@ def running(
     settings = environment.from_environ(values, str)
     layout = topology.build(settings)
     accounts = tuple(ACCOUNTS.items()) if os.geteuid() == 0 else ()
-    machine = replace(TYPICAL, accounts=accounts, ipv6=False, open_files=1024)
+    nginx = shutil.which("nginx", path=f"{os.defpath}:/usr/sbin")
+    assert nginx is not None, "nginx is not installed: run scripts/setup --test"
+    machine = replace(
+        TYPICAL,
+        accounts=accounts,
+        ipv6=False,
+        open_files=1024,
+        http2_directive=nginx_version(nginx) >= (1, 25, 1),
+    )
     plan = Plan(
         settings=settings,
         topology=layout,
@@ -169,8 +178,6 @@ def running(
     }
     for process in processes.values():
         process.start()
-    nginx = shutil.which("nginx", path=f"{os.defpath}:/usr/sbin")
-    assert nginx is not None, "nginx is not installed: run scripts/setup --test"
     server = subprocess.Popen([nginx, "-e", "stderr", "-c", str(root / "conf" / "nginx.conf")])
     edge = Edge(plan, port, processes)
     try:

@@ -202,14 +202,14 @@ def test_a_get_that_a_worker_has_seen_is_asked_of_another() -> None:
     ("method", "path", "headers", "status", "errcode"),
     [
         ("GET", "/_synapse/admin/v1/server_version", {}, 403, "M_FORBIDDEN"),
-        ("GET", "/_synapse/%61dmin/v1/server_version", {}, 403, "M_FORBIDDEN"),
+        ("GET", "/_synapse/%61dmin/v1/server_version", {}, 404, "M_UNRECOGNIZED"),
         ("GET", "/_synapse/replication/x", {}, 404, "M_UNRECOGNIZED"),
         ("GET", "/_synapse/metrics", {}, 404, "M_UNRECOGNIZED"),
         ("GET", "/_synapse/%6Detrics", {}, 404, "M_UNRECOGNIZED"),
         ("POST", SEND, {"Content-Length": "999999999"}, 413, "M_TOO_LARGE"),
         ("GET", "/%00", {}, 400, "M_UNKNOWN"),
         ("GET", "/" + "a" * 40000, {}, 414, "M_UNKNOWN"),
-        ("GET", "/_matrix/client/versions", {"X-Long": "a" * 40000}, 400, "M_UNKNOWN"),
+        ("GET", "/_matrix/client/versions", {"X-Long": "a" * 40000}, 431, "M_UNKNOWN"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -224,13 +224,22 @@ def test_nginx_speaks_matrix_where_it_refuses(
 
 
 def test_initial_syncs_are_bounded() -> None:
-    with running("initial_synchrotron:2, synchrotron", {"GANGLION_INITIAL_SYNCS": "2"}) as edge:
+    variables = {"GANGLION_INITIAL_SYNCS": "2", "TRUSTED_PROXIES": "127.0.0.1"}
+    with running("initial_synchrotron:2, synchrotron", variables) as edge:
         members = [edge.processes[f"initial_synchrotron{number}"] for number in (1, 2)]
         for member in members:
             member.free.clear()
         with ThreadPoolExecutor(4) as pool:
             held = [
-                pool.submit(edge.ask, "GET", SYNC, {"Authorization": f"Bearer user{number}"})
+                pool.submit(
+                    edge.ask,
+                    "GET",
+                    SYNC,
+                    {
+                        "Authorization": f"Bearer user{number}",
+                        "X-Forwarded-For": f"192.0.2.{number}",
+                    },
+                )
                 for number in range(4)
             ]
             wait_until("four syncs", lambda: sum(len(member.asked) for member in members) == 4)
@@ -238,7 +247,7 @@ def test_initial_syncs_are_bounded() -> None:
             assert refused.status == 429
             assert json.loads(refused.body) == {
                 "errcode": "M_LIMIT_EXCEEDED",
-                "error": "Too many initial syncs at once",
+                "error": "Too many requests at once",
                 "retry_after_ms": 2000,
             }
             assert refused.headers["retry-after"] == "2"

@@ -43,6 +43,12 @@ def test_decoded_paths(path: str, expected: str) -> None:
         ("", "access_token=opaque", "opaque"),
         ("Bearer as_token", "user_id=%40_irc_bob%3Aexample.org", "_irc_bob"),
         ("Bearer as_token", "user_id=@_irc_bob:example.org", "_irc_bob"),
+        ("", "access_token=as_token&user_id=@_irc_bob:example.org", "_irc_bob"),
+        # A user cannot choose another user's worker.
+        ("Bearer syt_YWxpY2U_abc_12", "user_id=@bob:example.org", "YWxpY2U"),
+        ("", "access_token=syt_YWxpY2U_abc_12&user_id=@bob:example.org", "YWxpY2U"),
+        ("Bearer mat_AbC.123", "user_id=@bob:example.org", "mat_AbC.123"),
+        ("", "user_id=@bob:example.org", "192.0.2.9"),
         ("", "", "192.0.2.9"),
     ],
 )
@@ -69,6 +75,38 @@ def test_the_user_of_a_request(authorization: str, query: str, user: str) -> Non
 def test_the_room_of_a_request(uri: str, room: str) -> None:
     method = "POST" if "/join/" in uri else "PUT" if "send_join" in uri else "GET"
     assert values(method, uri)["$ganglion_key"] == room
+
+
+@pytest.mark.parametrize(
+    ("uri", "gate"),
+    [
+        ("/_matrix/client/v3/sync?since=a//b/../c", ""),
+        ("/_matrix/client/v3/profile/@a%2f..%2fb:c", ""),
+        ("/_matrix/client/v3/rooms/!a:b/state/m.room.name/", ""),
+        ("/.well-known/matrix/client", ""),
+        ("/health", ""),
+        ("/", ""),
+        ("/_synapse/admin", "admin"),
+        ("/_synapse/admin/v2/users/@a%2f..%2f..%2f..%2fx:localhost", "admin"),
+        ("/_Synapse/Admin?x", "admin"),
+        ("/_synapse/replication/x", "closed"),
+        ("/_synapse/metrics", "closed"),
+        ("/_synapse/%61dmin/v1", "closed"),
+        ("/_synapse%2fadmin", "closed"),
+        ("//_synapse/admin", "closed"),
+        ("/_synapse//admin", "closed"),
+        ("/_synapse;x/admin", "closed"),
+        ("/a/../_synapse/admin", "malformed"),
+        ("/a/%2E./_synapse/admin", "malformed"),
+        ("/a/..", "malformed"),
+        ("/a/.?x", "malformed"),
+        ("/a#b", "malformed"),
+        ("/a\\b", "malformed"),
+        ("/\xe9", "malformed"),
+    ],
+)
+def test_the_gate_of_a_request(uri: str, gate: str) -> None:
+    assert values("GET", uri)["$ganglion_gate"] == gate
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_WELL_KNOWN_SERVER": ("matrix.example.org:443", "matrix.example.org:443"),
     "GANGLION_ROUTES": ("/srv/routes.yaml", "/srv/routes.yaml"),
     "GANGLION_INITIAL_SYNCS": ("5", 5),
+    "GANGLION_HSTS": ("365d", 365 * 86400.0),
     "GANGLION_TRACE_HEADERS": ("yes", True),
     "GANGLION_TEST_MODE": ("yes", True),
     "GANGLION_CONSISTENT": ("no", False),

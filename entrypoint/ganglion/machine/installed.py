@@ -4,8 +4,10 @@ import contextlib
 import hashlib
 import os
 import pwd
+import re
 import resource
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ SBIN = "/usr/sbin:/sbin"
 # The UID and GID of Synapse's account in the image, and in Synapse's own image.
 DEFAULT_NUMBER = 991
 
+# nginx's version in Debian 13, the base of the image.
+IMAGE_NGINX = (1, 26, 3)
+
 MOST_OPEN_FILES = 65536
 
 
@@ -47,7 +52,8 @@ class Machine:
     account; it is empty unless Ganglion starts as root: then every program keeps Ganglion's own
     account, `ourselves`. `open_files` is how many files nginx may open. `immortal`: see
     machine/interpreter.py. `authorities` is a directory of certificate authorities by their hashes,
-    if it is known to hold the same as the file of all of them.
+    if it is known to hold the same as the file of all of them. `http2_directive`: nginx has
+    `http2 on` (1.25.1 and later) instead of an argument of `listen`.
     """
 
     python: str
@@ -63,6 +69,7 @@ class Machine:
     immortal: bool = True
     prepared: str | None = None
     authorities: str | None = None
+    http2_directive: bool = True
 
     def account(self, service: str) -> str | None:
         """The account that a service's programs run as, or None for Ganglion's own."""
@@ -165,6 +172,7 @@ def discover(
         immortal=interpreter.can_share_objects(),
         prepared=_prepared(version) if own else None,
         authorities=_authorities(),
+        http2_directive=nginx_version(found.get("nginx")) >= (1, 25, 1),
     )
 
 
@@ -205,6 +213,17 @@ def _prepared(version: int) -> str | None:
     except (OSError, ValueError):
         return None
     return str(PREPARED) if made_by == version else None
+
+
+def nginx_version(binary: str | None) -> tuple[int, ...]:
+    """Return nginx's version, such as (1, 26, 3). That of the image if it does not say."""
+    try:
+        # Not resolved by a shell, and nginx reads nothing for -v.
+        said = subprocess.run([binary or "nginx", "-v"], capture_output=True, check=False).stderr
+    except OSError:
+        said = b""
+    number = re.search(rb"nginx/(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(int(part) for part in number.groups()) if number else IMAGE_NGINX
 
 
 def _authorities() -> str | None:

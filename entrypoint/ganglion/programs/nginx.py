@@ -23,6 +23,16 @@ CONF = "nginx.conf"
 STOP_WAIT = 2
 # MAX_REQUEST_SIZE of synapse/http/site.py: Synapse's own limit where uploads are smaller.
 SYNAPSE_MAX_REQUEST = 200 * 65536
+# https://ssl-config.mozilla.org/guidelines/5.7.json, "intermediate": suites with forward secrecy.
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384"
+    ":ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+    ":DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
+)
+# Clients of one user that sync for the first time at once: more than a user has.
+INITIAL_SYNCS_OF_USER = 2
+# Bodies of up to this size are "large", longer ones "huge": nginx.conf.j2 sees it by their digits.
+LARGE_BODY = 10**7
 # An nginx worker takes 5M of PSS idle; a connection with its buffers is an estimate.
 WORKER, CONNECTION = 6 * MB, 8 * KB
 # One nginx worker passes on far more than one of Synapse's processes answers.
@@ -119,6 +129,8 @@ def _files(plan: Plan) -> tuple[File, ...]:
     choices = table(topology, plan.routes.routes)
     initial = len(topology.having("initial_synchrotron"))
     nameable = topology.processes if settings.test_mode else ()
+    max_upload = max(SYNAPSE_MAX_REQUEST, _max_upload(settings, plan.operator))
+    found = amounts(plan.budget, machine)
     tables = maps(choices, plan.routes.pins, tuple(process.name for process in nameable))
     server = File(
         path=CONF,
@@ -128,23 +140,36 @@ def _files(plan: Plan) -> tuple[File, ...]:
             pid=settings.paths.nginx_pid,
             maps=settings.paths.conf_file("maps.conf"),
             account=machine.account(NAME),
-            nginx=amounts(plan.budget, machine),
+            nginx=found,
             upstreams=[
-                *(_upstream(pool) for pool in _pools(choices)),
+                *(_upstream(pool, settings) for pool in _pools(choices)),
                 *_pinned(topology, plan.routes.pins),
                 *(
-                    {"name": named_upstream(item.name), "key": None, "servers": [str(item.http)]}
+                    {
+                        "name": named_upstream(item.name),
+                        "key": None,
+                        "servers": [str(item.http)],
+                        "most": None,
+                    }
                     for item in nameable
                 ),
             ],
             pinned=bool(plan.routes.pins),
-            max_body=max(SYNAPSE_MAX_REQUEST, _max_upload(settings, plan.operator)),
+            max_request=SYNAPSE_MAX_REQUEST,
+            max_upload=max_upload,
             http_listens=_listens(settings.bind_address, settings.http_port, machine),
             tls=_tls(settings, machine),
             trusted_proxies=settings.trusted_proxies,
             admin_networks=settings.admin_networks,
             well_known_server=settings.well_known_server,
-            initial_syncs=initial * settings.initial_syncs,
+            admin_all=set(parsers.ALL_NETWORKS) <= set(settings.admin_networks),
+            initial_syncs=_initial_syncs(initial * settings.initial_syncs),
+            # A request takes two connections. One address gets half of all.
+            requests=max(1, found.workers * found.connections // 4),
+            bodies=None if settings.test_mode else _bodies(plan.budget.limits.memory, max_upload),
+            ciphers=CIPHERS,
+            hsts=None if settings.hsts is None else round(settings.hsts),
+            http2_directive=machine.http2_directive,
             trace=settings.trace_headers,
             control=_control(settings, topology, machine),
             test=_test(settings, topology),
@@ -168,19 +193,50 @@ def _pools(choices: tuple[Choice, ...]) -> tuple[Pool, ...]:
     return tuple(pools.values())
 
 
-def _upstream(pool: Pool) -> dict[str, Any]:
+def _upstream(pool: Pool, settings: Settings) -> dict[str, Any]:
+    """A pool, with the most requests that a member has at once.
+
+    A request counts from when its body is complete: a slow client takes no place of a fast one.
+    """
     return {
         "name": pool.upstream,
         "key": KEY_VARIABLES.get(pool.key),
         "servers": [str(member.http) for member in pool.members],
+        "most": settings.initial_syncs if pool.name == "initial_synchrotron" else None,
     }
+
+
+def _initial_syncs(total: int) -> dict[str, int] | None:
+    """How many initial syncs one address and one user run at once, of `total`."""
+    if total == 0:
+        return None
+    return {
+        "address": max(1, total * 3 // 4),
+        "user": min(INITIAL_SYNCS_OF_USER, max(1, total // 2)),
+    }
+
+
+def _bodies(memory: int, max_upload: int) -> dict[str, int]:
+    """How many bodies arrive at once, in all and from one address.
+
+    nginx keeps each in a file, which takes memory where GANGLION_RUN is a tmpfs: so they take at
+    most a quarter of the memory for each of the two kinds.
+    """
+    huge = max(4, memory // 4 // max_upload)
+    large = max(16, memory // 4 // LARGE_BODY)
+    return {"huge": huge, "huge_of": max(2, huge // 4), "large": large, "large_of": large // 4}
 
 
 def _pinned(topology: Topology, pins: tuple[Pin, ...]) -> list[dict[str, Any]]:
     """An upstream for each worker that something is pinned to."""
     names = {pin.worker: pin.upstream for pin in pins}
     return [
-        {"name": names[worker.name], "key": None, "servers": [str(worker.http)]}
+        {
+            "name": names[worker.name],
+            "key": None,
+            "servers": [str(worker.http)],
+            "most": None,
+        }
         for worker in topology.workers
         if worker.name in names
     ]

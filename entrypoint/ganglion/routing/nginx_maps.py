@@ -20,6 +20,16 @@ KEY_VARIABLES = {
 # The part of a decoded path that precedes the room.
 CLIENT_ROOM = "~^/_matrix/client/.*?/(?:rooms|join|knock|room_summary|summary)/"
 FEDERATION_ROOM = r"~^/_matrix/federation/(?:unstable/[^/]*\.[^/]*|[^/]+)/[^/]+/"
+# In a raw request target. Synapse decodes a path as ASCII and fails at other bytes. nginx ends a
+# path at `#`. Dots as a whole segment are resolved by clients and proxies, never by Synapse.
+MALFORMED = r"[^!-~]|[#\\]|^[^/]|^[^?]*/(\.|%2[Ee]){1,2}(/|\?|$)"
+# Twisted finds the first parts of a path decoded, Synapse's servlets find them raw. So only those
+# that mean the same in both.
+PLAIN = r"/[A-Za-z0-9_.~-]*(\?|$)|/[A-Za-z0-9_.~-]+/[A-Za-z0-9_.~-]*([/?]|$)"
+# UploadServlet and AsyncUploadServlet in synapse/rest/media/upload_resource.py.
+UPLOAD = r"^(POST|PUT|OPTIONS) /_matrix/media/[^/]+/upload(/|$)"
+# The start of a user's access token: Synapse's, Matrix Authentication Service's, or a macaroon.
+OF_A_USER = "(?:sy[a-z]_|m[a-z]t_|MDA)"
 VARIABLE = re.compile(r"\$\w+")
 
 
@@ -124,6 +134,24 @@ def maps(
             rows=(("HEAD", "GET"),),
             default="$request_method",
         ),
+        # Which requests are open to whom, decided on the same raw target as Synapse's own decision.
+        Map(
+            variable="$ganglion_gate",
+            source="$request_uri",
+            rows=(
+                (f"~{MALFORMED}", "malformed"),
+                (f"~^(?!{PLAIN})", "closed"),
+                ("~*^/_synapse/(replication|metrics)", "closed"),
+                ("~*^/_synapse/admin", "admin"),
+            ),
+            default="",
+        ),
+        Map(
+            variable="$ganglion_upload",
+            source="$request_method $ganglion_path",
+            rows=((f"~{UPLOAD}", "yes"),),
+            default="",
+        ),
         # The table of routes.
         Map(
             variable="$ganglion_matched",
@@ -223,11 +251,19 @@ def _keys() -> tuple[Map, ...]:
             ),
             default="$ganglion_query_user",
         ),
-        # An application service names the user that it acts for.
+        # An application service names the user that it acts for. A user's own token leaves no
+        # choice: otherwise a client could direct its load at any worker.
         Map(
             variable="$ganglion_user",
-            source="$arg_user_id",
-            rows=(("~^(?:@|%40)(?P<service_localpart>[^:%]+)", "$service_localpart"),),
+            source="$http_authorization $arg_access_token $arg_user_id",
+            rows=(
+                (f"~^(?i:Bearer) +{OF_A_USER}", "$ganglion_token_user"),
+                (f"~^ {OF_A_USER}", "$ganglion_token_user"),
+                (
+                    "~*^(?:Bearer +[^ ]+ [^ ]*| [^ ]+) (?:@|%40)(?P<service_localpart>[^:%]+)",
+                    "$service_localpart",
+                ),
+            ),
             default="$ganglion_token_user",
         ),
         # From the decoded path, so that every spelling of an ID gives the same key. The ID ends at

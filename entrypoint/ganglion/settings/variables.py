@@ -165,6 +165,14 @@ class Settings(SynapseImageSettings):
     tls_key: str | None = _row(
         "SYNAPSE_TLS_KEY", parsers.absolute_path, None, "The PEM file of the certificate's key."
     )
+    hsts: float | None = _row(
+        "GANGLION_HSTS",
+        parsers.duration,
+        None,
+        "How long browsers must use only HTTPS for this domain (HTTP Strict Transport Security),"
+        " such as 365d. It cannot be taken back before.",
+        shown_default="off",
+    )
     unix_sockets: bool = _row(
         "SYNAPSE_USE_UNIX_SOCKET",
         parsers.boolean,
