@@ -1,4 +1,4 @@
-"""What nginx keeps from Synapse's processes: closed paths, long bodies, foreign headers."""
+"""nginx protects Synapse's processes from closed paths, long bodies, foreign headers."""
 
 import contextlib
 import http.client

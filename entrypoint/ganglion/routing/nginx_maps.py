@@ -25,7 +25,7 @@ FEDERATION_ROOM = r"~^/_matrix/federation/(?:unstable/[^/]*\.[^/]*|[^/]+)/[^/]+/
 MALFORMED = r"[^!-~]|[#\\]|^[^/]|^[^?]*/(\.|%2[Ee]){1,2}(/|\?|$)"
 # Twisted finds the first parts of a path decoded, Synapse's servlets find them raw. So only those
 # that mean the same in both.
-PLAIN = r"/[A-Za-z0-9_.~-]*(\?|$)|/[A-Za-z0-9_.~-]+/[A-Za-z0-9_.~-]*([/?]|$)"
+PLAIN = r"/([A-Za-z0-9_.~-]+/)?[A-Za-z0-9_.~-]*(\?|$)|/[A-Za-z0-9_.~-]+/[A-Za-z0-9_.~-]+/"
 # UploadServlet and AsyncUploadServlet in synapse/rest/media/upload_resource.py.
 UPLOAD = r"^(POST|PUT|OPTIONS) /_matrix/media/[^/]+/upload(/|$)"
 # The start of a user's access token: Synapse's, Matrix Authentication Service's, or a macaroon.
