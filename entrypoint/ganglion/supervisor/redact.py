@@ -1,6 +1,6 @@
 """Remove secrets from log lines.
 
-nginx writes the whole request line into its errors, with the query, and cannot be told otherwise.
+nginx writes the whole request line into its errors, with the query. No option of nginx changes that.
 """
 
 import re
