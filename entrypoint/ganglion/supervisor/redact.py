@@ -1,6 +1,6 @@
 """Remove secrets from log lines.
 
-nginx writes the whole request line into its errors, with the query. No option of nginx changes that.
+nginx writes the whole request line into its errors, with the query. No option changes that.
 """
 
 import re
