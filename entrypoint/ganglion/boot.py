@@ -24,6 +24,7 @@ from ganglion.programs import redis
 from ganglion.programs.postgres import cluster
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
+from ganglion.programs.synapse.service import traces
 from ganglion.settings.secrets import Secrets
 from ganglion.settings.variables import Settings
 from ganglion.supervisor.background import in_background
@@ -54,7 +55,7 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         plan = replace(plan, operator=usable(plan.operator, account, say, make=True))
         certificate.ensure(settings, plan.operator, say)
         if settings.embedded_postgres:
-            _prepare_cluster(settings, machine, secrets, say)
+            _prepare_cluster(settings, machine, secrets, say, tracing=traces(plan.operator))
         plan = _await_external(plan, say, identity.moved_from(settings, record))
         _record(plan, record)
         timeline.mark("data")
@@ -144,7 +145,9 @@ def _fitted(plan: Plan, server: ServerConnections, say: Say) -> Plan:
     return replace(plan, budget=budget)
 
 
-def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say: Say) -> None:
+def _prepare_cluster(
+    settings: Settings, machine: Machine, secrets: Secrets, say: Say, *, tracing: bool
+) -> None:
     """Make the cluster if there is none, and give its role the password in force.
 
     Synapse is imported meanwhile.
@@ -161,5 +164,5 @@ def _prepare_cluster(settings: Settings, machine: Machine, secrets: Secrets, say
     place = Path(settings.paths.postgres)
     with in_background(lambda: work(place, settings, machine, secrets.postgres_password)):
         if settings.prefork:
-            preload()
+            preload(tracing=tracing)
     write_file(in_force, f"{secrets.postgres_password}\n", SECRET, None)

@@ -1,9 +1,11 @@
 """Effects of variables: TCP between processes, metrics, log files, proxies in front."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import pytest
 
@@ -49,10 +51,35 @@ def test_metrics_of_every_process_are_on_the_control_port(server: Server) -> Non
         answer = raw_request(control, "GET", f"/metrics/{name}")
         assert answer.status == 200
         assert b"synapse_build_info" in answer.body
+        assert b"synapse_build_info" in raw_request(control, "GET", f"/metrics/worker/{name}").body
     for path in ("/metrics/nobody", "/_synapse/metrics", "/_matrix/client/versions"):
         assert raw_request(control, "GET", path).status == 404
     for path in ("/metrics/main", "/_synapse/metrics", "/_synapse/%6detrics"):
         assert server.get(path).status == 404
+
+
+def test_prometheus_discovers_every_process(server: Server) -> None:
+    """The targets are those of Synapse's worker image, and each has metrics with that version."""
+    control = int(server.environment["CONTROL_PORT"])
+    answer = raw_request(control, "GET", "/metrics/service_discovery")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    targets = json.loads(answer.body)
+    labels = [target["labels"] for target in targets]
+    assert {(item["job"], item["index"]) for item in labels} == {
+        ("synapse", "1"),
+        ("client_reader", "1"),
+        ("client_reader", "2"),
+        ("event_persister", "1"),
+        ("stream_writers", "1"),
+    }
+    assert len({target["targets"][0] for target in targets}) == 1
+    plain = f'version="{version("matrix-synapse")}"'
+    for item in labels:
+        found = raw_request(control, "GET", item["__metrics_path__"])
+        assert plain in found.body.decode()
+    moved = raw_request(control, "GET", "/")
+    assert (moved.status, moved.headers["location"]) == (302, "/metrics/service_discovery")
 
 
 def test_each_process_logs_to_a_file_of_its_own(server: Server) -> None:

@@ -11,6 +11,7 @@ import signal
 from argparse import Namespace
 from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,7 @@ from setproctitle import setproctitle
 from ganglion.cli.output import print_notes
 from ganglion.cli.verb import Verb
 from ganglion.errors import Problem
+from ganglion.in_synapse.imports import MODULES
 from ganglion.machine.installed import discover
 from ganglion.plan import assemble, notes_on
 from ganglion.programs import registry
@@ -72,7 +74,7 @@ def _clean(environ: MutableMapping[str, str], settings: Settings) -> None:
 
     Secrets leave it. SYNAPSE_ASYNC_IO_REACTOR leaves it too, because Synapse takes any value for
     yes; the rendered files have its meaning. Proxies enter it: their URL may hold a password, so it
-    is in no file.
+    is in no file. The directory of modules and Synapse's plain version enter it too.
     """
     for _, variable in variables():
         if variable.secret:
@@ -83,6 +85,10 @@ def _clean(environ: MutableMapping[str, str], settings: Settings) -> None:
         value: str | None = getattr(settings, name)
         if value is not None:
             environ[name] = value
+    environ[MODULES] = settings.paths.modules
+    # Otherwise Synapse asks git, which finds the checkout of Ganglion around its virtual
+    # environment. Modules parse the version.
+    environ["SYNAPSE_VERSION_STRING"] = version("matrix-synapse")
 
 
 def _reject(arguments: Sequence[str]) -> Problem:

@@ -22,6 +22,7 @@ VERBS = (
     "ready",
     "status",
     "register-user",
+    "install-module",
     "test",
     "version",
 )

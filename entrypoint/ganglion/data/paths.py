@@ -50,6 +50,11 @@ class Paths:
     def appservices(self) -> str:
         return f"{self.data}/appservices"
 
+    @property
+    def modules(self) -> str:
+        """Packages that only Synapse's processes import."""
+        return f"{self.data}/modules"
+
     # The data directory: files that Ganglion and Synapse make.
 
     @property

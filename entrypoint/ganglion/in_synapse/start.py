@@ -11,12 +11,15 @@ from importlib import import_module
 from typing import Any
 
 from ganglion.in_synapse.fixes import VARIABLE, apply
+from ganglion.in_synapse.imports import TRACERS, TRACING, absent, add_modules
 
 
 def main() -> None:
     """Run the application that the first argument names."""
     name = sys.argv.pop(1)
-    application: Any = import_module(name)
+    add_modules(os.environ)
+    with absent(*(() if os.environ.get(TRACING) else TRACERS)):
+        application: Any = import_module(name)
     sys.argv[0] = application.__file__
     outcome = apply(os.environ.get(VARIABLE))
     if name == "synapse.app.homeserver":

@@ -1,5 +1,6 @@
 """nginx: the reverse proxy in front of every process, rendered from the table of routes."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -281,7 +282,33 @@ def _control(settings: Settings, topology: Topology, machine: Machine) -> dict[s
         ]
         if settings.enable_metrics
         else [],
+        "targets": _targets(topology) if settings.enable_metrics else [],
     }
+
+
+def _targets(topology: Topology) -> list[str]:
+    """Describe each process as a target for Prometheus, as Synapse's worker image does.
+
+    Synapse's dashboards find a process by the labels `job` and `index`: the group of a worker and
+    its number in it. https://prometheus.io/docs/prometheus/latest/http_sd/
+    """
+    labels = [
+        *((item.name, item.group, item.name.removeprefix(item.group)) for item in topology.workers),
+        (topology.main.name, "synapse", "1"),
+    ]
+    return [
+        json.dumps(
+            {
+                "targets": ["$http_host"],
+                "labels": {
+                    "job": job,
+                    "index": index,
+                    "__metrics_path__": f"/metrics/worker/{name}",
+                },
+            }
+        )
+        for name, job, index in labels
+    ]
 
 
 def _test(settings: Settings, topology: Topology) -> dict[str, Any] | None:

@@ -55,6 +55,14 @@ class OperatorFiles:
         return self.section("database").get("allow_unsafe_locale") is True
 
 
+def delegates_accounts(files: OperatorFiles) -> bool:
+    """Return whether the files give all accounts to the Matrix Authentication Service."""
+    section = files.section("matrix_authentication_service")
+    experiment = files.section("experimental_features").get("msc3861")
+    found = (section, experiment if isinstance(experiment, Mapping) else {})
+    return any(item.get("enabled") is True for item in found)
+
+
 def load(settings: Settings) -> OperatorFiles:
     """Read the files. Raises ConfigError with every problem in them."""
     paths = [path for path in (homeserver_yaml(settings),) if path.is_file()]

@@ -15,6 +15,7 @@ from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from ganglion.in_synapse.imports import TRACING
 from ganglion.supervisor import clock
 from ganglion.supervisor.command_socket import CommandSocket
 from ganglion.supervisor.fork.become import become
@@ -251,8 +252,9 @@ class Daemon(Supervisor):
 
     def _preload(self) -> None:
         started = time.monotonic()
-        preload()
-        command = shlex.split(self.options.programs[MAIN].config.command)
+        main = self.options.programs[MAIN].config
+        preload(tracing=TRACING in (main.environment or {}))
+        command = shlex.split(main.command)
         self.options.shared_config = read(config_files(command), self.options.account)
         prepare_shared_memory()
         self.options.preloaded = True

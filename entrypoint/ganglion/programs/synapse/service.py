@@ -5,6 +5,7 @@ from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.programs.synapse.options import config_paths, files
 from ganglion.settings.fix_names import ALL
 from ganglion.settings.fixes import as_text
+from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Process
 
@@ -31,6 +32,8 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
     # Authorities are looked up when a certificate is verified. Otherwise each process reads the
     # file of all of them twice at its start: 17 ms, and 3 MB that nobody shares.
     authorities = (("SSL_CERT_DIR", machine.authorities),) if machine.authorities else ()
+    # Synapse then imports its tracer: ganglion.in_synapse.imports.
+    tracing = (("GANGLION_TRACING", "1"),) if traces(plan.operator) else ()
     return Program(
         name=process.name,
         group="main" if process.is_main else "workers",
@@ -45,7 +48,14 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
         needs=needs,
         stop_signal="TERM",
         stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
-        environment=(notify(settings), *jemalloc, *reactor, *authorities, *_fixes(settings)),
+        environment=(
+            notify(settings),
+            *jemalloc,
+            *reactor,
+            *authorities,
+            *_fixes(settings),
+            *tracing,
+        ),
     )
 
 
@@ -54,6 +64,11 @@ def _fixes(settings: Settings) -> tuple[tuple[str, str], ...]:
     if settings.fixes == ALL:
         return ()
     return (("GANGLION_FIXES", as_text(settings.fixes)),)
+
+
+def traces(operator: OperatorFiles) -> bool:
+    """Return whether the operator's files switch tracing on, so that Synapse needs its tracer."""
+    return operator.section("opentracing").get("enabled") is True
 
 
 def _directories(settings: Settings) -> tuple[Directory, ...]:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from ganglion.in_synapse import fixes
+from ganglion.in_synapse.imports import add_modules
 from ganglion.supervisor.fork.shared_config import SharedConfig
 from ganglion.supervisor.fork.synapse_command import MAIN_APP, arguments_of, config_files
 
@@ -68,6 +69,7 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [sys.modules[app].__file__ or app, *arguments_of(command)]
+    add_modules(environment)
     setproctitle(f"{environment.get('SUPERVISOR_PROCESS_NAME', app)}: {app}")
     base: Any = importlib.import_module("synapse.app._base")
     # Synapse read this from the parent's environment when the module was imported.

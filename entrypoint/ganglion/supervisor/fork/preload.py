@@ -4,16 +4,15 @@ Importing Synapse takes most of a process's start time and most of its memory. F
 the first and share the second. The child's side is in `become`.
 """
 
-import contextlib
 import gc
 import importlib
 import logging
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 from ganglion.in_synapse import fixes
+from ganglion.in_synapse.imports import TRACERS, absent
 from ganglion.supervisor.fork.synapse_command import APPS, MAIN_APP
 
 # Synapse imports these only when it first needs them, and some process always does. With the preset
@@ -26,8 +25,15 @@ ALSO = (
 )
 
 
-def preload() -> None:
+# Pympler, which Synapse imports, imports NumPy if it can, and NumPy starts a thread for each
+# processor. Pympler needs it only to measure arrays, and Synapse's caches hold none.
+NUMPY = "numpy"
+
+
+def preload(*, tracing: bool = False) -> None:
     """Import Synapse into this process; do nothing if that is already done.
+
+    `tracing` says whether the processes report to a tracer, so that Synapse must import one.
 
     Modules import the Twisted reactor, so one is installed here, but it stays uninitialised: each
     child initialises it after the fork and so has its own descriptors. See become._begin_reactor.
@@ -47,7 +53,7 @@ def preload() -> None:
     try:
         install: Any = installReactor
         install(EPollReactor.__new__(EPollReactor))
-        with _without_numpy():
+        with absent(NUMPY, *(() if tracing else TRACERS)):
             for module in (*APPS, *ALSO):
                 importlib.import_module(module)
         _read_yaml_in_c()
@@ -58,24 +64,6 @@ def preload() -> None:
         logging.disable(logging.NOTSET)
     if threading.active_count() != 1:
         raise RuntimeError(f"a thread was started before forking: {threading.enumerate()}")
-
-
-@contextlib.contextmanager
-def _without_numpy() -> Iterator[None]:
-    """Let imports of NumPy fail during the body, as where it is not installed.
-
-    Pympler, which Synapse imports, imports NumPy if it can, and NumPy starts a thread for each
-    processor. Pympler needs it only to measure arrays, and Synapse's caches hold none.
-    """
-    modules: dict[str, Any] = sys.modules
-    if "numpy" in modules:
-        yield
-        return
-    modules["numpy"] = None
-    try:
-        yield
-    finally:
-        del modules["numpy"]
 
 
 def _read_yaml_in_c() -> None:
