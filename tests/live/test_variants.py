@@ -63,7 +63,7 @@ def test_prometheus_discovers_every_process(server: Server) -> None:
     control = int(server.environment["CONTROL_PORT"])
     answer = raw_request(control, "GET", "/metrics/service_discovery")
     assert answer.status == 200
-    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["Content-Type"] == "application/json"
     targets = json.loads(answer.body)
     labels = [target["labels"] for target in targets]
     assert {(item["job"], item["index"]) for item in labels} == {
@@ -79,7 +79,7 @@ def test_prometheus_discovers_every_process(server: Server) -> None:
         found = raw_request(control, "GET", item["__metrics_path__"])
         assert plain in found.body.decode()
     moved = raw_request(control, "GET", "/")
-    assert (moved.status, moved.headers["location"]) == (302, "/metrics/service_discovery")
+    assert (moved.status, moved.headers["Location"]) == (302, "/metrics/service_discovery")
 
 
 def test_each_process_logs_to_a_file_of_its_own(server: Server) -> None:

@@ -48,7 +48,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         if not options.data:
             return pip(*install, *options.packages)
         directory = Path(read_variables(environ).paths.modules)
-        # What pip would add to this installation is all that goes into the directory: Synapse and
+        # Only packages that pip would add to this installation go into the directory: Synapse and
         # its dependencies are here already.
         report = place / "report.json"
         status = pip(*install, "--dry-run", "--report", str(report), *options.packages)
