@@ -89,7 +89,9 @@ def _pip(environ: Mapping[str, str], metadata: Path, *words: str) -> int:
     """
     command = [sys.executable, *_program(), *words, "--disable-pip-version-check", "--no-input"]
     environment = {**environ, "PYTHONPATH": str(metadata)}
-    return subprocess.run([*command, "--quiet"], env=environment, check=False).returncode
+    return subprocess.run(
+        [*command, "--progress-bar", "off"], env=environment, check=False
+    ).returncode
 
 
 def _program() -> Sequence[str]:
