@@ -5,6 +5,7 @@ import os
 import pwd
 from collections.abc import Iterator
 
+from ganglion.machine.privileges import is_dumpable, set_dumpable
 from ganglion.machine.unix_accounts import is_numeric, numbers
 
 
@@ -19,7 +20,7 @@ def acting_as(account: str | None) -> Iterator[None]:
         yield
         return
     user, group = numbers(account)
-    before = os.getgroups()
+    before, dumpable = os.getgroups(), is_dumpable()
     os.setgroups(groups_of(account))
     os.setegid(group)
     os.seteuid(user)
@@ -29,6 +30,8 @@ def acting_as(account: str | None) -> Iterator[None]:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(before)
+        if dumpable:
+            set_dumpable()
 
 
 def groups_of(account: str) -> list[int]:

@@ -15,6 +15,8 @@ from typing import Any
 from supervisor import loggers
 from supervisor.dispatchers import POutputDispatcher
 
+from ganglion.supervisor.redact import redacted
+
 STDOUT = 1
 # In bytes. A longer line is passed on in pieces of this size.
 LONGEST_LINE = 64 * 1024
@@ -181,7 +183,7 @@ class PrefixedOutput(POutputDispatcher):
         ready_line = self.process.config.ready_line
         if ready_line and any(ready_line in line for line in lines):
             self.process.mark_ready()
-        self.output.put(b"".join(self.prefix + escaped(line) + b"\n" for line in lines))
+        self.output.put(b"".join(self.prefix + escaped(redacted(line)) + b"\n" for line in lines))
 
 
 def say(output: Output, line: str) -> None:

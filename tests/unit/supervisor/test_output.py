@@ -79,3 +79,17 @@ def test_all_output_is_passed_on_after_a_program_has_ended(
     assert os.write(options.ends["child_stdout"], text) == len(text)
     end(program)
     assert capfd.readouterr().out == "".join(f"main | {number}\n" for number in numbers)
+
+
+def test_secrets_are_removed_from_every_programs_lines(
+    options: FakeOptions, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    program = options.program("nginx")
+    program.transition()
+    os.write(
+        options.ends["child_stdout"], b"GET /sync?access_token=syt_YWxpY2U_abcdefgh HTTP/1.1\n"
+    )
+    program.drain()
+    out = capfdbinary.readouterr().out
+    assert out.startswith(b"nginx | GET /sync?access_token=")
+    assert b"YWxpY2U" not in out
