@@ -2,18 +2,23 @@
 # passes a base image of its own as BASE.
 ARG BASE=debian:trixie-slim
 
-# The virtual environment, in a stage of its own so that pip stays behind. Wheels only: nothing is
-# compiled.
+# The virtual environment, in a stage of its own. Nothing is compiled: all packages are wheels but
+# three of tracing.lock, which are pure Python.
 FROM ${BASE} AS venv
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/ganglion/venv
-COPY requirements/runtime.lock /opt/
+COPY requirements/runtime.lock requirements/tracing.lock /opt/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
         --no-input --quiet --only-binary :all: --require-hashes --requirement /opt/runtime.lock \
+    && /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
+        --no-input --quiet --only-binary :all: --no-binary opentracing,jaeger-client,threadloop \
+        --no-build-isolation --use-pep517 --require-hashes --requirement /opt/tracing.lock \
+    # pip as one file, for `ganglion install-module`.
+    && cp /usr/share/python-wheels/pip-*.whl /opt/ganglion/venv/pip.whl \
     # Each start reads the metadata of all packages; cut off the READMEs at the end of each.
     && sed -i '/^$/,$d' /opt/ganglion/venv/lib/python3*/site-packages/*.dist-info/METADATA
 # Lets `python -m ganglion` find the program from any directory.
@@ -47,16 +52,22 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
         -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/llvmjit* \
         -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/bitcode/* \
         -o Dpkg::Options::=--path-exclude=/usr/share/i18n/* \
-        ca-certificates libjemalloc2 nginx postgresql python3 redis-server \
+        ca-certificates curl libjemalloc2 nginx postgresql python3 redis-server xmlsec1 \
     && rm -rf /var/log/*.log /var/log/apt /var/cache/debconf/*-old
 
 COPY --from=venv /opt/ganglion/venv /opt/ganglion/venv
 COPY conf-templates /opt/ganglion/conf-templates
 COPY entrypoint /opt/ganglion/entrypoint
-# Compile now: at run time no process may write here. `ganglion` is for `docker exec`.
+# Compile now: at run time no process may write here. `ganglion` is for `docker exec`,
+# and so are Synapse's own commands, as in its image.
 RUN /opt/ganglion/venv/bin/python -m compileall -q /opt/ganglion/entrypoint \
     && printf '#!/bin/sh\nexec /opt/ganglion/venv/bin/python -P -m ganglion "$@"\n' > /usr/local/bin/ganglion \
     && chmod 0755 /usr/local/bin/ganglion \
+    && for name in export_signing_key generate_config generate_log_config generate_signing_key \
+        hash_password register_new_matrix_user synapse_homeserver synapse_port_db \
+        synapse_review_recent_signups synapse_worker synctl update_synapse_database; do \
+        ln -s "/opt/ganglion/venv/bin/$name" /usr/local/bin/ || exit 1; \
+    done \
     && sha256sum /etc/ssl/certs/ca-certificates.crt > /opt/ganglion/authorities.sha256
 
 # Prepare a database with Synapse's tables and all background updates done, which would take most
@@ -89,7 +100,7 @@ END
 ENV GANGLION_DATA=/data LANG=C.UTF-8
 EXPOSE 8008 8448
 STOPSIGNAL SIGTERM
-# Asks the main process through nginx, in bash: starting Python or installing curl costs more.
+# Asks the main process through nginx, in bash, which starts faster than curl and Python.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=500ms CMD [ "bash", "-c", "\
     case ${BIND_ADDRESS:-*} in '*' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; *) host=$BIND_ADDRESS ;; esac; \
     exec 3<>/dev/tcp/$host/${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} \

@@ -6,11 +6,12 @@ it is refused. Packages without wheels are built.
 
 With --data the packages go into `modules` in the data directory, from which
 every Synapse process imports. Without it they become part of this
-installation. Restart the server afterwards.
+installation; that is for a Dockerfile. Restart the server afterwards.
 
-Example:
+Example, in a Dockerfile:
 
-    ganglion install-module --data synapse-s3-storage-provider
+    FROM ganglion
+    RUN ganglion install-module synapse-s3-storage-provider
 """
 
 import json
