@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ganglion.files.file import File
 from ganglion.files.write import write_directory
-from ganglion.machine.installed import Machine
+from ganglion.machine.installed import Machine, nginx_version
 from ganglion.plan import build_topology, file_notes, render
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import TYPICAL, share_out
@@ -119,10 +119,11 @@ class Case:
         """Return every file by its path."""
         return {file.path: file for file in render(self.plan())}
 
-    def made(self, directory: Path, authority: Authority) -> Plan:
+    def made(self, directory: Path, authority: Authority, *, nginx: str | None = None) -> Plan:
         """Write the case below a directory, with every path in it and our own account for all.
 
-        The path of the directory must be short, for the sockets.
+        The path of the directory must be short, for the sockets. `nginx` is the program that will
+        read the files; without one they are for the image's.
         """
         run, data = directory / "run", directory / "data"
         settings = replace(self.settings(), run=str(run), data=str(data))
@@ -131,12 +132,13 @@ class Case:
             settings = replace(settings, tls_cert=str(certificate), tls_key=str(key))
         plan = self.plan()
         us = pwd.getpwuid(os.geteuid()).pw_name
+        http2_directive = nginx is None or nginx_version(nginx) >= (1, 25, 1)
         accounts = tuple((program, us) for program, _ in plan.machine.accounts)
         made = replace(
             plan,
             settings=settings,
             topology=topology.build(settings, plan.topology.text),
-            machine=replace(plan.machine, accounts=accounts),
+            machine=replace(plan.machine, accounts=accounts, http2_directive=http2_directive),
             secrets=replace(plan.secrets, signing_key=SIGNING_KEY),
         )
         for path in (run / "sockets", run / "nginx", data):

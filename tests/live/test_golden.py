@@ -16,13 +16,15 @@ from tests.golden.cases import Case, good
 def test_nginx_accepts_it(case: Case, short_path: Path, authority: Authority) -> None:
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     assert program is not None, "nginx is not installed; run scripts/setup --test"
-    plan = case.made(short_path, authority)
+    plan = case.made(short_path, authority, nginx=program)
     path = Path(plan.settings.run, "conf", "nginx.conf")
     text = path.read_text(encoding="utf-8")
     # It would really listen: at sockets that disturb nobody, and need no network.
-    address = r"listen (\d+|[\d.]+:\d+|\[[\da-f:]+\]:\d+)( ssl)?;"
+    address = r"listen (\d+|[\d.]+:\d+|\[[\da-f:]+\]:\d+)( ssl)?( http2)?;"
     quiet = re.sub(
-        address, lambda found: f"listen unix:{short_path}/{found.start()}{found[2] or ''};", text
+        address,
+        lambda found: f"listen unix:{short_path}/{found.start()}{found[2] or ''}{found[3] or ''};",
+        text,
     )
     assert quiet.count("listen unix:") == text.count("listen ") > 0
     path.write_text(quiet, encoding="utf-8")
