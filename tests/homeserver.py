@@ -78,8 +78,8 @@ class Homeserver:
         found: Json = answer.json()
         return found
 
-    def event(self, content: Json) -> Json:
-        """Complete and sign an event of a room of ROOM_VERSION."""
+    def event(self, content: Json, room_version: str = ROOM_VERSION) -> Json:
+        """Complete and sign an event of a room."""
         event = {
             "origin": self.name,
             "origin_server_ts": int(time.time() * 1000),
@@ -88,7 +88,7 @@ class Homeserver:
             "prev_events": [],
             **content,
         }
-        version = KNOWN_ROOM_VERSIONS[ROOM_VERSION]
+        version = KNOWN_ROOM_VERSIONS[room_version]
         add_hashes_and_signatures(version, event, self.name, self.key)
         return event
 

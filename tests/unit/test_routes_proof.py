@@ -18,6 +18,9 @@ LAYOUTS = (*PRESETS, *(role.name for role in ROLES), "stream_writers")
 # https://element-hq.github.io/synapse/latest/workers.html#stream-writers
 WRITERS_ONLY: dict[tuple[str, str], str] = {
     ("PUT", "rest.client.room.RoomTypingRestServlet"): "typing",
+    ("PUT", "rest.client.sendtodevice.SendToDeviceRestServlet"): "to_device",
+    ("POST", "rest.client.receipts.ReceiptRestServlet"): "receipts",
+    ("POST", "rest.client.read_marker.ReadMarkerRestServlet"): "receipts",
     ("GET", "rest.client.presence.PresenceStatusRestServlet"): "presence",
     ("PUT", "rest.client.push_rule.PushRuleRestServlet"): "push_rules",
     ("DELETE", "rest.client.push_rule.PushRuleRestServlet"): "push_rules",

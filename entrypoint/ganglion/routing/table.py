@@ -67,7 +67,14 @@ ROUTES: tuple[Route, ...] = (
         # RoomTypingRestServlet.on_PUT raises on every process except the writer.
         writers_only=True,
     ),
-    Route(name="to_device", path=f"{_NEW}/sendToDevice/", roles=("to_device",)),
+    # The store asserts that the process which adds messages to devices, or receipts, is a writer of
+    # them. main is none where a worker is, and would answer 500.
+    Route(
+        name="to_device",
+        path=f"{_NEW}/sendToDevice/",
+        roles=("to_device",),
+        writers_only=True,
+    ),
     Route(
         name="account_data",
         path=f"({_NEW}|/_matrix/client/unstable/org.matrix.msc3391)/user/[^/]*"
@@ -80,6 +87,7 @@ ROUTES: tuple[Route, ...] = (
         path=f"{_NEW}/rooms/[^/]*/(receipt/|read_markers$)",
         roles=("receipts",),
         key=Key.ROOM,
+        writers_only=True,
     ),
     # Reading another user's presence raises on every process except the writer:
     # WorkerPresenceHandler.is_visible. Others could forward a PUT, but only to the writer.
