@@ -59,7 +59,8 @@ def test_a_worker_that_lags_delivers_the_message_later(ganglion: Ganglion) -> No
     """A busy server shows a client nothing, and then everything.
 
     Alice's requests go to the process that writes. Another process would wait for the replication
-    before it answers.
+    before it answers. In test mode the response is held until every process has seen the message,
+    but for a second at most; the delay is longer.
     """
     alice = ganglion.register("alice").pinned("main")
     bob = ganglion.register("bob").pinned("sync1")
@@ -67,7 +68,7 @@ def test_a_worker_that_lags_delivers_the_message_later(ganglion: Ganglion) -> No
     join(bob, room)
     ganglion.barrier()
     since = sync(bob)["next_batch"]
-    ganglion.replication_delay(1000)
+    ganglion.replication_delay(3000)
     say(alice, room, "hello")
     early = sync(bob, since)
     assert texts(early, room) == []

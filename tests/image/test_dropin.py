@@ -74,4 +74,4 @@ def test_run_rejects_other_arguments(image: str) -> None:
         status, said = once(image, name, *words)
     assert status == 2
     assert said.startswith("ganglion: 1 problem\nrun='-m synapse.app.generic_worker ")
-    assert "set WORKERS for -m" in said
+    assert "set WORKERS instead of -m" in said
