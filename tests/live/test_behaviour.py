@@ -14,6 +14,7 @@ from ganglion.routing.nginx_maps import match
 from ganglion.routing.table import Choice, table
 from ganglion.topology.names import MAIN
 from ganglion.topology.topology import Topology
+from tests.behaviour import SERVICE, Call, World, send, target
 from tests.certificates import Authority
 from tests.federation import trust
 from tests.harness import SHARED_SECRET, Server, free_port
@@ -22,7 +23,7 @@ from tests.matrix import Clients
 from tests.oracle.samples import Registration, load
 from tests.plans import topology_of
 from tests.raw_http import unix_request
-from tests.recipes import SERVICE, Call, World, requests, send, target
+from tests.recipes import RECIPES, requests
 
 with warnings.catch_warnings():
     # Synapse and its libraries use deprecated functions.
@@ -114,6 +115,12 @@ def test_each_process_answers_what_is_routed_to_it(
             world = World(server.run / "sockets", server.base_url, other, administrator)
             assert list(differences(world, workers)) == []
         server.stop()
+
+
+def test_each_recipe_is_of_something_that_workers_register() -> None:
+    rows = [row for row in load() if any(kind.endswith("_worker") for kind in row.served_by)]
+    names = {name for row in rows for name in (row.pattern, row.servlet.rpartition(".")[2])}
+    assert {name for name, _ in RECIPES} <= names
 
 
 async def register_administrator(server: Server) -> str:
