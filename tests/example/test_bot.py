@@ -68,7 +68,7 @@ def test_a_worker_that_lags_delivers_the_message_later(ganglion: Ganglion) -> No
     join(bob, room)
     ganglion.barrier()
     since = sync(bob)["next_batch"]
-    ganglion.replication_delay(3000)
+    ganglion.replication_delay(6000)
     say(alice, room, "hello")
     early = sync(bob, since)
     assert texts(early, room) == []
