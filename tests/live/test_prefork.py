@@ -24,7 +24,9 @@ SOON = 60
 FORKED = ("main", "client_reader1", "client_reader2", "event_persister1", "media_repository1")
 # A Synapse process may open these: the null device or pipes as stdin, stdout and stderr, log files,
 # sockets, one event loop, and pipes or eventfds that wake it.
-DESCRIPTORS = re.compile(r"(/dev/null|pipe:|socket:|anon_inode:\[(eventpoll|eventfd)\]|/\S*\.log)")
+DESCRIPTORS = re.compile(
+    r"(/dev/null|pipe:|socket:|anon_inode:\[(eventpoll|eventfd)\]|/\S*\.log|/\S*/\.lock)"
+)
 
 
 @pytest.fixture(scope="module")
