@@ -1,6 +1,7 @@
 """A server with a worker deployment's homeserver.yaml: its media, its notes, its server.json."""
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -40,8 +41,9 @@ listeners:
 PASSWORD = "pä ss'\"\\:$1"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
+@contextlib.contextmanager
+def guide_server() -> Iterator[Server]:
+    """Make a server with the guide's file, and start it."""
     environment = {
         "POSTGRES_USER": "syn@x.y",
         "POSTGRES_DB": "m.a-trix",
@@ -53,6 +55,21 @@ def server() -> Iterator[Server]:
     file = GUIDE.replace("MANHOLE", manhole)
     with Server(workers="synchrotron", environment=environment, operator_file=file) as made:
         made.start()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Share one server between the tests that leave it as it is."""
+    with guide_server() as made:
+        yield made
+
+
+@pytest.fixture
+def stopped() -> Iterator[Server]:
+    """Give a test a data directory of its own, with no server at work in it."""
+    with guide_server() as made:
+        made.stop()
         yield made
 
 
@@ -110,39 +127,37 @@ def refused(server: Server, **environment: str) -> str:
     return checked.stderr
 
 
-def test_another_database_or_a_lost_key_is_refused_and_nothing_is_lost(server: Server) -> None:
-    """After a stop, and after the record of it is lost as in an older data directory."""
-    server.stop()
-    record = server.data / "server.json"
+def test_another_database_or_a_lost_key_is_refused_and_nothing_is_lost(stopped: Server) -> None:
+    """Also after the record of it is lost as in an older data directory."""
+    record = stopped.data / "server.json"
     kept = json.loads(record.read_text())
     assert kept["database"] == {"kind": "embedded", "name": "m.a-trix", "role": "syn@x.y"}
-    assert "set POSTGRES_DB=m.a-trix" in refused(server, POSTGRES_DB="synapse")
-    assert "set POSTGRES_USER=syn@x.y" in refused(server, POSTGRES_USER="synapse")
-    lost = refused(server, SYNAPSE_SIGNING_KEY="")
+    assert "set POSTGRES_DB=m.a-trix" in refused(stopped, POSTGRES_DB="synapse")
+    assert "set POSTGRES_USER=syn@x.y" in refused(stopped, POSTGRES_USER="synapse")
+    lost = refused(stopped, SYNAPSE_SIGNING_KEY="")
     assert f"this server's key is {kept['signing_key']}" in lost
-    assert not list(server.data.glob("*.signing.key"))
+    assert not list(stopped.data.glob("*.signing.key"))
     assert json.loads(record.read_text()) == kept
 
     record.unlink()
-    older = server.ganglion("run", POSTGRES_DB="synapse")
+    older = stopped.ganglion("run", POSTGRES_DB="synapse")
     assert older.returncode == 2
     assert "set POSTGRES_DB=m.a-trix" in older.stderr
     assert not record.exists()
-    server.start()
+    stopped.start()
     assert json.loads(record.read_text()) == kept
-    server.stop()
 
 
-def test_a_key_is_replaced_on_purpose_and_only_then(server: Server) -> None:
-    kept = json.loads((server.data / "server.json").read_text())
-    server.environment.pop("SYNAPSE_SIGNING_KEY")
-    server.environment["GANGLION_REPLACED_SIGNING_KEY"] = kept["signing_key"].split(" ")[0]
-    server.start()
-    server.stop()
-    made = json.loads((server.data / "server.json").read_text())
+def test_a_key_is_replaced_on_purpose_and_only_then(stopped: Server) -> None:
+    kept = json.loads((stopped.data / "server.json").read_text())
+    stopped.environment.pop("SYNAPSE_SIGNING_KEY")
+    stopped.environment["GANGLION_REPLACED_SIGNING_KEY"] = kept["signing_key"].split(" ")[0]
+    stopped.start()
+    stopped.stop()
+    made = json.loads((stopped.data / "server.json").read_text())
     assert made["signing_key"] != kept["signing_key"]
     assert {**made, "signing_key": ""} == {**kept, "signing_key": ""}
-    (key,) = server.data.glob("*.signing.key")
+    (key,) = stopped.data.glob("*.signing.key")
     assert fingerprint(key.read_text()) == made["signing_key"]
     key.unlink()
-    assert f"this server's key is {made['signing_key']}" in refused(server)
+    assert f"this server's key is {made['signing_key']}" in refused(stopped)
