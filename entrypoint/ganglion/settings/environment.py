@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.settings import parsers, test_mode
+from ganglion.settings import client_addresses, parsers, test_mode
 from ganglion.settings.synapse_image import CACHE_FACTOR_PREFIX, COMPLEMENT, UNSUPPORTED_BY_NAME
 from ganglion.settings.test_mode import Exists
 from ganglion.settings.variable import Variable
@@ -182,7 +182,7 @@ def _unsupported(environ: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def notes(environ: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
-    """Return notes on variables that are valid but work differently than in Synapse's images."""
+    """Return notes on valid variables that may not do what the operator expects."""
     found = [
         f"{name} is ignored: {other.why}"
         for name, other in UNSUPPORTED_BY_NAME.items()
@@ -193,7 +193,7 @@ def notes(environ: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
             "POSTGRES_PASSWORD is the password of the embedded server, because POSTGRES_HOST is not"
             " set; Synapse's own image would connect to a server named db"
         )
-    return tuple(found)
+    return (*found, *client_addresses.notes(settings))
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:
