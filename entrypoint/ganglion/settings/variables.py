@@ -2,25 +2,27 @@
 
 Each field of Settings is one row: the variable's name, its parser, its default, one line of
 documentation, and, if they differ from the usual, whether it is secret and its other names.
+Rows for PostgreSQL and Redis are in stores.py, rows that only Synapse's images have in
+synapse_image.py.
 `scripts/docs` generates docs/variables.md from this table.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ganglion.data.paths import Paths
 from ganglion.settings import parsers
 from ganglion.settings.fix_names import ALL as ALL_FIXES
 from ganglion.settings.fixes import fixes as parse_fixes
+from ganglion.settings.stores import StoreSettings
 from ganglion.settings.synapse_image import SynapseImageSettings
 from ganglion.settings.variable import Variable
 from ganglion.settings.variable import row as _row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(SynapseImageSettings):
+class Settings(StoreSettings):
     """The value of every variable. `given` names those that are set; the others have defaults."""
 
     workers: str | None = _row(
@@ -254,80 +256,6 @@ class Settings(SynapseImageSettings):
         False,
         "Whether all requests to other homeservers go through the federation_sender workers.",
     )
-    postgres_host: str | None = _row(
-        "POSTGRES_HOST",
-        parsers.hosts_or_directories,
-        None,
-        "The host name, IP address or socket directory of an external PostgreSQL server; several"
-        " with commas.",
-        shown_default="embedded",
-    )
-    postgres_port: int | str = _row(
-        "POSTGRES_PORT",
-        parsers.ports,
-        parsers.ports("5432"),
-        "The port of the external PostgreSQL server, or one for each of several hosts.",
-    )
-    postgres_db: str = _row(
-        "POSTGRES_DB", parsers.identifier, "synapse", "The name of the database."
-    )
-    postgres_user: str = _row(
-        "POSTGRES_USER", parsers.identifier, "synapse", "The name of the database user."
-    )
-    postgres_sslmode: str | None = _row(
-        "POSTGRES_SSLMODE",
-        parsers.one_of("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-        None,
-        "libpq's sslmode for the external server.",
-        shown_default="prefer",
-    )
-    external_wait: float = _row(
-        "GANGLION_WAIT",
-        parsers.duration,
-        120.0,
-        "How long to wait at start for an external PostgreSQL or Redis server.",
-        shown_default="120s",
-    )
-    postgres_cp_min: int | None = _row(
-        "POSTGRES_CP_MIN",
-        parsers.whole_number(1, 100),
-        None,
-        "The minimum of database connections that each Synapse process keeps open.",
-        shown_default="`1`",
-    )
-    postgres_cp_max: int | None = _row(
-        "POSTGRES_CP_MAX",
-        parsers.whole_number(1, 100),
-        None,
-        "The maximum of database connections that each Synapse process opens.",
-        shown_default="by role",
-    )
-    redis_host: str | None = _row(
-        "REDIS_HOST",
-        parsers.host,
-        None,
-        "The host name or IP address of an external Redis server.",
-        shown_default="embedded",
-    )
-    redis_port: int = _row(
-        "REDIS_PORT", parsers.port, 6379, "The port of the external Redis server."
-    )
-    redis_dbid: int = _row(
-        "REDIS_DBID", parsers.whole_number(0, 1023), 0, "The number of the Redis database."
-    )
-    redis_tls: bool = _row(
-        "REDIS_TLS", parsers.boolean, False, "Whether to connect to Redis over TLS."
-    )
-    postgres_password: str | None = _row(
-        "POSTGRES_PASSWORD",
-        parsers.password,
-        None,
-        "The password of the database user.",
-        secret=True,
-    )
-    redis_password: str | None = _row(
-        "REDIS_PASSWORD", parsers.password, None, "The password of the Redis server.", secret=True
-    )
     signing_key: str | None = _row(
         "SYNAPSE_SIGNING_KEY",
         parsers.signing_key,
@@ -379,16 +307,8 @@ class Settings(SynapseImageSettings):
     authority: str | None = None
     # In test mode, a further directory with the operator's files.
     extra_configuration: str | None = None
-    # The path of the SQLite database, if one is used instead of PostgreSQL.
-    sqlite: str | None = None
-    # Arguments of libpq from the operator's files, for connections to PostgreSQL:
-    # existing_database.py. No variable sets them.
-    postgres_args: tuple[tuple[str, Any], ...] = ()
     # Variables whose value a file replaced.
     overridden: tuple[str, ...] = ()
-    # The socket of an external Redis server, and what else the operator's files say of it.
-    redis_path: str | None = None
-    redis_args: tuple[tuple[str, Any], ...] = ()
 
     @property
     def paths(self) -> Paths:
@@ -416,20 +336,13 @@ class Settings(SynapseImageSettings):
             ports["CONTROL_PORT"] = self.control_port
         return ports
 
-    @property
-    def embedded_postgres(self) -> bool:
-        """Whether Ganglion runs the PostgreSQL server itself."""
-        return self.postgres_host is None and self.sqlite is None
-
-    @property
-    def embedded_redis(self) -> bool:
-        """Whether Ganglion runs the Redis server itself."""
-        return self.redis_host is None and self.redis_path is None
-
 
 def variables() -> tuple[tuple[str, Variable], ...]:
     """Return each field of Settings with its row, in order; those of Synapse's images last."""
     rows = [item for item in dataclasses.fields(Settings) if "variable" in item.metadata]
-    inherited = {item.name for item in dataclasses.fields(SynapseImageSettings)}
-    rows.sort(key=lambda item: item.name in inherited)
+    bases = [
+        {item.name for item in dataclasses.fields(base)}
+        for base in (StoreSettings, SynapseImageSettings)
+    ]
+    rows.sort(key=lambda item: sum(item.name in base for base in bases))
     return tuple((item.name, item.metadata["variable"]) for item in rows)
