@@ -3,7 +3,18 @@
 import importlib
 import sys
 
-NAMES = ("reset", "start", "memory", "load", "scale", "bulk", "routing", "consistency", "report")
+NAMES = (
+    "reset",
+    "start",
+    "memory",
+    "load",
+    "latency",
+    "scale",
+    "bulk",
+    "routing",
+    "consistency",
+    "report",
+)
 
 if __name__ == "__main__":
     name = sys.argv[1] if len(sys.argv) > 1 else ""

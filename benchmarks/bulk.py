@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import results, servers, variants
-from benchmarks.fleet import HOST, Member, fleet, launch_all, stop_all
+from benchmarks.fleet import Member, fleet, launch_all, stop_all
 from benchmarks.output import deliver
 from benchmarks.results import Session, Table
 from benchmarks.usage import add_settle, family, pss
@@ -59,7 +59,7 @@ def measure(
     )
     for variant in variants.turns(chosen, options.rounds):
         for count in options.counts:
-            with fleet(variant, count, options) as members:
+            with fleet([variant] * count, options) as members:
                 before = _busy()
                 seen = launch_all(members)
                 busy = _busy() - before
@@ -76,7 +76,7 @@ def measure(
                     for program, size in memory.items():
                         parts.add(program, variant.label, size / count)
                 if count == options.federating:
-                    urls = [f"http://{HOST}:{member.port}" for member in members]
+                    urls = [member.base_url for member in members]
                     found = asyncio.run(confer(urls, CONFER_WITHIN))
                     federation.add("until all have joined", variant.label, found.joined)
                     federation.add("until everybody has heard all", variant.label, found.heard)

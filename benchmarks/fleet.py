@@ -2,20 +2,22 @@
 
 import argparse
 import contextlib
+import http.client
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.servers import Peer
 from benchmarks.variants import Variant
 from tests import harness
 from tests.certificates import Authority
 from tests.federation import federating, trust
 from tests.image.engine import Container, docker
-from tests.raw_http import raw_request
 
 READY_WITHIN = 300.0
 # In seconds, between two looks at all that do not answer yet.
@@ -28,7 +30,9 @@ HOST = "127.0.0.1"
 class Member(Protocol):
     """One server of many, that others find at its name."""
 
-    port: int
+    @property
+    def base_url(self) -> str:
+        """The URL for clients."""
 
     def launch(self) -> None:
         """Start it, and do not wait."""
@@ -49,7 +53,7 @@ class Program:
 
     def __init__(self, server: harness.Server) -> None:
         self._server = server
-        self.port = server.http_port
+        self.base_url = server.base_url
 
     def launch(self) -> None:
         self._server.launch()
@@ -71,7 +75,7 @@ class Contained:
 
     def __init__(self, made: Container, port: int) -> None:
         self._container = made
-        self.port = port
+        self.base_url = f"http://{HOST}:{port}"
 
     def launch(self) -> None:
         self._container.start()
@@ -87,29 +91,78 @@ class Contained:
         return self._container.log()
 
 
+class Foreign:
+    """A container with Synapse's own image, at its own address. Others do not find it."""
+
+    def __init__(self, server: Peer) -> None:
+        self._server = server
+
+    @property
+    def base_url(self) -> str:
+        return self._server.base_url
+
+    def launch(self) -> None:
+        self._server.start()
+
+    @property
+    def supervisor(self) -> int:
+        return self._server.supervisor
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def log(self) -> str:
+        return self._server.log()
+
+
 @contextlib.contextmanager
-def fleet(variant: Variant, count: int, options: argparse.Namespace) -> Iterator[list[Member]]:
-    """So many servers that do not run yet; gone afterwards with their data."""
+def fleet(
+    variants: Sequence[Variant],
+    options: argparse.Namespace,
+    files: Mapping[str, str] | None = None,
+) -> Iterator[list[Member]]:
+    """One server for each variant, that does not run yet; removed afterwards with its data.
+
+    `files` are further files of options for Synapse, by name, for Ganglion's servers.
+    """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         authority = Authority.make(directory)
-        if options.native:
-            yield [_program(variant, authority, stack) for _ in range(count)]
-        else:
-            yield [_contained(variant, authority, str(options.image), stack) for _ in range(count)]
+        yield [_member(variant, authority, options, files or {}, stack) for variant in variants]
 
 
-def _program(variant: Variant, authority: Authority, stack: ExitStack) -> Member:
+def _member(
+    variant: Variant,
+    authority: Authority,
+    options: argparse.Namespace,
+    files: Mapping[str, str],
+    stack: ExitStack,
+) -> Member:
+    if variant.peer:
+        return Foreign(stack.enter_context(Peer(variant, variant.peer)))
+    if options.native:
+        return _program(variant, authority, files, stack)
+    return _contained(variant, authority, str(options.image), files, stack)
+
+
+def _program(
+    variant: Variant, authority: Authority, files: Mapping[str, str], stack: ExitStack
+) -> Member:
     server = stack.enter_context(harness.Server(workers=None, environment=variant.variables))
+    for name, text in files.items():
+        (server.data / "homeserver.d" / name).write_text(text, encoding="utf-8")
+    if "GANGLION_TEST_MODE" in variant.variables:
+        server.environment |= {"CONTROL_PORT": str(harness.free_port())}
     return Program(federating(server, HOST, authority))
 
 
-def _contained(variant: Variant, authority: Authority, image: str, stack: ExitStack) -> Member:
-    http, federation, control = (harness.free_port() for _ in range(3))
+def _contained(
+    variant: Variant, authority: Authority, image: str, files: Mapping[str, str], stack: ExitStack
+) -> Member:
+    http_port, federation, control = (harness.free_port() for _ in range(3))
     variables = {
-        "HTTP_PORT": str(http),
+        "HTTP_PORT": str(http_port),
         "FEDERATION_PORT": str(federation),
-        "CONTROL_PORT": str(control),
         "BIND_ADDRESS": HOST,
         "SYNAPSE_ENABLE_REGISTRATION": "yes",
         "SYNAPSE_SERVER_NAME": f"{HOST}:{federation}",
@@ -117,6 +170,8 @@ def _contained(variant: Variant, authority: Authority, image: str, stack: ExitSt
         "SYNAPSE_TLS_KEY": "/data/tls.key",
         **variant.variables,
     }
+    if "GANGLION_TEST_MODE" in variant.variables:
+        variables["CONTROL_PORT"] = str(control)
     settings = [f"--env={name}={value}" for name, value in variables.items()]
     # We look ourselves; Docker would start a process in each of them twice a second to do so.
     made = Container(docker("create", "--network=host", "--no-healthcheck", *settings, image))
@@ -125,9 +180,9 @@ def _contained(variant: Variant, authority: Authority, image: str, stack: ExitSt
         certificate, key = authority.issue(Path(directory))
         made.put("/data", {"tls.pem": certificate.read_text(), "tls.key": key.read_text()})
     made.put("/data", {"authority.pem": authority.path.read_text()})
-    files = {"00-tests.yaml": harness.OPERATOR_FILE, "50-trust.yaml": trust("/data/authority.pem")}
-    made.put("/data/homeserver.d", files)
-    return Contained(made, http)
+    shared = {"00-tests.yaml": harness.OPERATOR_FILE, "50-trust.yaml": trust("/data/authority.pem")}
+    made.put("/data/homeserver.d", {**shared, **files})
+    return Contained(made, http_port)
 
 
 def launch_all(members: Sequence[Member]) -> list[float]:
@@ -138,24 +193,27 @@ def launch_all(members: Sequence[Member]) -> list[float]:
     began = time.monotonic()
     seen: list[float] = []
     with ThreadPoolExecutor(len(members)) as pool:
-        launched = [pool.submit(member.launch) for member in members]
-        waiting = list(members)
+        waiting = {member: pool.submit(member.launch) for member in members}
         while waiting:
-            for member in list(waiting):
-                if _answers(member):
-                    waiting.remove(member)
+            for member, launched in list(waiting.items()):
+                # result() raises the error of a launch that failed.
+                if launched.done() and launched.result() is None and _answers(member):
+                    del waiting[member]
                     seen.append(time.monotonic() - began)
             late = time.monotonic() - began > READY_WITHIN
-            assert not (late and waiting), f"no answer:\n{waiting[0].log()[-4000:]}"
+            assert not (late and waiting), f"no answer:\n{next(iter(waiting)).log()[-4000:]}"
             time.sleep(BETWEEN_LOOKS)
-        for each in launched:
-            each.result()
     return seen
 
 
 def _answers(member: Member) -> bool:
-    with contextlib.suppress(OSError):
-        return raw_request(member.port, "GET", PATH).status == 200
+    host = urllib.parse.urlsplit(member.base_url).netloc
+    with (
+        contextlib.suppress(OSError, http.client.HTTPException),
+        contextlib.closing(http.client.HTTPConnection(host, timeout=5)) as connection,
+    ):
+        connection.request("GET", PATH)
+        return connection.getresponse().status == 200
     return False
 
 

@@ -20,13 +20,20 @@ class Person:
     since: str = ""
 
 
-async def settle(base_url: str, secret: str, users: int, rooms: int) -> list[Person]:
-    """Register users with a shared secret, and let each room have members and messages to read.
+async def settle(base_url: str, secret: str | None, users: int, rooms: int) -> list[Person]:
+    """Register users, and let each room have members and messages to read.
+
+    They register with a shared secret, or without one where registration is open.
 
     Raises tests.matrix.Refused where the server does not do as it is asked.
     """
     async with Clients(base_url) as clients:
-        people = [await clients.register_with_secret(f"user{n}", secret) for n in range(users)]
+        people = [
+            await clients.register(f"user{n}")
+            if secret is None
+            else await clients.register_with_secret(f"user{n}", secret)
+            for n in range(users)
+        ]
         room_ids = [await _room(people, number, rooms) for number in range(rooms)]
         return [
             Person(

@@ -237,6 +237,11 @@ class InDocker(ABC):
         assert self._container is not None
         self._container.stop()
 
+    def log(self) -> str:
+        """Return all that it wrote."""
+        assert self._container is not None
+        return self._container.log()
+
     @property
     def base_url(self) -> str:
         return f"http://{self._host}:{self._port}"

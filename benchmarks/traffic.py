@@ -68,6 +68,11 @@ def lines(endpoint: str, people: Sequence[Person], clients: int) -> str:
     return "".join("\t".join(row) + "\n" for row in rows)
 
 
+def lines_of(text: str) -> list[tuple[str, ...]]:
+    """Return the requests of such a file."""
+    return [tuple(line.split("\t")) for line in text.splitlines()]
+
+
 def _mixed(people: Sequence[Person], clients: int) -> list[tuple[str, ...]]:
     order = random.Random(SEED)  # noqa: S311 - no secret comes of it
     columns = []

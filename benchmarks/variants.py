@@ -40,7 +40,7 @@ def add_changes(parser: argparse.ArgumentParser, *, layout: str) -> None:
     parser.add_argument(
         "--with",
         action="append",
-        type=_change,
+        type=change,
         dest="changes",
         metavar="'NAME=VALUE …'",
         help="compare with the first layout changed so; may be repeated",
@@ -53,7 +53,8 @@ def add_changes(parser: argparse.ArgumentParser, *, layout: str) -> None:
     )
 
 
-def _change(text: str) -> str:
+def change(text: str) -> str:
+    """Return the text of --with if it can be read; otherwise an error for the command line."""
     try:
         assignments(text)
     except ValueError as error:
