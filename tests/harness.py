@@ -179,7 +179,7 @@ class Log:
 class Server:
     """One server over one data directory, which may be started and stopped several times."""
 
-    # Their logs are shown when a test fails: tests/live/conftest.py.
+    # Their logs are shown when a test fails: tests/conftest.py.
     alive: ClassVar[list["Server"]] = []
     # GANGLION_PREFORK, unless a test sets it: pytest's option --prefork.
     prefork: ClassVar[str] = "yes"

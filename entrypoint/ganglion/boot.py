@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ganglion import __version__
 from ganglion.budget.connections import ServerConnections
-from ganglion.data import certificate, identity
+from ganglion.data import certificate, identity, mode_of_data
 from ganglion.data.directories import make_directories
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
@@ -21,7 +21,7 @@ from ganglion.machine.installed import Machine
 from ganglion.machine.privileges import no_new_privileges
 from ganglion.plan import render
 from ganglion.programs import redis
-from ganglion.programs.postgres import cluster
+from ganglion.programs.postgres import cluster, test_mark
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
 from ganglion.programs.synapse.service import traces
@@ -45,9 +45,12 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
     render(plan)
     settings, machine = plan.settings, plan.machine
     certificate.check(settings, dt.datetime.now(dt.UTC))
+    # Once more when the data directory is locked: here it is not even locked for another server.
+    identity.check(settings, plan.operator, identity.read(settings.paths))
     no_new_privileges()
     with locked(settings.paths, machine) as data, claimed(settings.paths) as run:
         record = _identify(plan)
+        plan = _await_external(plan, say, record)
         secrets = keep_secrets(settings, plan.operator)
         make_directories(settings, machine)
         take_over(settings, plan.operator, machine, say)
@@ -55,8 +58,8 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         plan = replace(plan, operator=usable(plan.operator, account, say, make=True))
         certificate.ensure(settings, plan.operator, say)
         if settings.embedded_postgres:
+            _record_test_mode(plan, record)
             _prepare_cluster(settings, machine, secrets, say, tracing=traces(plan.operator))
-        plan = _await_external(plan, say, identity.moved_from(settings, record))
         _record(plan, record)
         timeline.mark("data")
         files = render(replace(plan, secrets=secrets))
@@ -97,6 +100,17 @@ def _identify(plan: Plan) -> identity.Record | None:
     return record
 
 
+def _record_test_mode(plan: Plan, before: identity.Record | None) -> None:
+    """Record test mode before its first database is made.
+
+    A start that is cut off between the two would leave data that pass for a production server's.
+    """
+    settings = plan.settings
+    if settings.test_mode and before is None:
+        name = identity.server_name(settings, plan.operator)
+        identity.keep(settings.paths, identity.Record(server_name=name, test_mode=True))
+
+
 def _record(plan: Plan, before: identity.Record | None) -> None:
     """Write the record of this start, once its database is there."""
     settings, machine = plan.settings, plan.machine
@@ -110,11 +124,11 @@ def _record(plan: Plan, before: identity.Record | None) -> None:
     identity.keep(settings.paths, record)
 
 
-def _await_external(plan: Plan, say: Say, instead_of: str | None) -> Plan:
+def _await_external(plan: Plan, say: Say, record: identity.Record | None) -> Plan:
     """Wait for the servers that are not embedded. Returns the plan as it fits them.
 
-    `instead_of` describes another database that this server had before. Raises ConfigError where
-    one does not answer, or cannot be used.
+    `record` is that of the data directory. Raises ConfigError where a server does not answer, or
+    cannot be used.
     """
     settings = plan.settings
     if not settings.embedded_postgres and settings.sqlite is None:
@@ -123,12 +137,33 @@ def _await_external(plan: Plan, say: Say, instead_of: str | None) -> Plan:
 
         any_locale = plan.operator.any_locale
         server = external.await_postgres(
-            settings, say, any_locale=any_locale, instead_of=instead_of
+            settings,
+            say,
+            any_locale=any_locale,
+            instead_of=identity.moved_from(settings, record),
+            mode=_mode(plan, record),
         )
         plan = _fitted(plan, server, say)
     if not settings.embedded_redis:
         redis.await_external(settings, say)
     return plan
+
+
+def _mode(plan: Plan, record: identity.Record | None) -> test_mark.Mode:
+    """How the external database has to be marked."""
+    settings = plan.settings
+    name = identity.server_name(settings, plan.operator)
+    ours = record is not None and record.database == identity.database_of(settings)
+    return test_mark.Mode(
+        test=settings.test_mode,
+        known=ours and record is not None and record.test_mode is True,
+        switched=settings.switch_test_mode == name,
+        refusal=mode_of_data.other_mode(
+            settings,
+            name,
+            f"the data in {settings.postgres_db} at {settings.postgres_host}",
+        ),
+    )
 
 
 def _fitted(plan: Plan, server: ServerConnections, say: Say) -> Plan:

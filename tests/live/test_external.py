@@ -278,6 +278,33 @@ def test_a_reset_replaces_only_synapses_tables(postgres: Postgres, redis: Redis)
             cursor.execute("SELECT count(*) FROM users")
             assert cursor.fetchone() == (0,)
         server.stop()
+    # With a new data directory, the database itself says that it is a test server's.
+    with Server("none", environment(postgres, redis) | {"POSTGRES_DB": "tested"}) as server:
+        refused = server.ganglion("run")
+        assert refused.returncode == 2
+        assert "the data in tested at 127.0.0.1 were made in test mode" in refused.stderr
+
+
+def test_test_mode_leaves_a_database_that_is_not_of_tests(postgres: Postgres, redis: Redis) -> None:
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    if redis.process is None:
+        redis.start()
+    postgres.execute(f"CREATE DATABASE production OWNER synapse {right}")
+    with postgres.connected("production") as cursor:
+        cursor.execute("CREATE TABLE schema_version (version int)")
+    variables = environment(postgres, redis) | {"POSTGRES_DB": "production"}
+    with ControlledServer("none", variables) as server:
+        refused = server.ganglion("run")
+        assert refused.returncode == 2
+        assert (
+            "the data in production at 127.0.0.1 were made outside of test mode" in refused.stderr
+        )
+        assert not list(server.data.glob("*.signing.key"))
+        wrong = server.ganglion("run", GANGLION_SWITCH_TEST_MODE="example.org")
+        assert wrong.stderr.endswith(refused.stderr)
+        with postgres.connected("production") as cursor:
+            cursor.execute("SELECT to_regclass('ganglion_test_mode') IS NULL")
+            assert cursor.fetchone() == (True,)
 
 
 def test_stop_while_waiting(postgres: Postgres, redis: Redis) -> None:

@@ -76,7 +76,8 @@ def test_the_log_and_check_warn_of_test_mode(server: Server) -> None:
     checked = server.ganglion("check")
     assert checked.returncode == 0
     assert "note: TEST MODE (Complement's certificate authority is in " in checked.stderr
-    assert "TEST MODE" not in server.ganglion("check", GANGLION_TEST_MODE="no").stderr
+    named = {"GANGLION_TEST_MODE": "no", "GANGLION_SWITCH_TEST_MODE": "127.0.0.1"}
+    assert "TEST MODE" not in server.ganglion("check", **named).stderr
 
 
 def test_main_runs_alone(server: Server) -> None:

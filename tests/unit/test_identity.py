@@ -55,6 +55,7 @@ def test_what_it_says(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {
         "format": 1,
         "server_name": "example.org",
+        "test_mode": False,
         "signing_key": PUBLIC,
         "database": {"kind": "embedded", "name": "synapse", "role": "synapse"},
         "versions": VERSIONS,

@@ -66,6 +66,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_HSTS": ("365d", 365 * 86400.0),
     "GANGLION_TRACE_HEADERS": ("yes", True),
     "GANGLION_TEST_MODE": ("yes", True),
+    "GANGLION_SWITCH_TEST_MODE": ("example.org", "example.org"),
     "GANGLION_CONSISTENT": ("no", False),
     "GANGLION_COMPLEMENT": ("/other", "/other"),
     "SYNAPSE_COMPLEMENT_USE_WORKERS": ("true", True),

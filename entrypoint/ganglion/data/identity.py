@@ -15,6 +15,7 @@ from typing import Any
 
 from signedjson.key import encode_verify_key_base64, get_verify_key, read_signing_keys
 
+from ganglion.data import mode_of_data
 from ganglion.data.paths import SIGNING_KEY_SUFFIX, Paths
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import write_file
@@ -48,10 +49,12 @@ class Record:
     """The content of server.json.
 
     `signing_key` is the fingerprint of the signing key: `ed25519:VERSION` and its public half.
-    `versions` and `workers` are those of the last start.
+    `test_mode` is None in a record from before it was kept. `versions` and `workers` are those of
+    the last start.
     """
 
     server_name: str
+    test_mode: bool | None = None
     signing_key: str | None = None
     database: Database | None = None
     versions: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -70,6 +73,7 @@ def current(
     key = signing_key_in_force(settings, operator)
     return Record(
         server_name=server_name(settings, operator),
+        test_mode=settings.test_mode,
         signing_key=fingerprint(key) if key else None,
         database=database_of(settings),
         versions=versions,
@@ -118,6 +122,7 @@ def keep(paths: Paths, record: Record) -> None:
     values = {
         "format": FORMAT,
         "server_name": record.server_name,
+        "test_mode": record.test_mode,
         "signing_key": record.signing_key,
         "database": database,
         "versions": dict(record.versions),
@@ -136,10 +141,18 @@ def check(settings: Settings, operator: OperatorFiles, record: Record | None) ->
     `record` is None for a data directory of an older Ganglion; the names of its signing keys count
     then. Raises ConfigError for every difference that no start may follow.
     """
+    mode = mode_of_data.problems(
+        settings,
+        operator,
+        server_name(settings, operator),
+        known=record is not None,
+        recorded=None if record is None else record.test_mode,
+    )
     if record is None:
-        problems = list(_older_name(settings, operator))
+        problems = [*mode, *_older_name(settings, operator)]
     else:
         problems = [
+            *mode,
             *_name(settings, operator, record),
             *_signing_key(settings, operator, record),
             *_database(settings, record),
@@ -202,6 +215,7 @@ def _record(found: Any) -> Record:  # noqa: ANN401 - any JSON
     database = values.pop("database", None)
     record: dict[str, Any] = {
         "server_name": values.pop("server_name", None),
+        "test_mode": values.pop("test_mode", None),
         "signing_key": values.pop("signing_key", None),
         "workers": values.pop("workers", ""),
         "versions": values.pop("versions", {}),
@@ -209,6 +223,9 @@ def _record(found: Any) -> Record:  # noqa: ANN401 - any JSON
     for name in ("server_name", "workers"):
         if not isinstance(record[name], str):
             raise ValueError(f"has {name} {record[name]!r}, which is not a text")  # noqa: TRY004
+    if not isinstance(record["test_mode"], bool | None):
+        message = f"has test_mode {record['test_mode']!r}, which is neither true nor false"
+        raise ValueError(message)  # noqa: TRY004
     key = record["signing_key"]
     if key is not None and not (isinstance(key, str) and len(key.split(" ")) == 2):
         raise ValueError(f"has signing_key {key!r}, which is not a fingerprint")

@@ -193,6 +193,11 @@ def notes(environ: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
             "POSTGRES_PASSWORD is the password of the embedded server, because POSTGRES_HOST is not"
             " set; Synapse's own image would connect to a server named db"
         )
+    if settings.switch_test_mode is not None:
+        found.append(
+            f"GANGLION_SWITCH_TEST_MODE lets the data of {settings.switch_test_mode} start in and"
+            " out of test mode: unset it after this start"
+        )
     return (*found, *client_addresses.notes(settings))
 
 

@@ -150,6 +150,14 @@ class Settings(StoreSettings):
         " on the control port. Also on if Complement's certificate authority is present. Never for"
         " real users.",
     )
+    switch_test_mode: str | None = _row(
+        "GANGLION_SWITCH_TEST_MODE",
+        parsers.line,
+        None,
+        "The name of the server whose data may start in test mode though they were made outside of"
+        " it, or the other way round. A test server's reset deletes all of them.",
+        shown_default="none",
+    )
     consistent: bool = _row(
         "GANGLION_CONSISTENT",
         parsers.boolean,

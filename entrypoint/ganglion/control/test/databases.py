@@ -20,6 +20,7 @@ from psycopg2 import sql
 from ganglion.control.config import DatabaseConfig
 from ganglion.control.refusal import Refusal
 from ganglion.programs.postgres.cluster import CLEAN
+from ganglion.programs.postgres.test_mark import TABLE
 
 # Two databases besides the clean one: its copy for the next reset, and the database that the last
 # reset replaced.
@@ -178,9 +179,9 @@ class Embedded:
 
 
 # Drops everything in Synapse's schema that Synapse's role owns, except parts of extensions and of
-# columns. Dropping a table also drops its indexes, triggers, rules and own sequences. The list is
-# made first, so an item may be gone when its turn comes.
-DROP_EVERYTHING = """
+# columns, and the mark of test mode. Dropping a table also drops its indexes, triggers, rules and
+# own sequences. The list is made first, so an item may be gone when its turn comes.
+DROP_EVERYTHING = f"""
 DO $$
 DECLARE
     thing text;
@@ -190,16 +191,17 @@ BEGIN
             CASE c.relkind
                 WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW'
                 WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE'
-            END, c.relname)), '{}')
+            END, c.relname)), '{{}}')
         FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+          AND c.relname <> '{TABLE}'
           AND pg_has_role(c.relowner, 'USAGE')
           AND NOT EXISTS (
               SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'i', 'a')
           )
     ) || (
         SELECT coalesce(array_agg(format('ROUTINE IF EXISTS %s CASCADE',
-            p.oid::regprocedure)), '{}')
+            p.oid::regprocedure)), '{{}}')
         FROM pg_proc p
         WHERE p.pronamespace = 'public'::regnamespace AND pg_has_role(p.proowner, 'USAGE')
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')
@@ -208,7 +210,7 @@ BEGIN
         EXECUTE 'DROP ' || thing;
     END LOOP;
 END $$
-"""
+"""  # noqa: S608 - the names are ours
 
 
 class External:

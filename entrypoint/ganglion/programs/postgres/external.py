@@ -8,20 +8,27 @@ import psycopg2.extensions
 
 from ganglion.budget.connections import ServerConnections
 from ganglion.errors import ConfigError, Problem
+from ganglion.programs.postgres import test_mark
 from ganglion.programs.postgres.cluster import create_database, name
 from ganglion.programs.waiting import CONNECT_TIMEOUT, Say, wait_for
 from ganglion.settings.variables import Settings
 
 
 def await_postgres(
-    settings: Settings, say: Say, *, any_locale: bool, instead_of: str | None = None
+    settings: Settings,
+    say: Say,
+    *,
+    any_locale: bool,
+    mode: test_mark.Mode,
+    instead_of: str | None = None,
 ) -> ServerConnections:
     """Wait until the PostgreSQL server answers, and check that its database is fit for Synapse.
 
     `instead_of` describes the database that this server had before, if it was another one; an
-    empty database is not accepted then. `any_locale` is Synapse's own allow_unsafe_locale. Returns
-    the server's connections. Raises ConfigError when it does not answer in GANGLION_WAIT seconds,
-    or the database is not fit.
+    empty database is not accepted then. `any_locale` is Synapse's own allow_unsafe_locale. `mode`
+    says whether the database has to be a test server's. Returns the server's connections.
+
+    Raises ConfigError when it does not answer in GANGLION_WAIT seconds, or the database is not fit.
     """
 
     def attempt() -> psycopg2.extensions.connection:
@@ -49,7 +56,12 @@ def await_postgres(
         problems = list(_unfit(settings, connection, any_locale=any_locale))
         if instead_of is not None:
             problems.extend(_empty(settings, connection, instead_of))
+        problems.extend(test_mark.problems(connection, mode))
         found = _connections(connection)
+        if not problems:
+            test_mark.write(connection, mode)
+    except psycopg2.Error as error:
+        raise ConfigError([_unreachable(settings, str(error).strip().splitlines()[0])]) from error
     finally:
         connection.close()
     if problems:

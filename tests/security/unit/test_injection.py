@@ -117,7 +117,7 @@ TEXTS: dict[str, tuple[str, st.SearchStrategy[str], Mapping[str, str]]] = {
 }
 # Text that no rendered file contains unchanged. WORKERS has its own test below.
 ELSEWHERE = {"WORKERS", "GANGLION_ROUTES", "SYNAPSE_AS_REGISTRATION_DIR"}
-ELSEWHERE |= {"GANGLION_REPLACED_SIGNING_KEY"}
+ELSEWHERE |= {"GANGLION_REPLACED_SIGNING_KEY", "GANGLION_SWITCH_TEST_MODE"}
 ELSEWHERE |= {"SYNAPSE_CONFIG_PATH", "SYNAPSE_CONFIG_DIR", "GANGLION_COMPLEMENT"}
 ELSEWHERE |= {"SYNAPSE_HTTP_PROXY", "SYNAPSE_HTTPS_PROXY", "SYNAPSE_NO_PROXY"}
 ROWS = {row.name: row for _, row in variables()}
