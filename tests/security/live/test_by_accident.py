@@ -20,7 +20,7 @@ def data() -> Iterator[Server]:
 
 
 def contents(directory: Path) -> dict[str, tuple[int, int, int]]:
-    """What a refusal must leave as it is: every path, its owner, mode and time of change."""
+    """Every path with its owner, mode and time of change, which a refusal leaves as they are."""
     found = {}
     for path in (directory, *directory.rglob("*")):
         status = path.lstat()
