@@ -52,14 +52,16 @@ class FakeOptions(Options):
         self.signals: list[tuple[int, int]] = []
         self.ends: dict[str, int] = {}
 
-    def program(self, name: str, needs: str = "", *, ready_line: str = "") -> GatedProcess:
+    def program(
+        self, name: str, needs: str = "", *, ready_line: str = "", health: str = ""
+    ) -> GatedProcess:
         """Return a program made from a section like those of supervisord.conf."""
         parser = UnhosedConfigParser()
         parser.read_string(
             f"[program:{name}]\ncommand = /bin/{name}\nautorestart = true\n"
             f"startretries = {RETRIES}\nredirect_stderr = true\nstdout_logfile = NONE\n"
             f'environment = GANGLION_NEEDS="{needs}",'
-            f'GANGLION_READY_LINE="{ready_line}"\n'
+            f'GANGLION_READY_LINE="{ready_line}",GANGLION_HEALTH="{health}"\n'
         )
         (config,) = self.processes_from_section(parser, f"program:{name}", name)
         made: GatedProcess = config.make_process()

@@ -74,6 +74,7 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
             command_socket=settings.paths.command_socket if settings.test_mode else None,
             locks=(data, run),
             output=output,
+            watchdog=settings.watchdog,
         )
 
 

@@ -92,3 +92,36 @@ def test_a_role_that_cannot_start_takes_nothing_down() -> None:
         (server.data / "logs" / "pusher1.log").rmdir()
         server.log.wait_for(r"pusher1 is ready")
         server.stop()
+
+
+def test_stopped_processes_are_replaced() -> None:
+    """Everything at once, with all children, as if each waited for ever."""
+    names = ["client_reader1", "event_persister1", "main", "redis", "postgres", "nginx"]
+    with Server("client_reader, event_persister") as server:
+        server.start()
+        mark = server.log.mark()
+        before = {name: server.pid(name) for name in names}
+        for pid in before.values():
+            for each in (*descendants(pid), pid):
+                os.kill(each, signal.SIGSTOP)
+        for name in names:
+            server.log.wait_for(rf"{name} has not responded for \d+ s and does nothing", mark)
+        wait_until(
+            "other processes",
+            lambda: all(server.pid(name) not in (before[name], 0) for name in names),
+            60,
+        )
+        server.wait_ready()
+        assert server.get("/_matrix/client/versions").status == 200
+        server.stop()
+
+
+def test_a_worker_that_stops_is_not_waited_for_by_its_pool() -> None:
+    """Requests that wait at it go on to the rest of its pool once it is replaced."""
+    with Server("client_reader:2") as server:
+        server.start()
+        mark = server.log.mark()
+        os.kill(server.pid("client_reader2"), signal.SIGSTOP)
+        statuses = [server.get("/_matrix/client/versions").status for _ in range(4)]
+        assert statuses == [200] * 4
+        server.log.wait_for(r"client_reader2 is ready", mark)

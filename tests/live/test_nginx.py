@@ -81,6 +81,26 @@ def test_preflight_requests_get_the_response_of_synapse(small: Server) -> None:
     assert len(paths) > 500
 
 
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_methods_that_a_path_lacks_get_the_response_of_synapse(small: Server, method: str) -> None:
+    paths = {
+        path
+        for row in load()
+        for _, path in row.requests
+        if method not in {registered for registered, _ in row.requests}
+        and not path.startswith(("/_synapse/admin", "/_synapse/replication"))
+    }
+    main = small.run / "sockets" / "main.sock"
+    different = {}
+    for path in sorted(paths):
+        ours = raw_request(small.http_port, method, path)
+        synapses = unix_request(main, method, path)
+        if (ours.status, ours.body) != (synapses.status, synapses.body):
+            different[path] = (ours, synapses)
+    assert different == {}
+    assert len(paths) > 300
+
+
 def test_processes_reach_the_replication_listener(small: Server) -> None:
     # Otherwise the rejections below might be due to a misspelt path.
     mark = small.log.mark()

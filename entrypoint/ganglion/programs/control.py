@@ -10,13 +10,13 @@ from ganglion.machine.limits import Limits
 from ganglion.programs.postgres.server import owner
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.programs.redis import client_arguments
+from ganglion.programs.stopping import stop_times
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
 NAME = "control"
 CONF = "control.json"
 # Seconds; stopped together with nginx, so it adds no time of its own.
-STOP_WAIT = 2
 # gunicorn and its one process took 25M of PSS before the first reset, for which it imports Redis's
 # client.
 MEMORY = 48 * MB
@@ -37,7 +37,7 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             needs=needs,
             # gunicorn's quick shutdown.
             stop_signal="QUIT",
-            stop_wait=STOP_WAIT,
+            stop_wait=stop_times(plan.settings.stop_timeout).control,
             environment=(notify(plan.settings),),
         ),
     )

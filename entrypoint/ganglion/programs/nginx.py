@@ -11,6 +11,7 @@ from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine, Requirement
 from ganglion.machine.limits import Limits
 from ganglion.programs.program import Directory, Plan, Program, Service
+from ganglion.programs.stopping import stop_times
 from ganglion.routing.nginx_maps import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.routing.table import Choice, Pin, Pool, table
 from ganglion.settings import parsers
@@ -21,7 +22,6 @@ from ganglion.topology.topology import Address, Topology
 NAME = "nginx"
 CONF = "nginx.conf"
 # Seconds; docs/architecture.md, "Stopping".
-STOP_WAIT = 2
 # MAX_REQUEST_SIZE of synapse/http/site.py: Synapse's own limit where uploads are smaller.
 SYNAPSE_MAX_REQUEST = 200 * 65536
 # https://ssl-config.mozilla.org/guidelines/5.7.json, "intermediate": suites with forward secrecy.
@@ -76,7 +76,8 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             # At level notice, when its ports are open.
             ready_line="start worker processes",
             stop_signal="QUIT",
-            stop_wait=STOP_WAIT,
+            stop_wait=stop_times(plan.settings.stop_timeout).nginx,
+            health=f"nginx {plan.settings.reachable_at}:{plan.settings.http_port}",
         ),
     )
 

@@ -35,7 +35,9 @@ class Program:
     `needs` are the programs that must be ready before it starts. A program reports that it is
     ready through NOTIFY_SOCKET or, where it has a `ready_line`, by a line that contains this text.
     `priority` orders the groups: they are stopped one after the other, highest first.
-    `stop_wait` is how long it may take to stop before it is killed, in seconds.
+    `stop_wait` is how long it may take to stop before it is killed, in seconds. `health` is the
+    protocol and the address by which the watchdog asks it, such as `http 127.0.0.1:8008` or
+    `redis /run/ganglion/redis/redis.sock`: supervisor/watchdog.py.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Program:
     stop_wait: int
     environment: tuple[tuple[str, str], ...] = ()
     ready_line: str = ""
+    health: str = ""
 
     @property
     def user(self) -> str | None:
@@ -60,6 +63,7 @@ class Program:
         pairs = (
             ("GANGLION_NEEDS", " ".join(self.needs)),
             *((("GANGLION_READY_LINE", self.ready_line),) if self.ready_line else ()),
+            *((("GANGLION_HEALTH", self.health),) if self.health else ()),
             *((("GANGLION_ACCOUNT", self.account),) if self.account and not self.user else ()),
             *self.environment,
         )

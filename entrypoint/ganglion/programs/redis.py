@@ -11,6 +11,7 @@ from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine, Requirement
 from ganglion.machine.limits import Limits
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
+from ganglion.programs.stopping import stop_times
 from ganglion.programs.waiting import CONNECT_TIMEOUT, Say, wait_for
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
@@ -18,7 +19,6 @@ from ganglion.topology.topology import Topology
 NAME = "redis"
 CONF = "redis.conf"
 # Seconds; docs/architecture.md, "Stopping".
-STOP_WAIT = 2
 # Each of Synapse's processes subscribes, publishes and asks: three connections.
 CLIENTS_EACH, CLIENTS_SPARE = 4, 32
 
@@ -117,7 +117,8 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             account=plan.machine.account(NAME),
             needs=needs,
             stop_signal="TERM",
-            stop_wait=STOP_WAIT,
+            stop_wait=stop_times(plan.settings.stop_timeout).redis,
+            health=f"redis {plan.settings.paths.redis_socket}",
             environment=(notify(plan.settings),),
         ),
     )

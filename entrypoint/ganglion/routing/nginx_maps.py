@@ -27,7 +27,8 @@ MALFORMED = r"[^!-~]|[#\\]|^[^/]|^[^?]*/(\.|%2[Ee]){1,2}(/|\?|$)"
 # that mean the same in both.
 PLAIN = r"/([A-Za-z0-9_.~-]+/)?[A-Za-z0-9_.~-]*(\?|$)|/[A-Za-z0-9_.~-]+/[A-Za-z0-9_.~-]+/"
 # UploadServlet and AsyncUploadServlet in synapse/rest/media/upload_resource.py.
-UPLOAD = r"^(POST|PUT|OPTIONS) /_matrix/media/[^/]+/upload(/|$)"
+UPLOAD = r"/_matrix/media/[^/]+/upload(/|$)"
+UPLOAD_SERVLETS = r"/_matrix/media/((r0|v3|v1)/upload|v3/upload/[^/]*/[^/]*)$"
 # The start of a user's access token: Synapse's, Matrix Authentication Service's, or a macaroon.
 OF_A_USER = "(?:sy[a-z]_|m[a-z]t_|MDA)"
 VARIABLE = re.compile(r"\$\w+")
@@ -149,7 +150,11 @@ def maps(
         Map(
             variable="$ganglion_upload",
             source="$request_method $ganglion_path",
-            rows=((f"~{UPLOAD}", "yes"),),
+            rows=(
+                (f"~^(POST|PUT|OPTIONS) {UPLOAD}", "yes"),
+                # Rejected as Synapse does, but without the body.
+                (f"~^[^ ]+ {UPLOAD_SERVLETS}", "other"),
+            ),
             default="",
         ),
         # The table of routes.

@@ -73,6 +73,21 @@ def duration(text: str) -> float:
     return float(found[1]) * DURATION_UNITS[found[2] or "s"]
 
 
+def duration_of(least: float, most: float) -> Callable[[str], float]:
+    """Return a parser of durations within these limits, in seconds."""
+
+    def parse(text: str) -> float:
+        seconds = duration(text)
+        if not least <= seconds <= most:
+            raise Invalid(
+                f"is not a duration from {least:.0f}s to {most:.0f}s",
+                "write a number with s, m or h, such as 60s",
+            )
+        return seconds
+
+    return parse
+
+
 def processors(text: str) -> float:
     """Parse a number of processors with at most three decimal places."""
     found = re.fullmatch(r"\d{1,4}(\.\d{1,3})?", text, re.ASCII)

@@ -252,6 +252,22 @@ class Settings(StoreSettings):
         " `-`, such as `-device_list_wakes`. docs/fixes.md describes each.",
         shown_default="all",
     )
+    watchdog: float = _row(
+        "GANGLION_WATCHDOG",
+        parsers.duration_of(0, 3600),
+        6.0,
+        "How long a process may neither respond nor work before it is replaced; one that works"
+        " without responding has ten times as long. `0` to replace none.",
+        shown_default="6s",
+    )
+    stop_timeout: float = _row(
+        "GANGLION_STOP_TIMEOUT",
+        parsers.duration_of(8, 3600),
+        10.0,
+        "How long a stop may take, shared out among all processes. Give the container as long, such"
+        " as with `docker stop -t` or `stop_grace_period`.",
+        shown_default="10s",
+    )
     asyncio_reactor: bool = _row(
         "SYNAPSE_ASYNC_IO_REACTOR",
         parsers.boolean,

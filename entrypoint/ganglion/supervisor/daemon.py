@@ -28,6 +28,7 @@ from ganglion.supervisor.output import Output, OutputHandler
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.start_times import Timeline
 from ganglion.supervisor.wakeup import Waker
+from ganglion.supervisor.watchdog import Watchdog
 
 LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s"
 ABOVE_CRITICAL = 60
@@ -49,6 +50,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     command_socket: str | None = None,
     locks: Sequence[int] = (),
     output: Output | None = None,
+    watchdog: float = 0.0,
 ) -> int:
     """Run every program of a supervisord.conf until SIGTERM, SIGINT or SIGQUIT.
 
@@ -59,7 +61,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     mode.
 
     `locks` are descriptors that every program inherits, so that it holds the locks too. `output` is
-    the queue in front of stdout.
+    the queue in front of stdout. `watchdog` is how long a program may hang, in seconds; 0 for ever.
 
     Returns the exit status: 0 after one of these signals, 1 if a program kept failing.
     """
@@ -78,7 +80,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     options.first = True
     options.test = False
     with contextlib.suppress(asyncore.ExitNow):
-        Daemon(options, timeline).main()
+        Daemon(options, timeline, watchdog).main()
     options.close_httpservers()
     options.output.finish()
     options.close_logger()
@@ -178,9 +180,13 @@ def _schedule_as_batch() -> None:
 class Daemon(Supervisor):
     """supervisord, which ends with a failure when a program keeps failing."""
 
-    def __init__(self, options: Options, timeline: Timeline) -> None:
+    def __init__(self, options: Options, timeline: Timeline, watchdog: float = 0.0) -> None:
         super().__init__(options)
         self.timeline = timeline
+        self.watchdog: Watchdog | None = None
+        if watchdog:
+            programs = options.programs.values
+            self.watchdog = Watchdog(programs, watchdog, options.clock, self._warn)
         self.announced = False
         # Watched by the main loop besides the programs' output, while the loop runs.
         self.wakers: tuple[NotifySocket | Waker, ...] = ()
@@ -235,6 +241,11 @@ class Daemon(Supervisor):
                     with contextlib.suppress(ProcessLookupError):
                         self.options.kill(-pid, signal.SIGKILL)
 
+    def tick(self, now: float | None = None) -> None:
+        super().tick(now)
+        if self.watchdog is not None and self.options.mood == SupervisorStates.RUNNING:
+            self.watchdog.look()
+
     def handle_signal(self) -> None:
         super().handle_signal()
         if self.options.reload_requested:
@@ -264,12 +275,16 @@ class Daemon(Supervisor):
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers: dict[int, Any] = dict(super().get_process_map())
         commands = () if self.commands is None else self.commands.dispatchers
-        added = (self.options.output, *self.wakers, *commands)
+        watchdog = () if self.watchdog is None else (self.watchdog,)
+        added = (self.options.output, *self.wakers, *commands, *watchdog)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:
         program = self.options.pidhistory.get(pid)
         return program if isinstance(program, GatedProcess) else None
+
+    def _warn(self, line: str) -> None:
+        self.options.logger.warn(line)  # noqa: G010 - supervisord's logger has no other name
 
     def _on_ready(self, event: Any) -> None:
         name = event.process.config.name

@@ -48,6 +48,11 @@ class GatedConfig(ProcessConfig):
         return str((self.environment or {}).get("GANGLION_READY_LINE", "")).encode()
 
     @property
+    def health(self) -> str:
+        """How the watchdog asks the program: protocol and address. Empty if it does not."""
+        return str((self.environment or {}).get("GANGLION_HEALTH", ""))
+
+    @property
     def account(self) -> str | None:
         """The program's account as `UID:GID`, where the numbers may have no name."""
         return (self.environment or {}).get("GANGLION_ACCOUNT")

@@ -186,8 +186,16 @@ def test_headers_that_servers_obey_have_no_effect(edge: Edge) -> None:
         # nginx takes these for an upload, Synapse does not.
         ("POST", f"/_matrix/client/v3/login/%2e%2e/%2e%2e/%2e%2e/%2e%2e{UPLOAD}", 20_000_000, 404),
         ("POST", f"/_matrix/x/y%2f..%2f..%2f..{UPLOAD}", 20_000_000, 404),
+        # As Synapse rejects the method.
+        ("PATCH", UPLOAD, 2, 405),
+        ("PATCH", UPLOAD, 20_000_000, 405),
+        ("PATCH", f"{UPLOAD}/a/b/c", 2, 404),
         ("GET", SYNC, 2, 200),
+        ("GET", SYNC, 10, 400),
         ("GET", SYNC, 1000, 400),
+        # Old clients send a body with every request.
+        ("GET", "/_matrix/client/v3/directory/room/x", 999, 200),
+        ("GET", "/_matrix/client/v3/directory/room/x", 1000, 400),
     ],
 )
 def test_a_body_is_as_long_as_its_route_takes(

@@ -10,12 +10,12 @@ from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
+from ganglion.programs.stopping import stop_times
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
 NAME = "postgres"
 # Seconds. PostgreSQL must not be killed while it writes, so its limit is long.
-STOP_WAIT = 60
 # Its own processes, and one connection. Idle, all of them took 41M of PSS with main alone and 101M
 # with the 17 processes of complement; main's first connection took 21M after its start.
 OWN_PROCESSES = 25 * MB
@@ -81,7 +81,8 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             needs=needs,
             # A fast shutdown: connections are cut, committed data is kept.
             stop_signal="INT",
-            stop_wait=STOP_WAIT,
+            stop_wait=stop_times(plan.settings.stop_timeout).postgres,
+            health=f"postgres {paths.postgres_sockets}/.s.PGSQL.5432",
             environment=(notify(plan.settings),),
         ),
     )

@@ -2,6 +2,7 @@
 
 from ganglion.budget.amounts import Row
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
+from ganglion.programs.stopping import stop_times
 from ganglion.programs.synapse.options import config_paths, files
 from ganglion.settings.fix_names import ALL
 from ganglion.settings.fixes import as_text
@@ -10,8 +11,6 @@ from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Process
 
 NAME = "synapse"
-# Seconds; docs/architecture.md, "Stopping".
-STOP_MAIN, STOP_WORKER = 2, 3
 
 
 def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
@@ -24,6 +23,7 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
 
 def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
     settings, machine = plan.settings, plan.machine
+    times = stop_times(settings.stop_timeout)
     app = "synapse.app.homeserver" if process.is_main else "synapse.app.generic_worker"
     paths = config_paths(settings, plan.operator, process)
     jemalloc = (("LD_PRELOAD", machine.jemalloc),) if machine.jemalloc else ()
@@ -47,7 +47,8 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
         account=machine.account(NAME),
         needs=needs,
         stop_signal="TERM",
-        stop_wait=STOP_MAIN if process.is_main else STOP_WORKER,
+        stop_wait=times.main if process.is_main else times.workers,
+        health=f"http {process.http.path or process.http}",
         environment=(
             notify(settings),
             *jemalloc,
