@@ -2,30 +2,57 @@
 # passes a base image of its own as BASE.
 ARG BASE=debian:trixie-slim
 
+FROM ${BASE} AS debian
+# Debian's packages of a date, such as 20260701T000000Z. Empty: today's.
+ARG SNAPSHOT=
+RUN if [ -n "$SNAPSHOT" ]; then \
+        rm -f /etc/apt/sources.list /etc/apt/sources.list.d/* \
+        && archive=http://snapshot.debian.org/archive \
+        && printf 'deb [check-valid-until=no] %s trixie main\n' "$archive/debian/$SNAPSHOT" > /etc/apt/sources.list \
+        && printf 'deb [check-valid-until=no] %s trixie-updates main\n' "$archive/debian/$SNAPSHOT" >> /etc/apt/sources.list \
+        && printf 'deb [check-valid-until=no] %s trixie-security main\n' "$archive/debian-security/$SNAPSHOT" >> /etc/apt/sources.list; \
+    fi
+
 # The virtual environment, in a stage of its own. Nothing is compiled: all packages are wheels but
-# three of tracing.lock, which are pure Python.
-FROM ${BASE} AS venv
+# three of tracing.lock, which are pure Python. The secret `authorities` is the build machine's file
+# of certificate authorities, where that machine has some of its own. It enters no layer.
+FROM debian AS venv
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    apt-get update -qq \
+    --mount=type=secret,id=authorities,mode=0444 \
+    echo "Acquire::https::CAInfo \"$(find /run/secrets -name authorities 2>/dev/null)\";" > /tmp/authorities.conf \
+    && export APT_CONFIG=/tmp/authorities.conf \
+    && apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/ganglion/venv
 COPY requirements/runtime.lock requirements/tracing.lock /opt/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
+    --mount=type=secret,id=authorities \
+    if [ -s /run/secrets/authorities ]; then export PIP_CERT=/run/secrets/authorities; fi \
+    && /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
         --no-input --quiet --only-binary :all: --require-hashes --requirement /opt/runtime.lock \
+        --report /opt/runtime.json \
     && /opt/pip/bin/pip --python /opt/ganglion/venv/bin/python install --disable-pip-version-check \
         --no-input --quiet --only-binary :all: --no-binary opentracing,jaeger-client,threadloop \
         --no-build-isolation --use-pep517 --require-hashes --requirement /opt/tracing.lock \
+        --report /opt/tracing.json \
     # pip as one file, for `ganglion install-module`.
     && cp /usr/share/python-wheels/pip-*.whl /opt/ganglion/venv/pip.whl \
     # Each start reads the metadata of all packages; cut off the READMEs at the end of each.
     && sed -i '/^$/,$d' /opt/ganglion/venv/lib/python3*/site-packages/*.dist-info/METADATA
+# For the SBOM: name, version and SHA-256 of each file that pip installed.
+RUN python3 - /opt/runtime.json /opt/tracing.json > /opt/ganglion/venv/artifacts <<'END'
+import json, sys
+for path in sys.argv[1:]:
+    for item in json.load(open(path))["install"]:
+        about, archive = item["metadata"], item["download_info"]["archive_info"]
+        print(about["name"], about["version"], archive["hashes"]["sha256"])
+END
 # Lets `python -m ganglion` find the program from any directory.
 RUN echo /opt/ganglion/entrypoint > "$(echo /opt/ganglion/venv/lib/python3*/site-packages)/ganglion.pth"
 
 
-FROM ${BASE}
+FROM debian
 LABEL org.opencontainers.image.title="Ganglion" \
       org.opencontainers.image.description="The Matrix homeserver Synapse, split into as many workers as one variable asks for" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
@@ -42,7 +69,10 @@ RUN groupadd --system --gid 991 synapse \
 # without it. Locales are not needed: the database uses C.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    mkdir /etc/postgresql-common \
+    --mount=type=secret,id=authorities,mode=0444 \
+    echo "Acquire::https::CAInfo \"$(find /run/secrets -name authorities 2>/dev/null)\";" > /tmp/authorities.conf \
+    && export APT_CONFIG=/tmp/authorities.conf \
+    && mkdir /etc/postgresql-common \
     && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf \
     && apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
@@ -52,15 +82,26 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
         -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/llvmjit* \
         -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/bitcode/* \
         -o Dpkg::Options::=--path-exclude=/usr/share/i18n/* \
-        ca-certificates curl libjemalloc2 nginx postgresql python3 redis-server xmlsec1 \
-    && rm -rf /var/log/*.log /var/log/apt /var/cache/debconf/*-old
+        ca-certificates curl libjemalloc2 libnss-wrapper nginx postgresql python3 redis-server xmlsec1 \
+    # For the SBOM: package, version, architecture and SHA-256 of each file, as the archive signed it.
+    && mkdir /opt/ganglion \
+    && dpkg-query --show --showformat '${Package}:${Architecture}=${Version}\n' \
+        | sed 's/:all=/=/' | xargs apt-cache show --no-all-versions 2>/dev/null \
+        | awk '$1 == "Package:" { name = $2; version = kind = sum = "" } $1 == "Version:" { version = $2 } \
+            $1 == "Architecture:" { kind = $2 } $1 == "SHA256:" { print name, version, kind, $2 }' \
+        > /opt/ganglion/debian-packages \
+    # No program here gains rights that its account lacks.
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
+    && rm -rf /var/log/*.log /var/log/apt /var/cache/debconf/*-old /tmp/authorities.conf
 
 COPY --from=venv /opt/ganglion/venv /opt/ganglion/venv
 COPY conf-templates /opt/ganglion/conf-templates
 COPY entrypoint /opt/ganglion/entrypoint
-# Compile now: at run time no process may write here. `ganglion` is for `docker exec`,
+# Other accounts than root, as with `docker run --user`, may use the run directory; root makes it its
+# own. Compile now: at run time no process may write here. `ganglion` is for `docker exec`,
 # and so are Synapse's own commands, as in its image.
-RUN /opt/ganglion/venv/bin/python -m compileall -q /opt/ganglion/entrypoint \
+RUN install -d -m 1777 /run/ganglion \
+    && /opt/ganglion/venv/bin/python -m compileall -q /opt/ganglion/entrypoint \
     && printf '#!/bin/sh\nexec /opt/ganglion/venv/bin/python -P -m ganglion "$@"\n' > /usr/local/bin/ganglion \
     && chmod 0755 /usr/local/bin/ganglion \
     && for name in export_signing_key generate_config generate_log_config generate_signing_key \
@@ -91,6 +132,8 @@ done
 [ "$(pending)" = 0 ]
 kill $server
 wait $server
+# Every account can start from it: `docker run --user`.
+chmod -R u=rwX,go=rX /tmp/prepared/postgres
 mv /tmp/prepared/postgres /opt/ganglion/database
 rm -rf /tmp/*
 END

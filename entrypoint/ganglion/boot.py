@@ -15,9 +15,10 @@ from ganglion.data.ownership import take_over
 from ganglion.data.run_directory import claimed
 from ganglion.data.secrets import keep_secrets
 from ganglion.data.usable_files import usable
-from ganglion.files.file import SECRET
+from ganglion.files.file import PUBLIC, SECRET
 from ganglion.files.write import write_directory, write_file
 from ganglion.machine.installed import Machine
+from ganglion.machine.nss_wrapper import accounts_file, groups_file
 from ganglion.machine.privileges import no_new_privileges
 from ganglion.plan import render
 from ganglion.programs import redis
@@ -49,6 +50,9 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
     identity.check(settings, plan.operator, identity.read(settings.paths))
     no_new_privileges()
     with locked(settings.paths, machine) as data, claimed(settings.paths) as run:
+        if machine.nss_wrapper is not None:
+            write_file(Path(settings.paths.accounts), accounts_file(), PUBLIC, None, lasting=False)
+            write_file(Path(settings.paths.groups), groups_file(), PUBLIC, None, lasting=False)
         record = _identify(plan)
         plan = _await_external(plan, say, record)
         secrets = keep_secrets(settings, plan.operator)
@@ -90,7 +94,7 @@ def _identify(plan: Plan) -> identity.Record | None:
     place = Path(settings.paths.postgres)
     if record is None and settings.embedded_postgres and place.exists():
         # Of an older Ganglion, or of a start that was cut off before it wrote the record.
-        found = cluster.database_in(place, plan.machine)
+        found = cluster.database_in(place, settings, plan.machine)
         if found is not None:
             name, role = found
             record = identity.Record(

@@ -1,5 +1,6 @@
 """The checks of a start before it writes anything."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_a_data_directory_that_cannot_be_made(tmp_path: Path) -> None:
         said(
             f"GANGLION_DATA={str(data)!r}",
             "cannot be written: Not a directory",
-            "give a directory that this account may write to",
+            f"give a directory that UID {os.geteuid()} may write to",
         )
     ]
 

@@ -81,3 +81,12 @@ def test_every_path_of_a_run_directory_is_a_known_entry() -> None:
     below = [str(getattr(found, name)) for name in names]
     entries = {path.split("/")[2] for path in below if path.startswith("/r/")}
     assert entries <= RUN_ENTRIES
+
+
+def test_one_that_is_open_to_all_is_closed_by_its_owner(tmp_path: Path) -> None:
+    """The image's is open with the sticky bit, for `docker run --user`."""
+    run = tmp_path / "run"
+    run.mkdir()
+    run.chmod(0o1777)
+    claim(run)
+    assert run.stat().st_mode & 0o7777 == 0o755

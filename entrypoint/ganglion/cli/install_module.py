@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from functools import partial
 from importlib.metadata import distributions
 from importlib.util import find_spec
@@ -27,6 +27,7 @@ from pathlib import Path
 
 from ganglion.cli.verb import Verb
 from ganglion.errors import ConfigError, Problem
+from ganglion.machine import temporary
 from ganglion.plan import read_variables
 
 
@@ -37,7 +38,8 @@ def options(parser: ArgumentParser) -> None:
     )
 
 
-def run(options: Namespace, environ: Mapping[str, str]) -> int:
+def run(options: Namespace, environ: MutableMapping[str, str]) -> int:
+    temporary.ensure(environ, read_variables(environ).paths.temporary)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         constraints = place / "installed.txt"

@@ -21,6 +21,7 @@ from ganglion.cli.output import print_notes
 from ganglion.cli.verb import Verb
 from ganglion.errors import Problem
 from ganglion.in_synapse.imports import MODULES
+from ganglion.machine import temporary
 from ganglion.machine.installed import discover
 from ganglion.plan import assemble, notes_on
 from ganglion.programs import registry
@@ -48,6 +49,7 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
         postgres=plan.settings.embedded_postgres,
         user=plan.settings.uid,
         group=plan.settings.gid,
+        ports=plan.settings.public_ports,
     )
     print_notes(notes_on(plan, environ))
     _clean(environ, plan.settings)
@@ -74,7 +76,8 @@ def _clean(environ: MutableMapping[str, str], settings: Settings) -> None:
 
     Secrets leave it. SYNAPSE_ASYNC_IO_REACTOR leaves it too, because Synapse takes any value for
     yes; the rendered files have its meaning. Proxies enter it: their URL may hold a password, so it
-    is in no file. The directory of modules and Synapse's plain version enter it too.
+    is in no file. The directory of modules, Synapse's plain version and, where /tmp cannot be
+    written, a directory for temporary files enter it too.
     """
     for _, variable in variables():
         if variable.secret:
@@ -86,6 +89,7 @@ def _clean(environ: MutableMapping[str, str], settings: Settings) -> None:
         if value is not None:
             environ[name] = value
     environ[MODULES] = settings.paths.modules
+    temporary.ensure(environ, settings.paths.temporary)
     # Otherwise Synapse asks git, which finds the checkout of Ganglion around its virtual
     # environment. Modules parse the version.
     environ["SYNAPSE_VERSION_STRING"] = version("matrix-synapse")

@@ -34,7 +34,7 @@ def locked(paths: Paths, machine: Machine) -> Iterator[int]:
             opened.callback(os.close, held)
             os.fchmod(held, 0o600)
         except OSError as error:
-            hint = "give a directory that this account may write to"
+            hint = f"give a directory that UID {os.geteuid()} may write to"
             raise _unusable(data, f"cannot be written: {error.strerror}", hint) from error
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,9 +9,13 @@ SIGNING_KEY_SUFFIX = ".signing.key"
 # The entries of a run directory. A start removes these, and refuses a directory with others.
 RUN_ENTRIES = frozenset(
     {
+        ".accounts.new",
         ".conf.new",
+        ".groups.new",
+        "accounts",
         "conf",
         "control",
+        "groups",
         "nginx",
         "nginx.pid",
         "notify.sock",
@@ -22,6 +26,7 @@ RUN_ENTRIES = frozenset(
         "sockets",
         "supervisor.sock",
         "supervisord.pid",
+        "temporary",
     }
 )
 
@@ -197,6 +202,21 @@ class Paths:
     def nginx_pid(self) -> str:
         """Written by nginx's master, so it is in a directory that no worker can change."""
         return f"{self.run}/nginx.pid"
+
+    @property
+    def temporary(self) -> str:
+        """Temporary files of all programs, where /tmp cannot be written."""
+        return f"{self.run}/temporary"
+
+    @property
+    def accounts(self) -> str:
+        """The accounts that PostgreSQL sees if our own has no name: machine/nss_wrapper.py."""
+        return f"{self.run}/accounts"
+
+    @property
+    def groups(self) -> str:
+        """The groups beside them."""
+        return f"{self.run}/groups"
 
     @property
     def supervisor_socket(self) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def claimed(paths: Paths) -> Iterator[int]:
         run.mkdir(parents=True, exist_ok=True)
         directory = os.open(run, ENTER)
     except OSError as error:
-        hint = "give a directory that this account may write to"
+        hint = f"give a directory that UID {os.geteuid()} may write to"
         raise _unusable(run, f"cannot be written: {error.strerror}", hint) from error
     with contextlib.ExitStack() as opened:
         opened.callback(os.close, directory)
@@ -45,7 +46,11 @@ def claimed(paths: Paths) -> Iterator[int]:
         try:
             if os.geteuid() == 0:
                 os.fchown(directory, 0, 0)
-            os.fchmod(directory, 0o755)
+            # The image's is root's and open to all, with the sticky bit, for `docker run --user`:
+            # there, others cannot replace this account's entries either.
+            found = os.fstat(directory)
+            if found.st_uid == os.geteuid() or not found.st_mode & stat.S_ISVTX:
+                os.fchmod(directory, 0o755)
             lock = os.open(
                 LOCK,
                 os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,

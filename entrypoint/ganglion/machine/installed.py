@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import capabilities, interpreter, jemalloc, limits
+from ganglion.machine import capabilities, interpreter, jemalloc, limits, nss_wrapper
 from ganglion.machine.limits import Limits
 from ganglion.machine.unix_accounts import numbers
 
@@ -53,7 +54,8 @@ class Machine:
     account, `ourselves`. `open_files` is how many files nginx may open. `immortal`: see
     machine/interpreter.py. `authorities` is a directory of certificate authorities by their hashes,
     if it is known to hold the same as the file of all of them. `http2_directive`: nginx has
-    `http2 on` (1.25.1 and later) instead of an argument of `listen`.
+    `http2 on` (1.25.1 and later) instead of an argument of `listen`. `nss_wrapper` is the path of
+    that library if our account has no name and gets one for PostgreSQL: machine/nss_wrapper.py.
     """
 
     python: str
@@ -69,6 +71,7 @@ class Machine:
     immortal: bool = True
     prepared: str | None = None
     authorities: str | None = None
+    nss_wrapper: str | None = None
     http2_directive: bool = True
 
     def account(self, service: str) -> str | None:
@@ -105,11 +108,13 @@ def discover(
     postgres: bool,
     user: int | None = None,
     group: int | None = None,
+    ports: Mapping[str, int] = MappingProxyType({}),
 ) -> Machine:
     """Inspect the machine.
 
     `requirements` and `service_accounts` are those of the services that run, `postgres` whether
     the PostgreSQL server is embedded. `user` and `group` replace the numbers of Synapse's account.
+    `ports` are those that nginx opens, by the names of their variables.
     An existing `cluster` decides which of several installed versions of PostgreSQL runs.
 
     Raises ConfigError with everything that is missing.
@@ -140,20 +145,23 @@ def discover(
         )
     problems.extend(_missing_accounts(own))
     problems.extend(shared_numbers(own, user, group))
-    if os.geteuid() == 0:
-        problems.extend(capabilities.missing(lambda path: Path(path).read_text()))
+    needed = capabilities.needed(_read_text, ports, root=os.geteuid() == 0)
+    problems.extend(capabilities.missing(_read_text, needed))
+    wrapper = None
     try:
         ourselves = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        ourselves = ""
-        if postgres:
+        ourselves = nss_wrapper.NAME
+        wrapper = nss_wrapper.library() if postgres else None
+        if postgres and wrapper is None:
             problems.append(
                 Problem(
                     variable="uid",
                     value=str(os.geteuid()),
                     message="has no account on this machine, and the embedded PostgreSQL needs one",
-                    hint="start as root, which drops to accounts of its own, or as an account in"
-                    " /etc/passwd, or set POSTGRES_HOST to use an external server",
+                    hint="apt-get install libnss-wrapper, or start as root, which drops to accounts"
+                    " of its own, or as an account in /etc/passwd, or set POSTGRES_HOST to use an"
+                    " external server",
                 )
             )
     if problems:
@@ -170,8 +178,9 @@ def discover(
         accounts=own,
         ourselves=ourselves,
         immortal=interpreter.can_share_objects(),
-        prepared=_prepared(version) if own else None,
+        prepared=_prepared(version) if own or ourselves == nss_wrapper.NAME else None,
         authorities=_authorities(),
+        nss_wrapper=wrapper,
         http2_directive=nginx_version(found.get("nginx")) >= (1, 25, 1),
     )
 
@@ -201,9 +210,11 @@ def accounts(
 
 def here() -> Limits:
     """Return the limits of memory and processor time for this process."""
-    return limits.discover(
-        lambda path: Path(path).read_text(encoding="utf-8"), len(os.sched_getaffinity(0))
-    )
+    return limits.discover(_read_text, len(os.sched_getaffinity(0)))
+
+
+def _read_text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _prepared(version: int) -> str | None:

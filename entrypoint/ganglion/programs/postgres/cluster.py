@@ -9,6 +9,7 @@ from pathlib import Path
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import make_directory
 from ganglion.machine.installed import Machine
+from ganglion.machine.nss_wrapper import environment
 from ganglion.settings.variables import Settings
 
 # The clean database that a test server is reset to: control/test/databases.py.
@@ -53,14 +54,14 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
             )
     else:
         make_directory(staged, 0o700, account)
-        _initialise(staged, machine)
+        _initialise(staged, settings, machine)
         # initdb made a role for the account that it ran as, whose name may be the one we want.
         verb = "ALTER" if is_administrator else "CREATE"
         statements = [
             f"{verb} ROLE {role} LOGIN PASSWORD {literal(password)}",
             create_database(settings),
         ]
-    _single_user(machine, staged, *statements)
+    _single_user(settings, machine, staged, *statements)
     staged.rename(cluster)
     # Onto the disk while everything else starts; PostgreSQL sees to what it writes itself.
     os.posix_spawnp("sync", ["sync", "-f", str(cluster)], {})
@@ -91,14 +92,20 @@ def _take(prepared: str | None, staged: Path, *, in_place: bool) -> bool:
     """
     if prepared is None:
         return False
-    claim = Path(f"{prepared}{CLAIM}")
+    claim, origin = Path(f"{prepared}{CLAIM}"), Path(prepared)
     if claim.exists():
         return False
-    if in_place and Path(prepared).stat().st_dev == staged.parent.stat().st_dev:
+    same = origin.stat().st_dev == staged.parent.stat().st_dev
+    if in_place and same and os.access(claim.parent, os.W_OK):
         claim.touch()
+        # Only its owner may enter: PostgreSQL insists.
+        origin.chmod(0o700)
         staged.symlink_to(prepared)
         return True
-    copied = subprocess.run(["cp", "-a", prepared, str(staged)], check=False)
+    # Every account can read the original, and only its owner the copy.
+    copied = subprocess.run(
+        ["cp", "-a", "--no-preserve=mode", prepared, str(staged)], umask=0o077, check=False
+    )
     if copied.returncode:
         raise ConfigError([_no_room(staged.parent)])
     return True
@@ -113,11 +120,12 @@ def _no_room(data: Path) -> Problem:
     )
 
 
-def _initialise(cluster: Path, machine: Machine) -> None:
+def _initialise(cluster: Path, settings: Settings, machine: Machine) -> None:
     """Run initdb. Locale C and UTF-8 are what Synapse requires:
     https://element-hq.github.io/synapse/latest/postgres.html#set-up-database
     """
     _postgres_program(
+        settings,
         machine,
         (
             "initdb",
@@ -134,16 +142,17 @@ def _initialise(cluster: Path, machine: Machine) -> None:
 def set_password(cluster: Path, settings: Settings, machine: Machine, password: str) -> None:
     """Give the role of a stopped embedded server another password."""
     role = name(settings.postgres_user)
-    _single_user(machine, cluster, f"ALTER ROLE {role} PASSWORD {literal(password)}")
+    _single_user(settings, machine, cluster, f"ALTER ROLE {role} PASSWORD {literal(password)}")
 
 
-def database_in(cluster: Path, machine: Machine) -> tuple[str, str] | None:
+def database_in(cluster: Path, settings: Settings, machine: Machine) -> tuple[str, str] | None:
     """Return the name and the owner of the database in a stopped cluster.
 
     Return None if there are several. This is for clusters of an older Ganglion, which recorded
     neither.
     """
     answer = _single_user(
+        settings,
         machine,
         cluster,
         "SELECT datname, pg_get_userbyid(datdba) AS owner FROM pg_database",
@@ -163,9 +172,10 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _single_user(machine: Machine, cluster: Path, *statements: str) -> str:
+def _single_user(settings: Settings, machine: Machine, cluster: Path, *statements: str) -> str:
     """Run SQL in a stopped cluster. Single-user mode takes one statement a line."""
     return _postgres_program(
+        settings,
         machine,
         (
             *("postgres", "--single", "-F", "-j", "-c", "log_checkpoints=off"),
@@ -189,9 +199,15 @@ def _cheap_passwords(machine: Machine) -> tuple[str, ...]:
 
 
 def _postgres_program(
-    machine: Machine, command: tuple[str, ...], cluster: Path, stdin: str = ""
+    settings: Settings,
+    machine: Machine,
+    command: tuple[str, ...],
+    cluster: Path,
+    stdin: str = "",
 ) -> str:
     program, *arguments = command
+    paths = settings.paths
+    name_of_account = environment(machine.nss_wrapper, paths.accounts, paths.groups)
     result = subprocess.run(
         [f"{machine.postgres_bin}/{program}", *arguments[:1], "-D", str(cluster), *arguments[1:]],
         input=stdin,
@@ -202,7 +218,7 @@ def _postgres_program(
         group=machine.account("postgres"),
         extra_groups=[] if machine.account("postgres") else None,
         cwd="/",
-        env={"LC_ALL": "C", "PATH": machine.postgres_bin},
+        env={"LC_ALL": "C", "PATH": machine.postgres_bin, **dict(name_of_account)},
         check=False,
     )
     # Single-user mode ends with 0 whatever its statements came to, and says ERROR of a failed one.

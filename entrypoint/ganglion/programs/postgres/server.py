@@ -9,6 +9,7 @@ from ganglion.files.file import File
 from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
+from ganglion.machine.nss_wrapper import environment
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.programs.stopping import stop_times
 from ganglion.settings.variables import Settings
@@ -83,7 +84,10 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             stop_signal="INT",
             stop_wait=stop_times(plan.settings.stop_timeout).postgres,
             health=f"postgres {paths.postgres_sockets}/.s.PGSQL.5432",
-            environment=(notify(plan.settings),),
+            environment=(
+                notify(plan.settings),
+                *environment(plan.machine.nss_wrapper, paths.accounts, paths.groups),
+            ),
         ),
     )
 

@@ -76,6 +76,7 @@ def _directories(settings: Settings) -> tuple[Directory, ...]:
     logs = Directory(path=settings.paths.log_files, mode=0o750, service=NAME)
     return (
         Directory(path=settings.paths.sockets, mode=0o750, service=NAME, entered_by="nginx"),
+        Directory(path=settings.paths.temporary, mode=0o1777),
         *((logs,) if settings.logs_to_disk else ()),
     )
 
