@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from tests.harness import OPERATOR_FILE, SHARED_SECRET, wait_until
@@ -100,17 +100,23 @@ class Container:
         output = run("docker", "logs", self.id)
         return output.stdout + output.stderr
 
-    def put(self, directory: str, files: Mapping[str, str]) -> None:
-        """Write files into it, running or not. A mount would need the engine on this machine."""
+    def put(self, directory: str, files: Mapping[str, str], owner: int = 0) -> None:
+        """Write files into it, running or not. A mount would need the engine on this machine.
+
+        Those of another owner than root are closed to all others.
+        """
+        # Only a volume can be written if the root file system is read-only.
+        top = "/data" if self.inspect()["HostConfig"]["ReadonlyRootfs"] else "/"
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for name, text in files.items():
                 content = text.encode()
-                entry = tarfile.TarInfo(f"{directory.lstrip('/')}/{name}")
+                entry = tarfile.TarInfo(str(PurePosixPath(directory, name).relative_to(top)))
                 entry.size = len(content)
-                entry.mode = 0o644
+                entry.uid = owner
+                entry.mode = 0o600 if owner else 0o644
                 tar.addfile(entry, io.BytesIO(content))
-        docker("cp", "-", f"{self.id}:/", stdin=archive.getvalue())
+        docker("cp", "-", f"{self.id}:{top}", stdin=archive.getvalue())
 
     def start(self) -> None:
         docker("start", self.id)
@@ -144,6 +150,18 @@ class Container:
         number = str(self.inspect()["State"]["Pid"])
         enter = ("docker", "exec", "--interactive", self.id, "sh", "-c", ENTER, number)
         return run(*enter, *command, stdin=stdin.encode(), check=check)
+
+    def privileged(self, *command: str) -> str:
+        """Run a command in it with all of root's rights, though its own `docker exec` has fewer.
+
+        Returns its standard output. Needs root, or sudo without a password.
+        """
+        become_root = () if os.geteuid() == 0 else ("sudo", "--non-interactive")
+        found = self.inspect()
+        number = str(found["State"]["Pid"])
+        enter = ("nsenter", "--target", number, "--mount", "--pid", "--net", "--root", "--wdns=/")
+        environment = ("env", "--ignore-environment", *found["Config"]["Env"])
+        return run(*become_root, *enter, *environment, *command).stdout
 
     def ganglion(
         self, *words: str, stdin: str = "", check: bool = True
