@@ -61,7 +61,10 @@ class Controlled:
     def ask(self, path: str, **body: int) -> None:
         """Ask for a control, which must do well."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", json.dumps(body).encode(), method="POST"
+            f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+            method="POST",
         )
         with urllib.request.urlopen(request, timeout=300) as answer:  # noqa: S310
             answer.read()
@@ -77,7 +80,7 @@ class Ours(servers.Ours):
     """A container whose control port can be reached too."""
 
     def __init__(self, layout: str, variables: dict[str, str], image: str, port: int) -> None:
-        variant = Variant(label=layout, variables=variables)
+        variant = Variant(label=layout, variables={**variables, "CONTROL_BIND_ADDRESS": "*"})
         super().__init__(variant, image, quick=False, beside=False)
         self._words = ["--publish", f"127.0.0.1:{port}:9469", *self._words]
 

@@ -17,7 +17,7 @@ die() {
 
 # Prints the names of the server's variables that are set.
 server_variables() {
-    compgen -e | grep -xE '(SYNAPSE|POSTGRES|REDIS|GANGLION)_.*|WORKERS|TRUSTED_PROXIES|BIND_ADDRESS|(HTTP|FEDERATION|CONTROL)_PORT|INTERNAL_PORT_BASE' ||
+    compgen -e | grep -xE '(SYNAPSE|POSTGRES|REDIS|GANGLION)_.*|WORKERS|TRUSTED_PROXIES|BIND_ADDRESS|(HTTP|FEDERATION|CONTROL)_PORT|CONTROL_(BIND_ADDRESS|HOSTS)|INTERNAL_PORT_BASE' ||
         true
 }
 

@@ -14,6 +14,7 @@ from tests.matrix import CLIENT
 from tests.raw_http import Answer, raw_request
 
 WORKER = "X-Ganglion-Worker"
+AS_JSON = {"Content-Type": "application/json"}
 # In milliseconds: the longest delay that the test controls accept.
 LONGEST_DELAY = 60_000
 # In seconds: long enough for every machine, and less than LONGEST_DELAY.
@@ -36,7 +37,7 @@ class ControlledServer(Server):
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Answer:
         """Send one request to the control port."""
         content = None if body is None else json.dumps(body).encode()
-        return raw_request(self.control_port, method, path, {}, content)
+        return raw_request(self.control_port, method, path, AS_JSON, content)
 
     def control(self, path: str, **body: Any) -> dict[str, Any]:
         """Use a test control that must succeed. Return its answer."""

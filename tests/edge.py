@@ -134,9 +134,16 @@ class Edge:
 
 @contextlib.contextmanager
 def running(
-    workers: str, variables: Mapping[str, str] | None = None, routes: object = None
+    workers: str,
+    variables: Mapping[str, str] | None = None,
+    routes: object = None,
+    *,
+    control: bool = False,
 ) -> Iterator[Edge]:
-    """An edge for a text of WORKERS, with other variables and the content of a routes.yaml."""
+    """An edge for a text of WORKERS, with other variables and the content of a routes.yaml.
+
+    With `control`, the control application has a stand-in too.
+    """
     root = Path(tempfile.mkdtemp(prefix="ganglion-edge-", dir="/tmp"))
     root.chmod(0o755)
     port = free_port()
@@ -176,6 +183,9 @@ def running(
     processes = {
         process.name: StandIn(process.name, str(process.http.path)) for process in layout.processes
     }
+    if control:
+        (root / "control").mkdir()
+        processes["control"] = StandIn("control", settings.paths.control_socket)
     for process in processes.values():
         process.start()
     server = subprocess.Popen([nginx, "-e", "stderr", "-c", str(root / "conf" / "nginx.conf")])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.controls import LONGEST_DELAY, WORKER, ControlledServer, User, texts
+from tests.controls import AS_JSON, LONGEST_DELAY, WORKER, ControlledServer, User, texts
 from tests.harness import Server, free_port, wait_until
 from tests.matrix import CLIENT
 from tests.processes import stat_fields
@@ -228,7 +228,7 @@ def test_an_impossible_request_is_answered_with_the_reason_and_the_fix(
     assert answer.status == status
     assert error in answer.json()["error"]
     assert server.ask("/test/reset", method="GET").status == 405
-    assert raw_request(server.control_port, "POST", "/test/reset", {}, b"{oops").status == 400
+    assert raw_request(server.control_port, "POST", "/test/reset", AS_JSON, b"{oops").status == 400
     assert server.ask("/metrics/main").status == 404
 
 

@@ -33,6 +33,8 @@ GIVEN: dict[str, tuple[str, object]] = {
     "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK": ("1", True),
     "SYNAPSE_ENABLE_METRICS": ("true", True),
     "CONTROL_PORT": ("9569", 9569),
+    "CONTROL_BIND_ADDRESS": ("*", "*"),
+    "CONTROL_HOSTS": ("Synapse.example, a.b", ("synapse.example", "a.b")),
     "GANGLION_MEMORY": ("8G", 8 * 1024**3),
     "GANGLION_CPUS": ("1.5", 1.5),
     "GANGLION_RESTRICT_FEDERATION": ("on", True),

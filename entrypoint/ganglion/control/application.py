@@ -10,6 +10,7 @@ from typing import Any
 
 from ganglion.control.refusal import Json, Refusal
 
+JSON = "application/json"
 # In bytes.
 LONGEST_BODY = 1024 * 1024
 
@@ -43,7 +44,7 @@ class Application:
             traceback.print_exc()
             status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
         content = json.dumps(answer, ensure_ascii=False).encode() + b"\n"
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(content)))]
+        headers = [("Content-Type", JSON), ("Content-Length", str(len(content)))]
         if status == 405:
             headers.append(("Allow", "POST"))
         start_response(f"{status} {HTTPStatus(status).phrase}", headers)
@@ -56,12 +57,25 @@ class Application:
             if found is None:
                 continue
             if environ["REQUEST_METHOD"] != "POST":
-                raise Refusal(405, f"{path} takes only POST; send it with curl -X POST …{path}")
+                raise Refusal(
+                    405, f"{path} takes only POST; send it with curl --json '{{}}' …{path}"
+                )
+            _require_json(environ)
             return route.handler(found.groupdict(), _body(environ))
         known = ", ".join(
             re.sub(r"\(\?P<(\w+)>[^)]*\)", r"\1", route.pattern) for route in self._routes
         )
         raise Refusal(404, f"unknown path {path}; use {known}")
+
+
+def _require_json(environ: Mapping[str, Any]) -> None:
+    """Reject other types: a browser lets any page send those without asking this server."""
+    kind = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    if kind != JSON:
+        raise Refusal(
+            415,
+            f"the Content-Type must be {JSON}; send it with curl --json '{{}}', or with the header",
+        )
 
 
 def _body(environ: Mapping[str, Any]) -> Json:

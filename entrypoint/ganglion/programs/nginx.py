@@ -273,7 +273,8 @@ def _control(settings: Settings, topology: Topology, machine: Machine) -> dict[s
     if not settings.enable_metrics and not settings.test_mode:
         return None
     return {
-        "listens": _listens(settings.bind_address, settings.control_port, machine),
+        "listens": _listens(settings.control_bind_address, settings.control_port, machine),
+        "hosts": [name.replace(".", "\\.") for name in settings.control_hosts],
         "application": f"http://unix:{settings.paths.control_socket}:"
         if settings.test_mode
         else None,

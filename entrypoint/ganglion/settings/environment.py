@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from ganglion.errors import ConfigError, Problem
@@ -198,7 +199,30 @@ def notes(environ: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
             f"GANGLION_SWITCH_TEST_MODE lets the data of {settings.switch_test_mode} start in and"
             " out of test mode: unset it after this start"
         )
+    found.extend(_control_port(settings))
     return (*found, *client_addresses.notes(settings))
+
+
+def _control_port(settings: Settings) -> Iterator[str]:
+    """Yield where the control port listens, if it is open."""
+    if "CONTROL_PORT" not in settings.public_ports:
+        return
+    address, port = settings.control_bind_address, settings.control_port
+    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    contents = [
+        *(["the test controls"] if settings.test_mode else []),
+        *(["the metrics"] if settings.enable_metrics else []),
+    ]
+    reach = "keep them from the public"
+    if address == "*":
+        where = f"port {port} of every address"
+    elif ip_address(address).is_loopback:
+        reach = (
+            "only this machine or container reaches them. To publish the port of a container, set"
+            " CONTROL_BIND_ADDRESS=* and publish it on a private address, as in"
+            f" docker run -p 127.0.0.1:{port}:{port}"
+        )
+    yield f"{' and '.join(contents)} are at {where}; {reach}"
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -198,6 +198,11 @@ def host(text: str) -> str:
     raise Invalid("is not a host name or IP address", "write a host name such as db.example.org")
 
 
+def hosts(text: str) -> tuple[str, ...]:
+    """Parse host names or IP addresses, with commas. The result has no capital letters."""
+    return tuple(dict.fromkeys(host(part.strip()).lower() for part in text.split(",")))
+
+
 def host_or_directory(text: str) -> str:
     """Parse a host name, an IP address, or the directory of a Unix socket."""
     return absolute_path(text) if text.startswith("/") else host(text)

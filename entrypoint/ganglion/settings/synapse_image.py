@@ -252,7 +252,7 @@ SUPPORTED: tuple[tuple[str, str], ...] = (
     ("SYNAPSE_USE_UNIX_SOCKET", "`yes` if unset; nothing listens on ports 8080 or 18009 and up"),
     (
         "SYNAPSE_ENABLE_METRICS",
-        "on port 9469, with `/metrics/service_discovery`; not on ports 19090 and up",
+        "on `CONTROL_BIND_ADDRESS`:9469, with `/metrics/service_discovery`; not on 19090 and up",
     ),
     ("SYNAPSE_ASYNC_IO_REACTOR", ""),
     ("SYNAPSE_CACHE_FACTOR", ""),

@@ -237,6 +237,21 @@ class Settings(StoreSettings):
         "The port of `/metrics/NAME` (if metrics are on) and of the test controls (in test mode)."
         " Do not expose it to the public.",
     )
+    control_bind_address: str = _row(
+        "CONTROL_BIND_ADDRESS",
+        parsers.bind_address,
+        "127.0.0.1",
+        "The address that CONTROL_PORT listens on. In a container, `*` makes it one that"
+        " `docker run -p` publishes and other containers reach.",
+    )
+    control_hosts: tuple[str, ...] = _row(
+        "CONTROL_HOSTS",
+        parsers.hosts,
+        tuple[str, ...](),
+        "Further host names, with commas, by which requests to CONTROL_PORT may name it. IP"
+        " addresses and names without a dot are always accepted.",
+        shown_default="none",
+    )
     prefork: bool = _row(
         "GANGLION_PREFORK",
         parsers.boolean,

@@ -29,7 +29,8 @@ def start(
     """
     _require(options.image)
     name = f"pytest-ganglion-{secrets.token_hex(6)}"
-    variables = dict(configuration.variables)
+    # Docker does not reach the container's loopback; it publishes the port on this machine's.
+    variables = {"CONTROL_BIND_ADDRESS": "*", **configuration.variables}
     if configuration.registers_services:
         variables["SYNAPSE_AS_REGISTRATION_DIR"] = "/data/appservices"
     settings = [word for pair in variables.items() for word in ("--env", "=".join(pair))]

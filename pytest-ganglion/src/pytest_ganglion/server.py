@@ -176,7 +176,8 @@ def _missing(server: Server) -> str | None:
             raise NoServer(
                 str(refused),
                 fix="run the server in test mode (GANGLION_TEST_MODE=yes), and name its control"
-                " port (CONTROL_PORT, 9469) with --ganglion-control",
+                " port (CONTROL_PORT, 9469) with --ganglion-control, by an IP address or by a name"
+                " in CONTROL_HOSTS",
             ) from None
         return str(refused)
     return None

@@ -37,7 +37,13 @@ class Reply:
     body: Any = None
 
 
-def call(resets: Any, path: str, body: bytes = b"", method: str = "POST") -> Reply:
+def call(
+    resets: Any,
+    path: str,
+    body: bytes = b"",
+    method: str = "POST",
+    kind: str | None = "application/json",
+) -> Reply:
     config = control_config()
     context = Context(config=config, processes=Processes(config), resets=resets)
     application = Application(routes(context))
@@ -47,6 +53,8 @@ def call(resets: Any, path: str, body: bytes = b"", method: str = "POST") -> Rep
         reply.status, reply.headers = status, dict(headers)
 
     environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "wsgi.input": io.BytesIO(body)}
+    if kind is not None:
+        environ["CONTENT_TYPE"] = kind
     content = b"".join(application(environ, start))
     assert reply.headers["Content-Length"] == str(len(content))
     reply.body = json.loads(content)
@@ -77,7 +85,7 @@ def test_a_reset_is_answered_with_its_seconds() -> None:
     [
         (
             "GET", "/test/reset", b"", "405 Method Not Allowed",
-            "/test/reset takes only POST; send it with curl -X POST …/test/reset",
+            "/test/reset takes only POST; send it with curl --json '{}' …/test/reset",
         ),
         ("POST", "/test/reset", b"{", "400 Bad Request", "the body is not JSON: "),
         (
@@ -145,6 +153,26 @@ def test_an_impossible_request_is_answered_with_the_reason_and_the_fix(
     assert error in reply.body["error"]
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.headers.get("Allow") == ("POST" if "405" in status else None)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None, "", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data",
+        "application/jsonp", "text/plain; application/json", "text/plain, application/json",
+    ],
+)  # fmt: skip
+def test_only_json_is_accepted(kind: str | None) -> None:
+    resets = FakeResets()
+    reply = call(resets, "/test/reset", b"{}", kind=kind)
+    assert reply.status == "415 Unsupported Media Type"
+    assert reply.body["error"].startswith("the Content-Type must be application/json; send it")
+    assert resets.done == 0
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
+def test_json_may_name_its_encoding(kind: str) -> None:
+    assert call(FakeResets(), "/test/reset", kind=kind).status == "200 OK"
 
 
 def test_a_failure_is_answered_with_its_error(capsys: pytest.CaptureFixture[str]) -> None:
