@@ -13,7 +13,7 @@ from ganglion.data.directories import make_directories
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
 from ganglion.data.run_directory import claimed
-from ganglion.data.secrets import keep_secrets
+from ganglion.data.secrets import keep_secrets, kept_text
 from ganglion.data.usable_files import usable
 from ganglion.files.file import PUBLIC, SECRET
 from ganglion.files.write import write_directory, write_file
@@ -197,7 +197,7 @@ def _prepare_cluster(
     if not Path(settings.paths.postgres_version).exists():
         say("making the database")
         work = cluster.make_cluster
-    elif in_force.exists() and in_force.read_text().strip() == secrets.postgres_password:
+    elif in_force.exists() and kept_text(in_force) == secrets.postgres_password:
         return
     else:
         work = cluster.set_password

@@ -6,7 +6,6 @@ Rendering is pure: it does not touch the disk.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 from ganglion.errors import ConfigError
@@ -19,6 +18,7 @@ from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.programs.synapse import options
 from ganglion.routing import operator_routes
 from ganglion.settings import adoption, environment, operator_files
+from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.settings.secrets import placeholders
 from ganglion.settings.variables import Settings
 from ganglion.topology import auto, topology
@@ -136,4 +136,5 @@ def running_topology(settings: Settings) -> Topology:
 
 
 def _read(path: str) -> str:
-    return Path(path).read_text(encoding="utf-8")
+    """Read the file of a secret, or one of the run directory. Raises OSError and ValueError."""
+    return read_text(path, LARGEST_SECRET)

@@ -6,14 +6,16 @@ it are never overwritten or deleted.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ganglion.cli.verb import Verb
 from ganglion.errors import ConfigError, Problem
+from ganglion.files.file import File
 from ganglion.files.listing import holds_nothing_else, listing
 from ganglion.files.write import write_directory
 from ganglion.plan import assemble, render
+from ganglion.settings.reading import impossible
 
 
 def options(parser: ArgumentParser) -> None:
@@ -23,16 +25,8 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
-    directory: Path = options.output.resolve()
     files = render(assemble(environ))
-    problem = ""
-    try:
-        if holds_nothing_else(directory):
-            write_directory(directory, (*files, listing(files)), {})
-        else:
-            problem = "holds other files, which would be lost"
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror}"
+    problem = _write(options.output, files)
     if problem:
         raise ConfigError(
             [
@@ -46,6 +40,24 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         )
     print(f"wrote {len(files)} files to {options.output}")
     return 0
+
+
+def _write(output: Path, files: Sequence[File]) -> str | None:
+    """Write the files. Returns why they cannot be written there, if so."""
+    reason = impossible(str(output))
+    if reason:
+        return reason
+    try:
+        directory = output.resolve()
+        if not holds_nothing_else(directory):
+            return "holds other files, which would be lost"
+        write_directory(directory, (*files, listing(files)), {})
+    except OSError as error:
+        return f"cannot be written: {error.strerror}"
+    # Links in a circle; a listing that is not text.
+    except (RuntimeError, ValueError) as error:
+        return f"cannot be written: {error}"
+    return None
 
 
 VERB = Verb(name="render", manual=__doc__, run=run, options=options)

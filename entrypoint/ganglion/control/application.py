@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ganglion.control.refusal import Json, Refusal
+from ganglion.settings.reading import parse_json
 
 JSON = "application/json"
 # In bytes.
@@ -85,7 +86,7 @@ def _body(environ: Mapping[str, Any]) -> Json:
     if not content.strip():
         return {}
     try:
-        body = json.loads(content)
+        body = parse_json(content.decode("utf-8"))
     except ValueError as error:
         raise Refusal(400, f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):

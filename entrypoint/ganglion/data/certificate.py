@@ -1,9 +1,6 @@
 """The TLS certificate: the operator's, or one that Complement's authority signs."""
 
 import datetime as dt
-import errno
-import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +8,10 @@ from ganglion.data.identity import server_name
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.reading import LARGEST_FILE, read_bytes
 from ganglion.settings.variables import Settings
 
 FIELDS = {"SYNAPSE_TLS_CERT": "tls_cert", "SYNAPSE_TLS_KEY": "tls_key"}
-# Bytes; a chain of certificates has some 10 kB.
-LARGEST = 1024**2
 
 
 def check(settings: Settings, now: dt.datetime) -> None:
@@ -32,7 +28,7 @@ def check(settings: Settings, now: dt.datetime) -> None:
         if path is None:
             continue
         try:
-            texts[name] = _read(path)
+            texts[name] = read_bytes(path, LARGEST_FILE)
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
             hint = "give the path of a PEM file; in a container, mount it there"
@@ -49,15 +45,6 @@ def check(settings: Settings, now: dt.datetime) -> None:
         ]
     if problems:
         raise ConfigError(problems)
-
-
-def _read(path: str) -> bytes:
-    """The content of a regular file. Raises OSError; never blocks, as a FIFO would."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(LARGEST)
 
 
 def ensure(settings: Settings, operator: OperatorFiles, say: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ganglion.errors import ConfigError, Problem
+from ganglion.settings.reading import LARGEST_FILE, read_bytes
 
 T = TypeVar("T", bound=x509.ExtensionType)
 CERTIFICATE, KEY = "ca.crt", "ca.key"
@@ -98,7 +99,7 @@ def _contents(directory: Path) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     for name in (CERTIFICATE, KEY):
         try:
-            contents[name] = (directory / name).read_bytes()
+            contents[name] = read_bytes(directory / name, LARGEST_FILE)
         except OSError as error:
             problems.append(_problem(directory / name, f"cannot be read: {error.strerror}"))
     if problems:

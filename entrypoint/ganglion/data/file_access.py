@@ -13,6 +13,7 @@ from ganglion.files.write import make_directory
 from ganglion.machine.acting import acting_as
 from ganglion.machine.unix_accounts import numbers
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.reading import impossible
 
 Say = Callable[[str], None]
 
@@ -109,6 +110,14 @@ def _named(option: str, path: object, use: Use) -> Iterator[NamedPath]:
     # Synapse itself reports a value that is not text.
     if isinstance(path, str) and path not in NO_FILE:
         yield NamedPath(option=option, path=str(Path(path).absolute()), use=use)
+
+
+def impossible_paths(paths: list[NamedPath]) -> Iterator[Problem]:
+    """Every path that no file can have."""
+    for named in paths:
+        reason = impossible(named.path)
+        if reason:
+            yield _problem(named, reason, f"correct {named.option}")
 
 
 def make_missing(paths: list[NamedPath], account: str | None, say: Say) -> None:

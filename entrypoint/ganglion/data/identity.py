@@ -20,6 +20,7 @@ from ganglion.data.paths import SIGNING_KEY_SUFFIX, Paths
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import write_file
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.reading import LARGEST_FILE, LARGEST_SECRET, parse_json, read_text
 from ganglion.settings.variables import Settings
 
 FORMAT = 1
@@ -98,13 +99,13 @@ def read(paths: Paths) -> Record | None:
     """
     path = Path(paths.server_json)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST_FILE)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise _unusable(path, f"cannot be read: {error}") from error
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
         raise _unusable(path, f"is not JSON: {error}") from error
     try:
@@ -197,7 +198,7 @@ def fingerprint(key: str) -> str | None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return read_text(path, LARGEST_SECRET).strip()
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, ValueError):

@@ -1,17 +1,15 @@
 """Registration files of application services that Synapse's account may not read."""
 
-import errno
 import os
-import stat
 from pathlib import Path
 
 import yaml
 
 from ganglion.machine.acting import acting_as
+from ganglion.settings import bounded_yaml
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.reading import LARGEST_FILE, read_text
 
-# Bytes; a registration has some hundred.
-LARGEST = 1024**2
 # Keys of every registration: https://spec.matrix.org/latest/application-service-api/#registration
 KEYS = {"id", "as_token", "hs_token"}
 
@@ -43,7 +41,7 @@ def _registration(path: str) -> str | None:
     """The text of a file if it is a registration. Its directory may belong to another account."""
     try:
         text = _text(path)
-        found = yaml.safe_load(text)
+        found = bounded_yaml.load(text)
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return text if isinstance(found, dict) and found.keys() >= KEYS else None
@@ -51,9 +49,4 @@ def _registration(path: str) -> str | None:
 
 def _text(path: str) -> str:
     """The text of a regular file that is not a link. Raises OSError and ValueError."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(Path(path).absolute(), flags)
-    with os.fdopen(descriptor, encoding="utf-8") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        return file.read(LARGEST)
+    return read_text(Path(path).absolute(), LARGEST_FILE, follow=False)

@@ -8,10 +8,12 @@ from pathlib import Path
 from signedjson.key import encode_signing_key_base64, generate_signing_key
 
 from ganglion.data.identity import server_name
+from ganglion.errors import ConfigError, Problem
 from ganglion.files.file import SECRET
 from ganglion.files.write import write_file
 from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.settings.secrets import GENERATED, GIVEN, Secrets, generate
 from ganglion.settings.variables import Settings
 
@@ -50,7 +52,7 @@ def _operators(operator: OperatorFiles, name: str) -> str | None:
     path = operator.options.get(f"{name}_path")
     if isinstance(path, str):
         with contextlib.suppress(OSError, ValueError):
-            return Path(path).read_text(encoding="utf-8").strip()
+            return read_text(path, LARGEST_SECRET).strip()
     return None
 
 
@@ -60,18 +62,41 @@ def new_secret(settings: Settings, name: str) -> str:
     """
     kind = {"registration_shared_secret": "registration", "macaroon_secret_key": "macaroon"}
     path = Path(settings.data, f"{settings.server_name}.{kind.get(name, name)}.key")
-    left = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    left = kept_text(path) if path.is_file() else ""
     return left or generate()
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
     """The text of a file, made first if it is not there."""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return kept_text(path)
     except FileNotFoundError:
         value = make()
         write_file(path, f"{value}\n", SECRET, None)
         return value
+
+
+def kept_text(path: Path) -> str:
+    """The text of a secret's file in the data directory.
+
+    Raises FileNotFoundError, and ConfigError if the file is there and cannot be read.
+    """
+    try:
+        return read_text(path, LARGEST_SECRET).strip()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(
+            [
+                Problem(
+                    variable=str(path),
+                    value=None,
+                    message=f"cannot be read: {reason}",
+                    hint="restore it from a backup, or correct its owner and mode",
+                )
+            ]
+        ) from error
 
 
 def new_signing_key() -> str:

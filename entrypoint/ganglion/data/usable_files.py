@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from ganglion.data.file_access import make_missing, paths_of, refusals
+from ganglion.data.file_access import impossible_paths, make_missing, paths_of, refusals
 from ganglion.data.registrations import unreadable
 from ganglion.errors import ConfigError
 from ganglion.settings.operator_files import OperatorFiles
@@ -19,6 +19,9 @@ def usable(
 
     Raises ConfigError with every file that cannot be used.
     """
+    problems = list(impossible_paths(paths_of(operator)))
+    if problems:
+        raise ConfigError(problems)
     found = replace(operator, copies=unreadable(operator, account))
     for path in found.copies:
         say(f"{path} is copied for the account {account}, which may not read it")

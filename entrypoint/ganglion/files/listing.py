@@ -6,6 +6,7 @@ from errno import ENOTDIR
 from pathlib import Path
 
 from ganglion.files.file import File
+from ganglion.settings.reading import LARGEST_FILE, read_text
 
 # Names the rendered files beside it.
 LISTING = ".rendered"
@@ -19,7 +20,7 @@ def listing(files: Sequence[File]) -> File:
 def holds_nothing_else(directory: Path) -> bool:
     """Whether a directory may be replaced: nothing is in it but what a listing in it names.
 
-    Raises OSError.
+    Raises OSError, and ValueError if the listing is not text.
     """
     if not directory.exists():
         return True
@@ -27,7 +28,8 @@ def holds_nothing_else(directory: Path) -> bool:
         raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR), str(directory))
     listed = {LISTING}
     if (directory / LISTING).is_file():
-        listed.update((directory / LISTING).read_text(encoding="utf-8").splitlines())
+        text = read_text(directory / LISTING, LARGEST_FILE)
+        listed.update(text.splitlines())
     present = {
         str(path.relative_to(directory))
         for path in directory.rglob("*")

@@ -28,6 +28,8 @@ from unpaddedbase64 import encode_base64
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.routing.table import ROUTES, Key, Pin, Route
+from ganglion.settings import bounded_yaml
+from ganglion.settings.reading import LARGEST_YAML, read_text
 from ganglion.settings.variables import Settings
 from ganglion.topology.names import MAIN
 from ganglion.topology.roles import BY_NAME
@@ -65,8 +67,8 @@ def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
         return OperatorRoutes()
     chosen = Path(settings.routes_file) if settings.routes_file else default
     try:
-        found = yaml.safe_load(chosen.read_text(encoding="utf-8"))
-    # ValueError: the file is not UTF-8, or contains a value such as the date 2026-13-01.
+        found = bounded_yaml.load(read_text(chosen, LARGEST_YAML))
+    # ValueError: the file is not UTF-8.
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
             [_problem(chosen, None, f"cannot be read: {error}", "correct the file")]

@@ -12,6 +12,7 @@ from typing import Any
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.reading import impossible
 from ganglion.settings.variables import Settings
 
 # Where Synapse has it by default: DEFAULT_CONFIG in synapse/config/database.py.
@@ -62,6 +63,9 @@ def adopt(settings: Settings, operator: OperatorFiles) -> Settings:
     if uses_postgres:
         return _with_rest(_server(settings, operator, args), operator, args)
     named = args.get("database") or operator.options.get("database_path") or SQLITE_FILE
+    reason = impossible(str(named))
+    if reason:
+        raise ConfigError([_problem(operator, f"names an SQLite file, but {reason}", "correct it")])
     path = PurePosixPath(settings.data, str(named))
     return replace(settings, sqlite=str(path)) if _holds_something(Path(path)) else settings
 

@@ -6,12 +6,12 @@ the embedded server is used: nothing in Redis needs to be kept.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
+from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.settings.variables import Settings
 
 # Hosts that mean the machine itself, which in a container has no other Redis server.
@@ -71,7 +71,7 @@ def _server(operator: OperatorFiles) -> tuple[dict[str, Any], list[Problem]]:
         problems.append(_problem(operator, message, "remove one of them"))
     elif path:
         try:
-            values["redis_password"] = Path(str(path)).read_text(encoding="utf-8").strip()
+            values["redis_password"] = read_text(str(path), LARGEST_SECRET).strip()
         except (OSError, ValueError) as error:
             message = f"password_path cannot be read: {error}"
             problems.append(_problem(operator, message, "give a readable file"))

@@ -14,11 +14,16 @@ from typing import Any
 import yaml
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.settings import owned_options, parsers
+from ganglion.settings import bounded_yaml, owned_options, parsers
+from ganglion.settings.reading import LARGEST_YAML, read_text
 from ganglion.settings.variables import Settings
 
-# Options that Ganglion adds to or reads, with an example of their content.
-LISTS = {"app_service_config_files": "FILE", "modules": "module: NAME"}
+# Options that Ganglion adds to or reads, with an example of their content. Each item of a list is
+# of the named type.
+LISTS: dict[str, tuple[type, str]] = {
+    "app_service_config_files": (str, "FILE"),
+    "modules": (dict, "module: NAME"),
+}
 MAPPINGS = {"database": "name: psycopg2", "redis": "host: NAME"}
 
 
@@ -73,8 +78,8 @@ def load(settings: Settings) -> OperatorFiles:
     sources: dict[str, str] = {}
     for path in paths:
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        # ValueError: the file is not UTF-8, or contains a value such as the date 2026-13-01.
+            found = bounded_yaml.load(read_text(path, LARGEST_YAML))
+        # ValueError: the file is not UTF-8.
         except (OSError, ValueError, yaml.YAMLError) as error:
             problems.append(_problem(path, f"cannot be read: {error}", "correct the file"))
             continue
@@ -87,6 +92,8 @@ def load(settings: Settings) -> OperatorFiles:
                 )
             )
             continue
+        # Synapse has no option with another name than a text.
+        found = {name: value for name, value in found.items() if isinstance(name, str)}
         problems.extend(_wrong_types(path, found))
         options.update(found)
         sources.update(dict.fromkeys(found, str(path)))
@@ -120,13 +127,14 @@ def load(settings: Settings) -> OperatorFiles:
 
 def _wrong_types(path: Path, found: Mapping[Any, Any]) -> Iterator[Problem]:
     """Yield options that Ganglion reads and whose value is of another type than Synapse's."""
-    for option, of in LISTS.items():
-        if not isinstance(found.get(option) or [], list):
-            yield _problem(
-                path,
-                f"sets {option} to something other than a list",
-                f"write a list with a line `- {of}` for each",
-            )
+    for option, (kind, example) in LISTS.items():
+        value = found.get(option) or []
+        hint = f"write a list with a line `- {example}` for each"
+        if not isinstance(value, list):
+            yield _problem(path, f"sets {option} to something other than a list", hint)
+        elif not all(isinstance(item, kind) for item in value):
+            word = "text" if kind is str else "mapping"
+            yield _problem(path, f"has an item of {option} that is not a {word}", hint)
     for option, example in MAPPINGS.items():
         if not isinstance(found.get(option) or {}, dict):
             yield _problem(

@@ -28,6 +28,9 @@ PRIVATE_NETWORKS = (
 ALL_NETWORKS = ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1")
 # Bytes; PostgreSQL cuts longer names: NAMEDATALEN.
 LONGEST_NAME = 63
+# Bytes; NAME_MAX of Linux. A path has to leave room for names below it: PATH_MAX of Linux is 4096,
+# and that of PostgreSQL 1024.
+LONGEST_PART, LONGEST_PATH = 255, 900
 # Unicode's categories of control characters, lone surrogates and line ends.
 UNWRITABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 NETWORK_WORDS = {"private": PRIVATE_NETWORKS, "all": ALL_NETWORKS}
@@ -173,6 +176,12 @@ def absolute_path(text: str) -> str:
     path = re.sub(r"/+", "/", text).rstrip("/")
     if not path:
         raise Invalid("is the root directory", "write a path below /")
+    if max(map(len, path.split("/"))) > LONGEST_PART:
+        raise Invalid(
+            f"has a part of more than {LONGEST_PART} characters", "use shorter names of files"
+        )
+    if len(path) > LONGEST_PATH:
+        raise Invalid(f"is longer than {LONGEST_PATH} characters", "use a shorter path")
     return path
 
 

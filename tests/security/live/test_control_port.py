@@ -70,7 +70,7 @@ def test_names_that_no_stranger_can_have(control: Control, host: str) -> None:
 def test_other_names_are_rejected(control: Control, host: str, method: str, path: str) -> None:
     control.asked()
     answer = control.ask(path, method, Host=host)
-    # 400 is nginx's own answer to what is no host at all.
+    # nginx itself answers 400 to a malformed one.
     assert answer.status in (400, 403)
     if answer.status == 403:
         assert "CONTROL_HOSTS" in answer.json()["error"]

@@ -282,6 +282,8 @@ def test_other_values_are_numbers_networks_or_words(name: str, text: str) -> Non
         assert found["synapse/underrides.yaml"]["turn_uris"] == list(value)
     elif name == "GANGLION_FIXES":
         assert set(value) <= set(ALL_FIXES)
+    elif name == "CONTROL_HOSTS":
+        assert all(set(host) <= set(LETTERS + ".-_:") for host in value)
     elif isinstance(value, tuple):
         assert all(str(ip_network(network)) == network for network in value)
         assert "%" not in "".join(value)
