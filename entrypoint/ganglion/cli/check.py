@@ -2,7 +2,8 @@
 
 Reads the variables and the operator's files, as a start would. Prints every
 process with its roles, its address, the streams that it writes and the jobs
-that only it does. Notes go to standard error. Nothing is written or started.
+that only it does. Notes go to standard error. No server is started, and nothing
+is left behind: nginx, if it is installed, judges a temporary copy of its files.
 
 Exit status: 0 if the configuration works, else 2 with all problems.
 """
@@ -21,7 +22,7 @@ from ganglion.data.usable_files import usable
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
 from ganglion.plan import assemble, notes_on, render
-from ganglion.programs import registry
+from ganglion.programs import nginx_trial, registry
 from ganglion.programs.program import Plan
 from ganglion.settings import test_mode
 from ganglion.topology.topology import Process, Topology
@@ -57,6 +58,9 @@ def _try_files(plan: Plan) -> None:
             usable(plan.operator, _account(plan), lambda line: print_notes([line]), make=False)
     except ConfigError as error:
         problems.extend(error.problems)
+    nginx = installed.program("nginx")
+    if nginx is not None:
+        problems.extend(nginx_trial.problems(plan, nginx))
     if problems:
         raise ConfigError(problems)
 

@@ -9,7 +9,7 @@ Exit status: 0 after SIGTERM, 2 for a configuration that does not work, else 1.
 
 import signal
 from argparse import Namespace
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,12 +19,14 @@ from setproctitle import setproctitle
 
 from ganglion.cli.output import print_notes
 from ganglion.cli.verb import Verb
-from ganglion.errors import Problem
+from ganglion.errors import ConfigError, Problem
 from ganglion.in_synapse.imports import MODULES
 from ganglion.machine import temporary
 from ganglion.machine.installed import discover
 from ganglion.plan import assemble, notes_on
-from ganglion.programs import registry
+from ganglion.programs import nginx, nginx_trial, registry
+from ganglion.programs.program import Plan
+from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings import test_mode
 from ganglion.settings.variables import Settings, variables
 
@@ -55,6 +57,9 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
     _clean(environ, plan.settings)
     budget = registry.share_out(plan.settings, plan.topology, machine)
     plan = replace(plan, machine=machine, budget=budget)
+    # Only routes are free text. Everything else is parsed strictly, and this takes time.
+    if plan.routes != OperatorRoutes() and (refused := tuple(_refused(plan))):
+        raise ConfigError(refused)
     output = Output()
 
     def report(line: str) -> None:
@@ -64,6 +69,10 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
         report(line)
     timeline.mark("plan")
     return boot.start(plan, report, timeline, output)
+
+
+def _refused(plan: Plan) -> Iterator[Problem]:
+    return nginx_trial.problems(plan, plan.machine.binary(nginx.NAME))
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:

@@ -100,6 +100,11 @@ TYPICAL = Machine(
 )
 
 
+def program(binary: str) -> str | None:
+    """Return the path of an installed program, whatever PATH is. None if it is not installed."""
+    return shutil.which(binary, path=f"{os.defpath}:{SBIN}:/usr/local/sbin:/usr/local/bin")
+
+
 def discover(
     cluster: Path,
     requirements: Iterable[Requirement],
@@ -120,10 +125,9 @@ def discover(
     Raises ConfigError with everything that is missing.
     """
     problems: list[Problem] = []
-    search = f"{os.defpath}:{SBIN}:/usr/local/sbin:/usr/local/bin"
     found: dict[str, str] = {}
     for item in requirements:
-        path = shutil.which(item.binary, path=search)
+        path = program(item.binary)
         if path is None:
             problems.append(_not_installed(item.binary, item.package))
         else:

@@ -1,7 +1,7 @@
 """nginx: the reverse proxy in front of every process, rendered from the table of routes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ganglion.routing.table import Choice, Pin, Pool, table
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
-from ganglion.topology.topology import Address, Topology
+from ganglion.topology.topology import Address, Process, Topology
 
 NAME = "nginx"
 CONF = "nginx.conf"
@@ -147,12 +147,7 @@ def _files(plan: Plan) -> tuple[File, ...]:
                 *(_upstream(pool, settings) for pool in _pools(choices)),
                 *_pinned(topology, plan.routes.pins),
                 *(
-                    {
-                        "name": named_upstream(item.name),
-                        "key": None,
-                        "servers": [str(item.http)],
-                        "most": None,
-                    }
+                    _upstream_of(named_upstream(item.name), None, (item,), None)
                     for item in nameable
                 ),
             ],
@@ -200,12 +195,20 @@ def _upstream(pool: Pool, settings: Settings) -> dict[str, Any]:
 
     A request counts from when its body is complete: a slow client takes no place of a fast one.
     """
-    return {
-        "name": pool.upstream,
-        "key": KEY_VARIABLES.get(pool.key),
-        "servers": [str(member.http) for member in pool.members],
-        "most": settings.initial_syncs if pool.name == "initial_synchrotron" else None,
-    }
+    most = settings.initial_syncs if pool.name == "initial_synchrotron" else None
+    return _upstream_of(pool.upstream, KEY_VARIABLES.get(pool.key), pool.members, most)
+
+
+def _upstream_of(
+    name: str, key: str | None, members: Sequence[Process], most: int | None
+) -> dict[str, Any]:
+    """An upstream as the template takes it. `zone` is the size of its shared memory, in K.
+
+    nginx refuses a zone that is too small for its members, and 100 of them need more than 64K.
+    """
+    servers = [str(member.http) for member in members]
+    zone = max(64, 4 * len(servers))
+    return {"name": name, "key": key, "servers": servers, "most": most, "zone": zone}
 
 
 def _initial_syncs(total: int) -> dict[str, int] | None:
@@ -233,12 +236,7 @@ def _pinned(topology: Topology, pins: tuple[Pin, ...]) -> list[dict[str, Any]]:
     """An upstream for each worker that something is pinned to."""
     names = {pin.worker: pin.upstream for pin in pins}
     return [
-        {
-            "name": names[worker.name],
-            "key": None,
-            "servers": [str(worker.http)],
-            "most": None,
-        }
+        _upstream_of(names[worker.name], None, (worker,), None)
         for worker in topology.workers
         if worker.name in names
     ]

@@ -35,7 +35,10 @@ def read_bytes(path: str | os.PathLike[str], most: int, *, follow: bool = True) 
         raise OSError(errno.EINVAL, reason, name)
     descriptor = os.open(name, flags)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        if not stat.S_ISREG(kind):
             raise OSError(errno.EINVAL, "it is not a regular file", name)
         with open(descriptor, "rb", closefd=False) as file:
             content = file.read(most + 1)

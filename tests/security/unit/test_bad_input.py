@@ -86,7 +86,7 @@ def test_files_that_are_not_read(tmp_path: Path) -> None:
         (large, "it is larger than 100 bytes, the most that is read", True),
         (fifo, "it is not a regular file", True),
         ("/dev/zero", "it is not a regular file", True),
-        (tmp_path, "it is not a regular file", True),
+        (tmp_path, "Is a directory", True),
         (link, "Too many levels of symbolic links", False),
         (f"{tmp_path}/{LONG}", "the path has a part of more than 255 bytes", True),
         (f"/{'é' * 128}", "the path has a part of more than 255 bytes", True),
