@@ -9,6 +9,7 @@ NAMES = (
     "memory",
     "load",
     "latency",
+    "idle",
     "scale",
     "bulk",
     "routing",

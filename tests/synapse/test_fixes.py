@@ -1,11 +1,22 @@
 """Each fix of Synapse fits the installed one, and is dropped where it does not."""
 
+import gc
 import multiprocessing
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import pytest
+from synapse.http.site import SynapseSite
+from synapse.metrics import install_gc_manager
+from synapse.metrics._reactor_metrics import CallWrapper
 from synapse.storage.databases.main.events_worker import EventsWorkerStore
+from synapse.util.clock import Clock
+from synapse.util.duration import Duration
+from twisted.internet import reactor
+from twisted.internet.task import Clock as Timer
+from twisted.web.http import HTTPFactory
 
 from ganglion.in_synapse import fixes
 from ganglion.settings.fix_names import ALL, FIXES
@@ -108,3 +119,82 @@ def test_a_thread_that_has_fetched_events_gives_its_connection_back_at_once() ->
         assert pool.apply(waits, ("device_list_wakes",)) > 0
     with FORK.Pool(1) as pool:
         assert pool.apply(waits, (None,)) == 0
+
+
+def next_calls(text: str | None) -> tuple[float, bool]:
+    """Return the seconds until the collection of garbage wakes an idle process, and whether one
+    that has worked collects garbage before it waits again.
+    """
+    fixes.apply(text)
+    install_gc_manager()
+    first = min(call.getTime() for call in reactor.getDelayedCalls()) - reactor.seconds()
+    for _ in range(2 * gc.get_threshold()[0]):
+        circle: list[object] = []
+        circle.append(circle)
+    before = gc.get_count()[0]
+    CallWrapper(int)()
+    return first, gc.get_count()[0] < before
+
+
+def test_the_collection_of_garbage_wakes_no_idle_process() -> None:
+    with FORK.Pool(1) as pool:
+        first, collected = pool.apply(next_calls, ("device_list_wakes",))
+        assert first < 0.2
+        assert not collected
+    with FORK.Pool(1) as pool:
+        first, collected = pool.apply(next_calls, (None,))
+        assert first > 30
+        assert collected
+
+
+def periodic_calls(text: str | None) -> tuple[int, dict[float, list[float]]]:
+    """Return how often some periodic calls wake a process in a minute, and when each was made."""
+    fixes.apply(text)
+    timer = Timer()
+    clock: Any = Clock(cast("Any", timer), server_name="test")
+    made: dict[float, list[float]] = {}
+    for interval in (5.0, 10.0, 15.0, 30.0, 3.0, 12.0):
+        timer.advance(0.37)
+        began, times = timer.seconds(), made.setdefault(interval, [])
+        clock.looping_call(
+            lambda times=times, began=began: times.append(timer.seconds() - began),
+            Duration(seconds=interval),
+        )
+    ended = timer.seconds() + 60
+    wakes = 0
+    while (due := min(call.getTime() for call in timer.getDelayedCalls())) < ended:
+        timer.advance(due - timer.seconds())
+        wakes += 1
+    return wakes, made
+
+
+def test_periodic_calls_wake_a_process_together_and_none_comes_early() -> None:
+    with FORK.Pool(1) as pool:
+        apart, _ = pool.apply(periodic_calls, ("device_list_wakes",))
+    with FORK.Pool(1) as pool:
+        together, made = pool.apply(periodic_calls, (None,))
+    # A minute has 12 fifths and 20 thirds.
+    assert together <= 33
+    assert apart > 45
+    for interval, times in made.items():
+        assert interval <= times[0] <= interval + 5
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        assert gaps == pytest.approx([interval] * len(gaps), abs=0.01)
+        assert len(times) >= 60 // interval - 1
+
+
+def test_the_time_for_a_log_that_synapse_does_not_use_is_not_written() -> None:
+    with FORK.Pool(1) as pool:
+        assert pool.apply(dates, ("device_list_wakes",)) == 1
+    with FORK.Pool(1) as pool:
+        assert pool.apply(dates, (None,)) == 0
+
+
+def dates(text: str | None) -> int:
+    """Return how many timers an HTTP listener of Synapse starts."""
+    fixes.apply(text)
+    site = SynapseSite.__new__(SynapseSite)
+    timer = Timer()
+    HTTPFactory.__init__(site, reactor=timer)
+    site.startFactory()
+    return len(timer.getDelayedCalls())

@@ -10,6 +10,7 @@ FIXES: dict[str, str] = {
         "a thread that has fetched events returns at once, and no other work of the process waits"
         " for its connection to the database"
     ),
+    "idle_timers": "a process that has nothing to do sleeps, instead of waking 14 times a second",
     "profile_wakes": (
         "a long poll of a user in no room wakes for a change of the user's own profile, where"
         " include_profile_updates_in_sync is on"
