@@ -3,8 +3,8 @@
 Each process of Synapse wakes 14 times a second of itself, and a server with the preset `complement`
 250 times. Ten of the 14 ask whether garbage is to be collected, one or two write the time for a log
 of Twisted's that Synapse does not use, and the others are periodic calls, each with a time of its
-own. Here garbage is looked at before a process waits for its next event, at most as often as before;
-the time is not written; and periodic calls of 3 s and more share their times.
+own. Here garbage is looked at before a process waits for its next event, at most as often as
+before; the time is not written; and periodic calls of 3 s and more share their times.
 """
 
 import math
@@ -25,7 +25,7 @@ from ganglion.in_synapse.fixes.source import digest
 # It introduced the timer for the garbage.
 REFERENCE = "https://github.com/matrix-org/synapse/pull/10416"
 
-# In seconds. A process that sleeps makes no garbage; this only bounds what is left of its last work.
+# In seconds. A process that sleeps makes no garbage; this bounds how long its last remains.
 AT_LEAST = 60.0
 # In seconds: periodic calls begin at a multiple of the first of these that divides their interval.
 GRIDS = (5, 3)
@@ -94,11 +94,10 @@ class BeforeWaiting:
 def aligned(original: Callable[..., Any], phase: float) -> Callable[..., Any]:
     """Return Clock._looping_call_common for calls that share their times."""
 
-    def looping_call(
-        clock: Any, function: Any, duration: Any, now: bool, *args: Any, **kwargs: Any
-    ) -> Any:
-        call = original(clock, function, duration, now, *args, **kwargs)
-        if not now:
+    def looping_call(clock: Any, function: Any, duration: Any, *rest: Any, **kwargs: Any) -> Any:
+        call = original(clock, function, duration, *rest, **kwargs)
+        at_once = rest[0]
+        if not at_once:
             _align(call, phase)
         return call
 
