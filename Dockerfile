@@ -143,8 +143,10 @@ END
 ENV GANGLION_DATA=/data LANG=C.UTF-8
 EXPOSE 8008 8448
 STOPSIGNAL SIGTERM
+# The container counts as starting for a day at most, as a migration of a large database may take
+# hours. A start that fails ends the container instead.
 # Asks the main process through nginx, in bash, which starts faster than curl and Python.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --start-interval=500ms CMD [ "bash", "-c", "\
+HEALTHCHECK --interval=15s --timeout=5s --start-period=24h --start-interval=500ms CMD [ "bash", "-c", "\
     case ${BIND_ADDRESS:-*} in '*' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; *) host=$BIND_ADDRESS ;; esac; \
     exec 3<>/dev/tcp/$host/${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} \
     && printf 'GET /health HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 \

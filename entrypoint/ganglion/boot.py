@@ -1,20 +1,22 @@
 """The order of a start: from a plan to running processes."""
 
+import contextlib
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 from ganglion import __version__
 from ganglion.budget.connections import ServerConnections
-from ganglion.data import certificate, identity, mode_of_data
+from ganglion.data import certificate, certificate_watch, identity, mode_of_data
 from ganglion.data.directories import make_directories
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
 from ganglion.data.run_directory import claimed
 from ganglion.data.secrets import keep_secrets, kept_text
 from ganglion.data.usable_files import usable
+from ganglion.files import disk
 from ganglion.files.file import PUBLIC, SECRET
 from ganglion.files.write import write_directory, write_file
 from ganglion.machine.installed import Machine
@@ -26,11 +28,13 @@ from ganglion.programs.postgres import cluster, test_mark
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
 from ganglion.programs.synapse.service import traces
+from ganglion.settings import test_mode
 from ganglion.settings.secrets import Secrets
 from ganglion.settings.variables import Settings
 from ganglion.supervisor.background import in_background
 from ganglion.supervisor.daemon import supervise
 from ganglion.supervisor.fork.preload import preload
+from ganglion.supervisor.helper import Helper
 from ganglion.supervisor.output import Output
 from ganglion.supervisor.start_times import Timeline
 
@@ -49,12 +53,18 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
     # Once more when the data directory is locked: here it is not even locked for another server.
     identity.check(settings, plan.operator, identity.read(settings.paths))
     no_new_privileges()
-    with locked(settings.paths, machine) as data, claimed(settings.paths) as run:
+    with (
+        locked(settings.paths, machine) as data,
+        claimed(settings.paths) as run,
+        contextlib.ExitStack() as closing,
+    ):
         if machine.nss_wrapper is not None:
             write_file(Path(settings.paths.accounts), accounts_file(), PUBLIC, None, lasting=False)
             write_file(Path(settings.paths.groups), groups_file(), PUBLIC, None, lasting=False)
         record = _identify(plan)
         plan = _await_external(plan, say, record)
+        helpers = tuple(_helpers(settings, say, closing))
+        durable = None
         secrets = keep_secrets(settings, plan.operator)
         make_directories(settings, machine)
         take_over(settings, plan.operator, machine, say)
@@ -63,7 +73,10 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         certificate.ensure(settings, plan.operator, say)
         if settings.embedded_postgres:
             _record_test_mode(plan, record)
+            is_new = not Path(settings.paths.postgres_version).exists()
             _prepare_cluster(settings, machine, secrets, say, tracing=traces(plan.operator))
+            if is_new and not settings.test_mode:
+                durable = disk.flushing(Path(settings.paths.postgres))
         _record(plan, record)
         timeline.mark("data")
         files = render(replace(plan, secrets=secrets))
@@ -79,7 +92,31 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
             locks=(data, run),
             output=output,
             watchdog=settings.watchdog,
+            helpers=helpers,
+            durable=durable,
         )
+
+
+def _helpers(settings: Settings, say: Say, closing: contextlib.ExitStack) -> Iterator[Helper]:
+    """Start the processes for work that may block; `closing` ends them."""
+    if not settings.embedded_postgres and settings.sqlite is None and settings.database_lock:
+        from ganglion.programs.postgres import database_lock, external  # noqa: PLC0415
+
+        arguments, limit = external.arguments(settings), settings.external_wait
+        lock = Helper("database's lock", lambda tell: database_lock.hold(arguments, limit, tell))
+        closing.callback(lock.close)
+        while (line := lock.first_line()).startswith("log "):
+            say(line.removeprefix("log "))
+        if line != database_lock.HELD:
+            raise database_lock.refused(settings, line)
+        yield lock
+    if settings.tls and not test_mode.makes_certificate(settings):
+        before = certificate_watch.state(settings)
+        watch = Helper(
+            "certificate's watch", lambda tell: certificate_watch.watch(settings, tell, before)
+        )
+        closing.callback(watch.close)
+        yield watch
 
 
 def _identify(plan: Plan) -> identity.Record | None:

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from typing import Any
 import psycopg2
 import pytest
 
+from ganglion.programs.postgres import database_lock
+from ganglion.programs.postgres.external import arguments
+from ganglion.settings.environment import from_environ
 from tests.controls import ControlledServer
 from tests.flows import whole_flow
 from tests.harness import SHARED_SECRET, WITHIN, Server, free_port, wait_until
@@ -196,13 +201,13 @@ def test_pools_shrink_to_the_servers_connections_and_too_few_are_rejected(
         answer = server.ganglion("run")
         assert answer.returncode == 2
         assert (
-            "the server has 5 connections for us: of 8, 0 are reserved, 0 in use and 3 spare;"
+            "the server has 4 connections for us: of 8, 0 are reserved, 1 in use and 3 spare;"
             " 5 processes of Synapse need 10 at the least" in answer.stderr
         )
     with Server("none", environment(postgres, redis) | few) as server:
         server.launch()
         server.log.wait_for(
-            "PostgreSQL has 5 connections for Synapse: the pools have 5 together instead of 10"
+            "PostgreSQL has 4 connections for Synapse: the pools have 4 together instead of 10"
         )
         server.stop()
     postgres.execute("ALTER ROLE synapse CONNECTION LIMIT -1", "DROP DATABASE few")
@@ -313,3 +318,55 @@ def test_stop_while_waiting(postgres: Postgres, redis: Redis) -> None:
         server.launch()
         server.log.wait_for("waiting for PostgreSQL")
         server.stop()
+
+
+def test_a_database_has_one_server(postgres: Postgres, redis: Redis) -> None:
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    for dependency in (postgres, redis):
+        if dependency.process is None:
+            dependency.start()
+    postgres.execute(f"CREATE DATABASE single OWNER synapse {right}")
+    variables = environment(postgres, redis) | {"POSTGRES_DB": "single"}
+    with Server("none", variables) as first, Server("none", variables) as second:
+        first.start()
+        refused = second.ganglion("run", GANGLION_WAIT="2s")
+        assert refused.returncode == 2
+        assert "another server uses it, at 127.0.0.1" in refused.stderr
+        assert not (second.data / "server.json").exists()
+
+        # The lock outlives a restart of PostgreSQL.
+        mark = first.log.mark()
+        postgres.stop()
+        postgres.start()
+        first.log.wait_for("the database is locked again", mark)
+        assert second.ganglion("run", GANGLION_WAIT="2s").returncode == 2
+
+        # Once the first is gone, however it went, the second may have it.
+        first.kill()
+        second.start()
+        second.stop()
+
+
+def test_a_server_whose_lock_another_one_got_stops(postgres: Postgres, redis: Redis) -> None:
+    if postgres.process is None:
+        postgres.start()
+    postgres.execute("CREATE DATABASE taken OWNER synapse")
+    variables = environment(postgres, redis) | {"POSTGRES_DB": "taken"}
+    settings = from_environ(variables, str)
+    where = arguments(settings)
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    thread = threading.Thread(
+        target=database_lock.hold, args=(where, 0.0, lines.put), kwargs={"lost": 3.0}, daemon=True
+    )
+    thread.start()
+    assert lines.get(timeout=WITHIN) == database_lock.HELD
+    with contextlib.closing(psycopg2.connect(**where)) as other, other.cursor() as cursor:
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'ganglion lock'"
+        )
+        cursor.execute("SELECT pg_advisory_lock(%s)", (database_lock.KEY,))
+        assert "was lost" in lines.get(timeout=WITHIN)
+        assert lines.get(timeout=WITHIN).startswith("stop another server uses it, at 127.0.0.1")
+    thread.join(WITHIN)
+    assert not thread.is_alive()

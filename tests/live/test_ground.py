@@ -2,9 +2,11 @@
 
 import os
 import signal
+import ssl
 import subprocess
 from pathlib import Path
 
+from tests.certificates import Authority
 from tests.harness import GANGLION, Server, wait_until
 from tests.processes import descendants, identity
 
@@ -125,3 +127,25 @@ def test_a_worker_that_stops_is_not_waited_for_by_its_pool() -> None:
         statuses = [server.get("/_matrix/client/versions").status for _ in range(4)]
         assert statuses == [200] * 4
         server.log.wait_for(r"client_reader2 is ready", mark)
+
+
+def test_a_replaced_certificate_is_taken_up(authority: Authority) -> None:
+    with Server("none") as server:
+        certificate, key = authority.issue(server.root)
+        server.environment |= {"SYNAPSE_TLS_CERT": str(certificate), "SYNAPSE_TLS_KEY": str(key)}
+        server.start()
+        address = ("127.0.0.1", server.federation_port)
+        before = ssl.get_server_certificate(address)
+        mark = server.log.mark()
+        # First the certificate alone, which does not fit the key.
+        kept = key.read_bytes()
+        authority.issue(server.root)
+        new = key.read_bytes()
+        key.write_bytes(kept)
+        server.log.wait_for("the new TLS certificate is not used: SYNAPSE_TLS_KEY", mark)
+        assert ssl.get_server_certificate(address) == before
+        key.write_bytes(new)
+        server.log.wait_for("the TLS certificate was replaced: nginx is reloaded", mark)
+        wait_until("new certificate", lambda: ssl.get_server_certificate(address) != before, 60)
+        assert ssl.get_server_certificate(address) == certificate.read_text()
+        server.stop()

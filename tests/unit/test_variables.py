@@ -63,6 +63,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "SYNAPSE_WORKER_REPLICATION_SECRET": ("secret-6", "secret-6"),
     "GANGLION_ADMIN_NETWORKS": ("10.0.0.0/8", ("10.0.0.0/8",)),
     "GANGLION_WELL_KNOWN_SERVER": ("matrix.example.org:443", "matrix.example.org:443"),
+    "GANGLION_DATABASE_LOCK": ("no", False),
     "GANGLION_WATCHDOG": ("1m", 60.0),
     "GANGLION_STOP_TIMEOUT": ("2m", 120.0),
     "GANGLION_ROUTES": ("/srv/routes.yaml", "/srv/routes.yaml"),

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from ganglion.files.disk import flush_entry
 from ganglion.files.file import File
 from ganglion.machine.unix_accounts import numbers
 
@@ -49,6 +50,8 @@ def write_file(
         if lasting:
             os.fsync(descriptor)
     staged.rename(path)
+    if lasting:
+        flush_entry(path)
 
 
 def make_directory(path: Path, mode: int, account: str | None, *, group: str | None = None) -> None:

@@ -46,6 +46,13 @@ class StoreSettings(SynapseImageSettings):
         "How long to wait at start for an external PostgreSQL or Redis server.",
         shown_default="120s",
     )
+    database_lock: bool = row(
+        "GANGLION_DATABASE_LOCK",
+        parsers.boolean,
+        True,
+        "Whether an external database is locked against a second server. `no` only behind a pooler"
+        " that shares sessions between clients.",
+    )
     postgres_cp_min: int | None = row(
         "POSTGRES_CP_MIN",
         parsers.whole_number(1, 100),

@@ -23,6 +23,7 @@ from ganglion.supervisor.fork.immortal import prepare_shared_memory
 from ganglion.supervisor.fork.preload import preload
 from ganglion.supervisor.fork.shared_config import SharedConfig, read
 from ganglion.supervisor.fork.synapse_command import app_of, config_files, fresh
+from ganglion.supervisor.helper import Helper
 from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.output import Output, OutputHandler
 from ganglion.supervisor.program import GatedConfig, GatedProcess
@@ -51,6 +52,8 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     locks: Sequence[int] = (),
     output: Output | None = None,
     watchdog: float = 0.0,
+    helpers: Sequence[Helper] = (),
+    durable: Callable[[], bool] | None = None,
 ) -> int:
     """Run every program of a supervisord.conf until SIGTERM, SIGINT or SIGQUIT.
 
@@ -62,6 +65,8 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
 
     `locks` are descriptors that every program inherits, so that it holds the locks too. `output` is
     the queue in front of stdout. `watchdog` is how long a program may hang, in seconds; 0 for ever.
+    `helpers` are our own processes, whose lines are heeded. nginx starts once `durable` returns
+    true.
 
     Returns the exit status: 0 after one of these signals, 1 if a program kept failing.
     """
@@ -73,6 +78,8 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
         kept=frozenset(locks),
         output=output,
     )
+    if durable is not None:
+        options.durable = durable
     clock.install()
     for lock in locks:
         os.set_inheritable(lock, True)
@@ -80,7 +87,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     options.first = True
     options.test = False
     with contextlib.suppress(asyncore.ExitNow):
-        Daemon(options, timeline, watchdog).main()
+        Daemon(options, timeline, watchdog, helpers).main()
     options.close_httpservers()
     options.output.finish()
     options.close_logger()
@@ -106,6 +113,8 @@ class Options(ServerOptions):
         clock: Callable[[], float] = clock.now,
     ) -> None:
         super().__init__()
+        # Whether a new database is on the disk. Nobody may be served before.
+        self.durable: Callable[[], bool] = lambda: True
         self.output = output or Output()
         self.kept = kept
         self.own_pid = os.getpid()
@@ -180,9 +189,18 @@ def _schedule_as_batch() -> None:
 class Daemon(Supervisor):
     """supervisord, which ends with a failure when a program keeps failing."""
 
-    def __init__(self, options: Options, timeline: Timeline, watchdog: float = 0.0) -> None:
+    def __init__(
+        self,
+        options: Options,
+        timeline: Timeline,
+        watchdog: float = 0.0,
+        helpers: Sequence[Helper] = (),
+    ) -> None:
         super().__init__(options)
         self.timeline = timeline
+        self.helpers = helpers
+        for helper in helpers:
+            helper.lines = self._on_line
         self.watchdog: Watchdog | None = None
         if watchdog:
             programs = options.programs.values
@@ -243,8 +261,26 @@ class Daemon(Supervisor):
 
     def tick(self, now: float | None = None) -> None:
         super().tick(now)
-        if self.watchdog is not None and self.options.mood == SupervisorStates.RUNNING:
+        if self.options.mood < SupervisorStates.RUNNING:
+            return
+        if self.watchdog is not None:
             self.watchdog.look()
+        for helper in self.helpers:
+            if helper.ended:
+                self._warn(f"the process of the {helper.name} has ended; another one is started")
+                helper.restart()
+
+    def _on_line(self, line: str) -> None:
+        """Heed a helper."""
+        verb, _, text = line.partition(" ")
+        if verb == "reload":
+            name, _, text = text.partition(" ")
+            self.options.logger.info(f"{text}: {name} is reloaded")
+            self.options.programs[name].signal(signal.SIGHUP)
+        elif verb == "stop":
+            self._give_up(f"all programs are stopped now: {text}")
+        else:
+            self.options.logger.error(text)
 
     def handle_signal(self) -> None:
         super().handle_signal()
@@ -276,7 +312,8 @@ class Daemon(Supervisor):
         dispatchers: dict[int, Any] = dict(super().get_process_map())
         commands = () if self.commands is None else self.commands.dispatchers
         watchdog = () if self.watchdog is None else (self.watchdog,)
-        added = (self.options.output, *self.wakers, *commands, *watchdog)
+        helpers = (helper for helper in self.helpers if not helper.ended)
+        added = (self.options.output, *self.wakers, *commands, *watchdog, *helpers)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:
@@ -304,9 +341,12 @@ class Daemon(Supervisor):
             # While it stops, supervisord gives up every program that is waiting for a restart.
             return
         name = event.process.config.name
-        self.options.logger.critical(
+        self._give_up(
             f"{name} keeps failing, so all programs are stopped now. Find the cause in the last "
             f"lines of {name} above, correct it and start the server again"
         )
+
+    def _give_up(self, reason: str) -> None:
+        self.options.logger.critical(reason)
         self.options.exit_status = 1
         self.options.mood = SupervisorStates.SHUTDOWN

@@ -109,6 +109,8 @@ class GatedProcess(Subprocess):
 
     def spawn(self) -> Any:
         """Start the program. Do nothing while it must wait; supervisord calls this again."""
+        if self.config.name == "nginx" and not self.config.options.durable():
+            return None
         if self.held or self._now() < self.not_before or not self._needs_met():
             return None
         # An end before readiness is a failed start, however late it comes.

@@ -1,6 +1,5 @@
 """The embedded server's cluster: making it, and setting its role's password."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -63,8 +62,6 @@ def make_cluster(cluster: Path, settings: Settings, machine: Machine, password: 
         ]
     _single_user(settings, machine, staged, *statements)
     staged.rename(cluster)
-    # Onto the disk while everything else starts; PostgreSQL sees to what it writes itself.
-    os.posix_spawnp("sync", ["sync", "-f", str(cluster)], {})
 
 
 def create_database(settings: Settings) -> str:

@@ -57,7 +57,7 @@ def await_postgres(
         if instead_of is not None:
             problems.extend(_empty(settings, connection, instead_of))
         problems.extend(test_mark.problems(connection, mode))
-        found = _connections(connection)
+        found = _connections(connection, locked=settings.database_lock)
         if not problems:
             test_mark.write(connection, mode)
     except psycopg2.Error as error:
@@ -85,11 +85,11 @@ def arguments(settings: Settings) -> dict[str, Any]:
     return {"connect_timeout": CONNECT_TIMEOUT, **given, **own}
 
 
-def _connections(connection: psycopg2.extensions.connection) -> ServerConnections:
+def _connections(connection: psycopg2.extensions.connection, *, locked: bool) -> ServerConnections:
     """How many connections the server takes, and how many are taken.
 
     A role and a database can have limits of their own, and superusers a reserve. Anybody may count
-    the connections in pg_stat_database, where ours is one.
+    the connections in pg_stat_database, where ours is one. That of the lock takes its place.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -97,15 +97,16 @@ def _connections(connection: psycopg2.extensions.connection) -> ServerConnection
             " current_setting('superuser_reserved_connections')::int"
             # Since PostgreSQL 16.
             " + coalesce(current_setting('reserved_connections', true), '0')::int,"
-            " (SELECT sum(numbackends) FROM pg_stat_database WHERE datid <> 0)::int - 1,"
+            " (SELECT sum(numbackends) FROM pg_stat_database WHERE datid <> 0)::int - %s,"
             " (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user),"
-            " (SELECT datconnlimit FROM pg_database WHERE datname = current_database())"
+            " (SELECT datconnlimit FROM pg_database WHERE datname = current_database())",
+            (0 if locked else 1,),
         )
         most, reserved, used, *own = cursor.fetchone() or (0, 0, 0)
     # -1 is no limit.
     tighter = min((limit for limit in own if limit >= 0), default=most)
     if tighter < most - reserved - max(0, used):
-        return ServerConnections(most=tighter, reserved=0, used=0)
+        return ServerConnections(most=tighter, reserved=0, used=int(locked))
     return ServerConnections(most=most, reserved=reserved, used=max(0, used))
 
 

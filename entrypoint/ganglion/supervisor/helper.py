@@ -1,0 +1,99 @@
+"""A forked process for work that may block, such as on a disk or a database.
+
+It tells the supervisor in lines: `reload NAME TEXT`, `log TEXT` or `stop TEXT`.
+"""
+
+import contextlib
+import os
+import signal
+import traceback
+from collections.abc import Callable
+
+from ganglion.supervisor.dispatcher import Reader
+from ganglion.supervisor.parent_death import end_with_parent
+
+Tell = Callable[[str], None]
+Work = Callable[[Tell], None]
+
+
+class Helper(Reader):
+    """One helper process and the pipe with its lines.
+
+    `work` runs in it until the supervisor ends. If it ends sooner, the owner starts another one:
+    restart().
+    """
+
+    def __init__(self, name: str, work: Work) -> None:
+        self.name = name
+        self.lines: Callable[[str], None] = lambda _: None
+        self.ended = False
+        self._work = work
+        self._received = b""
+        self._start()
+
+    def _start(self) -> None:
+        self._pipe, writer = os.pipe()
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _run(self._work, writer, parent)
+        os.close(writer)
+        self.ended = False
+
+    def restart(self) -> None:
+        """Start another process after one that has ended."""
+        os.close(self._pipe)
+        self._start()
+
+    def first_line(self) -> str:
+        """Wait for the first line. Empty if the process has ended without one."""
+        line = b""
+        # Byte by byte: the event loop would not wake up for lines that were read already.
+        while not line.endswith(b"\n"):
+            data = os.read(self._pipe, 1)
+            if not data:
+                return ""
+            line += data
+        return line.decode().rstrip("\n")
+
+    def fileno(self) -> int:
+        return self._pipe
+
+    def readable(self) -> bool:
+        return not self.ended
+
+    def handle_read_event(self) -> None:
+        """Pass on each whole line."""
+        data = os.read(self._pipe, 65536)
+        self.ended = not data
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            self.lines(line.decode())
+
+    def close(self) -> None:
+        """End the process and wait for that."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        os.close(self._pipe)
+
+
+def _run(work: Work, writer: int, parent: int) -> None:
+    """Work in the child. Its end is that of the process: the parent's frames are above."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            # A terminal sends these to the whole group; the supervisor ends this process.
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        end_with_parent(parent, signal.SIGKILL)
+
+        def tell(line: str) -> None:
+            os.write(writer, " ".join(line.split()).encode() + b"\n")
+
+        work(tell)
+    except BaseException:  # noqa: BLE001 - nothing may reach the parent's frames
+        traceback.print_exc()
+    finally:
+        os._exit(1)
