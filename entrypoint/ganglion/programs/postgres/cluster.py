@@ -1,5 +1,6 @@
 """The embedded server's cluster: making it, and setting its role's password."""
 
+import os
 import re
 import shutil
 import subprocess
