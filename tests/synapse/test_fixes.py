@@ -5,7 +5,7 @@ import multiprocessing
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from synapse.http.site import SynapseSite
@@ -127,7 +127,8 @@ def next_calls(text: str | None) -> tuple[float, bool]:
     """
     fixes.apply(text)
     install_gc_manager()
-    first = min(call.getTime() for call in reactor.getDelayedCalls()) - reactor.seconds()
+    timers: Any = reactor
+    first = min(call.getTime() for call in timers.getDelayedCalls()) - timers.seconds()
     for _ in range(2 * gc.get_threshold()[0]):
         circle: list[object] = []
         circle.append(circle)
@@ -150,8 +151,8 @@ def test_the_collection_of_garbage_wakes_no_idle_process() -> None:
 def periodic_calls(text: str | None) -> tuple[int, dict[float, list[float]]]:
     """Return how often some periodic calls wake a process in a minute, and when each was made."""
     fixes.apply(text)
-    timer = Timer()
-    clock: Any = Clock(cast("Any", timer), server_name="test")
+    timer: Any = Timer()
+    clock: Any = Clock(timer, server_name="test")
     made: dict[float, list[float]] = {}
     for interval in (5.0, 10.0, 15.0, 30.0, 3.0, 12.0):
         timer.advance(0.37)
@@ -194,7 +195,7 @@ def dates(text: str | None) -> int:
     """Return how many timers an HTTP listener of Synapse starts."""
     fixes.apply(text)
     site = SynapseSite.__new__(SynapseSite)
-    timer = Timer()
+    timer: Any = Timer()
     HTTPFactory.__init__(site, reactor=timer)
     site.startFactory()
     return len(timer.getDelayedCalls())

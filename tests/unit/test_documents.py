@@ -1,6 +1,7 @@
 """The parts of the documentation that come from the code."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -135,3 +136,33 @@ def test_every_variable_of_synapses_images_is_documented() -> None:
         if field in {item.name for item in fields(SynapseImageSettings)}
     }
     assert ours - {"GANGLION_COMPLEMENT"} <= set(names)
+
+
+def contributed_diffs() -> Iterator[tuple[str, str, list[str]]]:
+    """The diffs of CONTRIBUTING.md: the heading, the changed file and its lines."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for section in text.split("\n### ")[1:]:
+        heading = section.partition("\n")[0]
+        for block in re.findall(r"```diff\n(.*?)```", section, re.DOTALL):
+            for part in re.split(r"^--- ", block, flags=re.MULTILINE)[1:]:
+                name, *lines = part.splitlines()
+                yield heading, name, lines
+
+
+def test_the_diffs_for_contributors_fit_their_files() -> None:
+    """Before the change, or after it for the secret; one builds on another."""
+    texts: dict[str, list[str]] = {}
+    for heading, name, lines in contributed_diffs():
+        if name == "/dev/null":
+            continue
+        text = texts.setdefault(name, (ROOT / name.removeprefix("a/")).read_text().splitlines())
+        gone = "+" if heading == "A secret" else "-"
+        missing = [line for line in lines if line[:1] in (" ", gone) and line[1:] not in text]
+        assert missing == [], f"{heading}: {name}"
+        text.extend(line[1:] for line in lines if line[:1] == "+")
+
+
+def test_contributors_find_a_diff_for_each_frequent_change() -> None:
+    headings = {heading for heading, _, _ in contributed_diffs()}
+    expected = ("variable", "route", "role", "secret", "rendered file", "verb")
+    assert headings == {f"A {name}" for name in expected}
