@@ -90,6 +90,9 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
         | awk '$1 == "Package:" { name = $2; version = kind = sum = "" } $1 == "Version:" { version = $2 } \
             $1 == "Architecture:" { kind = $2 } $1 == "SHA256:" { print name, version, kind, $2 }' \
         > /opt/ganglion/debian-packages \
+    # The package ssl-cert makes a key and trusts its certificate: everybody would have this key.
+    && rm /etc/ssl/certs/ssl-cert-snakeoil.pem /etc/ssl/private/ssl-cert-snakeoil.key \
+    && find /etc/ssl/certs -xtype l -delete \
     # No program here gains rights that its account lacks.
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     && rm -rf /var/log/*.log /var/log/apt /var/cache/debconf/*-old /tmp/authorities.conf
