@@ -28,7 +28,7 @@ others_can() {
 
 short_id() { cksum <<<"$1" | cut -d ' ' -f 1; }
 
-# home: the directory of the virtual environment and the default data directory. code: the program.
+# home: the directory of the virtual environments and the default data directory. code: the program.
 # Other accounts must be able to read both.
 home=$root
 code=$root
@@ -37,6 +37,7 @@ if ! others_can -r "$root/scripts/lib.sh"; then
     code=$home/code
 fi
 venv=$home/.venv
+strangers_venv=$home/.strangers
 data=$(realpath -m "${GANGLION_DATA:-$home/data}")
 # Written by up for down and ganglion: how the server runs, and its variables.
 note=$data/.up
