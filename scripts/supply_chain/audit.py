@@ -27,7 +27,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("runtime", "tracing", "dev")
+LOCKS = ("runtime", "tracing", "dev", "strangers")
 PINNED = re.compile(r"(?m)^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ ;\\]+)")
 # In days: Synapse has a new version every two weeks, and often security fixes.
 MAX_AGE = 30
