@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 
 from tests.certificates import Authority
+from tests.fuzzing import Cases
 from tests.golden.cases import HERE, Case
 from tests.harness import Server
 
@@ -33,8 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="GANGLION_PREFORK of the servers of live tests, where a test does not set it (yes)",
     )
 
+    parser.addoption(
+        "--fuzz",
+        type=int,
+        metavar="N",
+        help="cases of each fuzzer, instead of the number that suits continuous integration",
+    )
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    Cases.wanted = config.getoption("--fuzz")
     Server.prefork = config.getoption("--prefork")
 
 

@@ -26,6 +26,7 @@ from ganglion.settings import environment
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.secrets import placeholders
 from ganglion.topology import topology
+from tests.certificates import Authority
 from tests.harness import WITHIN, free_port, wait_until
 
 
@@ -208,3 +209,42 @@ def _listens(edge: Edge) -> bool:
         return edge.ask("GET", "/health").status == 200
     except OSError:
         return False
+
+
+def sent(port: int, data: bytes, *, ends: bool = False) -> bytes:
+    """The whole response to some bytes; empty if nginx closes the connection without one.
+
+    `ends` is for a request that nginx would wait for the rest of.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=WITHIN) as client:
+        client.sendall(data)
+        if ends:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_WR)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(65536):
+                received += part
+        return received
+
+
+def asked(edge: Edge) -> list[str]:
+    """The requests that reached a process since the last call."""
+    found = [line for process in edge.processes.values() for line in process.asked]
+    for process in edge.processes.values():
+        process.asked.clear()
+    return found
+
+
+@contextlib.contextmanager
+def with_tls(authority: Authority) -> Iterator[tuple[Edge, int]]:
+    port = free_port()
+    certificate, key = authority.issue(authority.path.parent)
+    variables = {
+        "SYNAPSE_TLS_CERT": str(certificate),
+        "SYNAPSE_TLS_KEY": str(key),
+        "FEDERATION_PORT": str(port),
+        "GANGLION_HSTS": "365d",
+    }
+    with running("none", variables) as edge:
+        yield edge, port

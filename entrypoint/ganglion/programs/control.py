@@ -50,7 +50,7 @@ def _files(plan: Plan) -> tuple[File, ...]:
         "socket": paths.control_socket,
         "supervisor": paths.command_socket,
         "resetting": paths.resetting,
-        "media": plan.operator.options.get("media_store_path", paths.media_store),
+        "media": plan.operator.options.get("media_store_path") or paths.media_store,
         "agents": {
             process.name: paths.agent_socket(process.name) for process in plan.topology.processes
         },

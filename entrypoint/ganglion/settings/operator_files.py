@@ -24,6 +24,7 @@ LISTS: dict[str, tuple[type, str]] = {
     "app_service_config_files": (str, "FILE"),
     "modules": (dict, "module: NAME"),
 }
+TEXTS = ("media_store_path", "database_path", "public_baseurl")
 MAPPINGS = {"database": "name: psycopg2", "redis": "host: NAME"}
 
 
@@ -135,6 +136,9 @@ def _wrong_types(path: Path, found: Mapping[Any, Any]) -> Iterator[Problem]:
         elif not all(isinstance(item, kind) for item in value):
             word = "text" if kind is str else "mapping"
             yield _problem(path, f"has an item of {option} that is not a {word}", hint)
+    for option in TEXTS:
+        if not isinstance(found.get(option) or "", str):
+            yield _problem(path, f"sets {option} to something other than a text", "correct it")
     for option, example in MAPPINGS.items():
         if not isinstance(found.get(option) or {}, dict):
             yield _problem(
