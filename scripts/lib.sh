@@ -41,6 +41,10 @@ strangers_venv=$home/.strangers
 data=$(realpath -m "${GANGLION_DATA:-$home/data}")
 # Written by up for down and ganglion: how the server runs, and its variables.
 note=$data/.up
+# Root trusts the process ID and the variables in there, and writes the log.
+if [[ -L $note || (-e $note && $(id -u) == 0 && ! -O $note) ]]; then
+    die "$note was made by another account: remove it, and stop the server that runs, if one does"
+fi
 
 # The program without Docker. -P: no module in the current directory shadows one of its own.
 native() { "$venv/bin/python" -P -m ganglion "$@"; }

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from nio import RoomCreateResponse
 
+from ganglion.machine import capabilities
 from tests import flows
 from tests.harness import SHARED_SECRET
 from tests.image.engine import (
@@ -22,18 +23,21 @@ from tests.image.engine import (
 from tests.matrix import Clients, Json, event, ok, timeline
 from tests.room_flows import ROOM_VERSION, say
 
-# Variables that the flows need, and that a stack's own file lacks.
-ADDED = json.dumps({"services": {"ganglion": {"environment": CLIENT_ENVIRONMENT}}})
-
 # The services that a stack builds itself, besides Ganglion's image.
 BUILT = {"external": ("postgres", "redis"), "bot": ("registration", "bot")}
 
 
 @contextlib.contextmanager
-def stack(image: str, name: str) -> Iterator[Container]:
-    """Start a stack, and remove it afterwards with its data. Yields Ganglion's container."""
+def stack(
+    image: str, name: str, environment: Mapping[str, str] = CLIENT_ENVIRONMENT
+) -> Iterator[Container]:
+    """Start a stack, and remove it afterwards with its data. Yields Ganglion's container.
+
+    `environment` are variables that the flows need, and that the stack's own file lacks.
+    """
+    added = json.dumps({"services": {"ganglion": {"environment": dict(environment)}}})
     base = run("scripts/build", "--base").stdout.strip()
-    environment = {
+    variables = {
         "BASE": base,
         "GANGLION_IMAGE": image,
         # Without a number, Docker chooses the port.
@@ -47,9 +51,9 @@ def stack(image: str, name: str) -> Iterator[Container]:
         return run(
             *("docker", "compose", "--project-name", project),
             *("--file", str(ROOT / "compose" / f"{name}.yaml"), "--file", "-", *words),
-            stdin=ADDED.encode(),
+            stdin=added.encode(),
             timeout=600,
-            environment=environment,
+            environment=variables,
         ).stdout.strip()
 
     try:
@@ -72,6 +76,30 @@ def test_serves_clients(image: str, name: str) -> None:
         asyncio.run(flows.whole_flow(server.base_url, SHARED_SECRET))
         embedded = {"postgres", "redis"} & set(server.pids())
         assert embedded == ({"postgres", "redis"} if name == "single" else set())
+
+
+def test_the_hardened_stack_serves_clients_with_few_rights(image: str) -> None:
+    given = {
+        name: value for name, value in CLIENT_ENVIRONMENT.items() if "SHARED_SECRET" not in name
+    }
+    with stack(image, "hardened", given) as server:
+        secret = server.privileged("cat", "/secrets/registration_shared_secret").strip()
+        asyncio.run(flows.whole_flow(server.base_url, secret))
+        found = server.inspect()
+        host = found["HostConfig"]
+        assert host["ReadonlyRootfs"]
+        assert host["CapDrop"] == ["ALL"]
+        # Newer engines write CAP_ in front.
+        assert {name.removeprefix("CAP_") for name in host["CapAdd"]} == set(capabilities.ROOT)
+        assert "no-new-privileges:true" in host["SecurityOpt"]
+        assert host["Memory"] == host["MemorySwap"] == 2 * 1024**3
+        assert host["PidsLimit"] == 2048
+        published = {name for name, at in found["NetworkSettings"]["Ports"].items() if at}
+        assert published == {"8008/tcp"}
+        # No secret is in the environment, and root cannot write outside the volumes.
+        assert secret not in json.dumps(found)
+        failed = server.privileged("sh", "-c", "touch /usr/planted 2>&1; true")
+        assert "Read-only file system" in failed
 
 
 @pytest.mark.parametrize("name", ["single", "external"])

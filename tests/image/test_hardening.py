@@ -10,7 +10,7 @@ import pytest
 
 from ganglion.machine import capabilities
 from tests import flows
-from tests.harness import SHARED_SECRET
+from tests.harness import SHARED_SECRET, wait_until
 from tests.image.engine import (
     CLIENT_ENVIRONMENT,
     ROOT,
@@ -194,6 +194,29 @@ def test_an_unknown_account_serves_clients_and_starts_again(stranger: Container)
     stranger.start()
     stranger.wait_healthy()
     asyncio.run(flows.still_there(stranger.base_url, kept))
+
+
+def test_a_link_among_the_log_files_is_never_followed_as_root(image: str) -> None:
+    """Synapse's account, which a break-in may have won, plants it; its own process is refused."""
+    environment = {"WORKERS": "client_reader", "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK": "yes"}
+    as_synapse = ("setpriv", "--reuid=synapse", "--regid=synapse", "--clear-groups")
+    with container(image, environment) as server:
+        server.wait_healthy()
+        owners = server.inside("bash", "-c", "stat --format %U:%A /data/logs /data/logs/*").stdout
+        assert owners.split() == ["synapse:drwxr-x---", *["synapse:-rw-r--r--"] * 2]
+        for name in ("client_reader1.log", "client_reader1.log.1", "planted"):
+            server.inside(*as_synapse, "ln", "-sf", f"/root/{name}", f"/data/logs/{name}")
+        server.inside("bash", "-c", f"kill -TERM {server.pids()['client_reader1']}")
+        text = "Permission denied: '/data/logs/client_reader1.log'"
+        wait_until("refused worker", lambda: text in server.log())
+        # A whole start, as root at first.
+        server.stop()
+        before = server.log().count(text)
+        server.start()
+        wait_until("refused worker again", lambda: server.log().count(text) > before)
+        assert (
+            server.inside("find", "/root", "-name", "*.log*", "-o", "-name", "planted").stdout == ""
+        )
 
 
 @pytest.mark.parametrize("mode", ["yes", "no"])

@@ -141,6 +141,16 @@ def test_the_base_image_has_no_authority_of_this_machine() -> None:
         assert "".join(lines[2:-2]) not in found, path
 
 
+def test_the_image_holds_no_private_key(image: str) -> None:
+    script = (
+        "find / -xdev -name '*.signing.key';"
+        " grep --recursive --files-with-matches --devices=skip --binary-files=text"
+        " -e '-----BEGIN .*PRIVATE KEY-----' /etc /var /opt/ganglion/database;"
+        " true"
+    )
+    assert inside(image, "bash", "-c", script) == []
+
+
 def test_public_certificates_are_still_verified(image: str) -> None:
     trusted, given = (int(line) for line in inside(image, PYTHON, "-c", COUNT_AUTHORITIES))
     assert trusted == given > 100
