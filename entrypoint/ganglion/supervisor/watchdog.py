@@ -106,7 +106,8 @@ class Watchdog(Reader):
     """Asks each ready program in turn, in supervisord's event loop.
 
     `programs` gives all of them. `limit` is how long a program may be silent, in seconds. `work`
-    returns the seconds for which a process and its children have had a processor or waited for one.
+    returns the seconds for which a process and its children have had a processor or waited for one,
+    and `waits` whether one of them waits for the disk.
     `report` gets a line for each program that is replaced.
     """
 
@@ -118,6 +119,7 @@ class Watchdog(Reader):
         report: Callable[[str], None],
         *,
         work: Callable[[int], float] | None = None,
+        waits: Callable[[int], bool] | None = None,
     ) -> None:
         self._programs = programs
         self._patience = limit / MISSES
@@ -125,6 +127,7 @@ class Watchdog(Reader):
         self._clock = clock
         self._report = report
         self._work = work or work_of
+        self._waits = waits or waits_for_the_disk
         self._watches: dict[str, Watch] = {}
         self._questions: dict[int, Question] = {}
         self._epoll = select.epoll()
@@ -210,7 +213,8 @@ class Watchdog(Reader):
         since = watch.unanswered_since or now
         silent = now - since
         work = self._work(watch.pid) - watch.work
-        is_busy = work >= BUSY_SHARE * silent
+        # The disk may stall for seconds. A new process would wait for it as well.
+        is_busy = work >= BUSY_SHARE * silent or self._waits(watch.pid)
         if is_busy and silent < BUSY_FACTOR * self._limit:
             if not watch.is_reported:
                 watch.is_reported = True
@@ -231,6 +235,18 @@ def work_of(pid: int) -> float:
     Only main threads count: the others of a Synapse process wait for the database.
     """
     return sum(_own_work(each) for each in (pid, *children_of(pid)))
+
+
+def waits_for_the_disk(pid: int) -> bool:
+    """Return whether a process or one of its children is in an uninterruptible sleep."""
+    return any(_state(each) == "D" for each in (pid, *children_of(pid)))
+
+
+def _state(pid: int) -> str:
+    """The letter of proc(5), /proc/PID/stat; empty if the process is gone."""
+    with contextlib.suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
 
 
 def children_of(pid: int) -> tuple[int, ...]:

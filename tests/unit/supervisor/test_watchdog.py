@@ -19,6 +19,7 @@ from ganglion.supervisor.watchdog import (
     QUESTIONS,
     Watchdog,
     children_of,
+    waits_for_the_disk,
     work_of,
 )
 from tests.fake_supervisor import FakeOptions, end, run
@@ -53,6 +54,7 @@ class Room:
     def __init__(self, options: FakeOptions) -> None:
         self.options = options
         self.work = 0.0
+        self.waits = False
         self.lines: list[str] = []
         self.watchdog = Watchdog(
             options.programs.values,
@@ -60,6 +62,7 @@ class Room:
             options.clock,
             self.lines.append,
             work=lambda _: self.work,
+            waits=lambda _: self.waits,
         )
 
     def go(self, seconds: float) -> None:
@@ -150,6 +153,21 @@ def test_a_busy_program_has_longer(room: Room, peer: Peer) -> None:
         room.go(1)
     assert room.kills(program) == 1
     assert "works without an end" in room.lines[-1]
+
+
+def test_a_stalled_disk_is_waited_for(room: Room, peer: Peer) -> None:
+    program = started(room, f"http {peer.path}")
+    room.waits = True
+    room.go(5 * LIMIT)
+    assert room.kills(program) == 0
+    room.waits = False
+    room.go(LIMIT)
+    assert room.kills(program) == 1
+
+
+def test_a_process_in_a_pipe_does_not_wait_for_the_disk() -> None:
+    assert not waits_for_the_disk(os.getpid())
+    assert not waits_for_the_disk(2**22 + 1)
 
 
 def test_a_program_that_responds_at_last_is_forgiven(room: Room, peer: Peer) -> None:
