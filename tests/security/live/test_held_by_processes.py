@@ -1,4 +1,4 @@
-"""Attacks on a whole server that never worked: secrets, the database and Redis, registration, federation."""
+"""Attacks on a whole server that never worked: on secrets, databases, registration, federation."""
 
 import contextlib
 import os
