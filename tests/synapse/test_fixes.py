@@ -8,13 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from synapse.handlers.worker_lock import WaitingLock, WaitingMultiLock
 from synapse.http.site import SynapseSite
+from synapse.logging.context import PreserveLoggingContext
 from synapse.metrics import install_gc_manager
 from synapse.metrics._reactor_metrics import CallWrapper
+from synapse.replication.tcp.resource import ReplicationStreamer
 from synapse.storage.databases.main.events_worker import EventsWorkerStore
+from synapse.util import stringutils
 from synapse.util.clock import Clock
 from synapse.util.duration import Duration
-from twisted.internet import reactor
+from twisted.internet import defer, reactor
 from twisted.internet.task import Clock as Timer
 from twisted.web.http import HTTPFactory
 
@@ -199,3 +203,154 @@ def dates(text: str | None) -> int:
     HTTPFactory.__init__(site, reactor=timer)
     site.startFactory()
     return len(timer.getDelayedCalls())
+
+
+class Handler:
+    """Synapse's handler of locks, as far as a lock that is released uses it."""
+
+    _instance_name = "reader"
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def notify_lock_released(self, _name: str, _key: str) -> None:
+        self.told.append("everybody")
+
+    def _on_lock_released(self, _instance: str, _name: str, _key: str) -> None:
+        self.told.append("this process")
+
+
+class Held:
+    """A lock in the database."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Release it."""
+
+
+def told(text: str | None, *, write: bool | None) -> list[str]:
+    """Return the processes that hear of the release of a lock."""
+    fixes.apply(text)
+    handler = Handler()
+    lock = WaitingLock(
+        clock=cast("Any", None),
+        store=cast("Any", None),
+        handler=cast("Any", handler),
+        lock_name="purge",
+        lock_key="!room",
+        write=write,
+        lock_span=cast("Any", SimpleNamespace(__exit__=lambda *_: None)),
+        inner_lock=cast("Any", Held()),
+    )
+    defer.ensureDeferred(cast("Any", lock.__aexit__(None, None, None)))
+    return handler.told
+
+
+def test_only_a_lock_for_writing_is_released_before_all_processes() -> None:
+    for text, write, expected in (
+        ("device_list_wakes", False, ["everybody"]),
+        (None, False, ["this process"]),
+        (None, True, ["everybody"]),
+        (None, None, ["everybody"]),
+    ):
+        with FORK.Pool(1) as pool:
+            assert pool.apply(told, (text,), {"write": write}) == expected
+
+
+def longest_wait(text: str | None, *, write: bool) -> float:
+    """Return how long one who waits for a lock sleeps at last."""
+    fixes.apply(text)
+    lock: Any = WaitingMultiLock.__new__(WaitingMultiLock)
+    lock._timeout_interval, lock.write = 0.1, write
+    for _ in range(10):
+        lock._increment_timeout_interval()
+    return float(lock._timeout_interval)
+
+
+def test_who_waits_for_readers_looks_twice_a_second() -> None:
+    with FORK.Pool(1) as pool:
+        assert pool.apply(longest_wait, (None,), {"write": True}) == 0.5
+    with FORK.Pool(1) as pool:
+        assert pool.apply(longest_wait, (None,), {"write": False}) > 3
+
+
+class Events:
+    """The stream of events, as one of two writers replicates it."""
+
+    NAME = "events"
+
+    def __init__(self) -> None:
+        self.last_token = self.position = self.own = 5
+
+    def current_token(self, _instance: str) -> int:
+        return self.position
+
+    def minimal_local_current_token(self) -> int:
+        return self.own
+
+    async def get_updates(self) -> tuple[list[object], int, bool]:
+        self.last_token = self.position
+        return [], self.position, False
+
+
+def positions(text: str | None) -> tuple[int, int, int]:
+    """Return how many positions a writer has sent after an event of another one, after the timer,
+    and after an event of its own.
+    """
+    fixes.apply(text)
+    timer, sent, stream = Timer(), [], Events()
+    commands = SimpleNamespace(
+        get_streams_to_replicate=lambda: [stream],
+        connected=lambda: True,
+        should_announce_positions=lambda: False,
+        send_command=sent.append,
+    )
+    hs: Any = SimpleNamespace(
+        hostname="test",
+        get_datastores=lambda: SimpleNamespace(main=None),
+        get_clock=lambda: Clock(cast("Any", timer), server_name="test"),
+        get_notifier=lambda: SimpleNamespace(add_replication_callback=lambda _: None),
+        get_instance_name=lambda: "one",
+        config=SimpleNamespace(
+            server=SimpleNamespace(replication_torture_level=None),
+            redis=SimpleNamespace(redis_enabled=True),
+        ),
+        get_replication_command_handler=lambda: commands,
+        run_as_background_process=lambda _, run: defer.ensureDeferred(run()),
+    )
+    streamer = ReplicationStreamer(hs)
+    found = []
+    stream.position = 6
+    streamer.on_notifier_poke()
+    found.append(len(sent))
+    timer.advance(1.5)
+    found.append(len(sent))
+    stream.position = stream.own = 7
+    streamer.on_notifier_poke()
+    found.append(len(sent))
+    return found[0], found[1], found[2]
+
+
+def test_a_position_that_an_event_has_brought_is_sent_once_a_second() -> None:
+    with FORK.Pool(1) as pool:
+        assert pool.apply(positions, ("device_list_wakes",)) == (1, 1, 2)
+    with FORK.Pool(1) as pool:
+        assert pool.apply(positions, (None,)) == (0, 1, 2)
+
+
+def names(text: str | None) -> tuple[list[str], bool]:
+    """Return names of two changes of context, and whether other random strings remain random."""
+    fixes.apply(text)
+    changes: list[Any] = [PreserveLoggingContext(), PreserveLoggingContext()]
+    again = stringutils.random_string_insecure_fast(9) != stringutils.random_string_insecure_fast(9)
+    return [change._instance_id for change in changes], again
+
+
+def test_a_change_of_context_is_named_by_a_number() -> None:
+    with FORK.Pool(1) as pool:
+        drawn, _ = pool.apply(names, ("device_list_wakes",))
+        assert [len(name) for name in drawn] == [5, 5]
+        assert not any(name.isdigit() for name in drawn)
+    with FORK.Pool(1) as pool:
+        (first, second), again = pool.apply(names, (None,))
+        assert int(second) == int(first) + 1
+        assert again

@@ -2,6 +2,7 @@
 
 # The fault that each fix cures. For each, ganglion.in_synapse.fixes has a module of the same name.
 FIXES: dict[str, str] = {
+    "context_names": "a change of log context draws no random name",
     "device_list_wakes": (
         "a long poll wakes when its user signs another user's key, or changes a device while in no"
         " room"
@@ -14,6 +15,9 @@ FIXES: dict[str, str] = {
     "profile_wakes": (
         "a long poll of a user in no room wakes for a change of the user's own profile, where"
         " include_profile_updates_in_sync is on"
+    ),
+    "replication_chatter": (
+        "a message makes every process handle one command from Redis, instead of four"
     ),
 }
 ALL = tuple(FIXES)

@@ -23,7 +23,7 @@ from twisted.web.http import HTTPFactory
 from ganglion.in_synapse.fixes.source import digest
 
 # It introduced the timer for the garbage.
-REFERENCE = "https://github.com/matrix-org/synapse/pull/10416"
+REFERENCE = "https://github.com/matrix-org/synapse/pull/11723"
 
 # In seconds. A process that sleeps makes no garbage; this bounds how long its last remains.
 AT_LEAST = 60.0
