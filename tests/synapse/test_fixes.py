@@ -5,7 +5,7 @@ import multiprocessing
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from synapse.handlers.worker_lock import WaitingLock, WaitingMultiLock
@@ -297,7 +297,8 @@ def positions(text: str | None) -> tuple[int, int, int]:
     and after an event of its own.
     """
     fixes.apply(text)
-    timer, sent, stream = Timer(), [], Events()
+    timer, stream = Timer(), Events()
+    sent: list[object] = []
     commands = SimpleNamespace(
         get_streams_to_replicate=lambda: [stream],
         connected=lambda: True,
