@@ -149,3 +149,40 @@ def test_a_replaced_certificate_is_taken_up(authority: Authority) -> None:
         wait_until("new certificate", lambda: ssl.get_server_certificate(address) != before, 60)
         assert ssl.get_server_certificate(address) == certificate.read_text()
         server.stop()
+
+
+def test_a_stopped_worker_of_nginx_is_replaced() -> None:
+    with Server("none", {"GANGLION_CPUS": "2"}) as server:
+        server.start()
+        mark = server.log.mark()
+        master = server.pid("nginx")
+        stopped = next(pid for pid in descendants(master) if pid != master)
+        os.kill(stopped, signal.SIGSTOP)
+        server.log.wait_for(f"process {stopped} of nginx is stopped, so it is replaced", mark)
+        wait_until("end", lambda: stopped not in descendants(master), 60)
+        assert server.pid("nginx") == master
+        server.stop()
+
+
+WAITING = """\
+import time
+
+class Waiting:
+    def __init__(self, config, api):
+        if api.worker_name == "client_reader1":
+            time.sleep(600)
+"""
+
+
+def test_a_worker_whose_start_hangs_takes_nothing_down() -> None:
+    """A module that waits for another service."""
+    options = "modules: [{module: waiting.Waiting}]"
+    with Server("client_reader, pusher", operator_file=options) as server:
+        server.environment["GANGLION_WATCHDOG"] = "1s"
+        modules = server.data / "modules"
+        modules.mkdir(parents=True)
+        (modules / "waiting.py").write_text(WAITING)
+        server.launch()
+        server.log.wait_for("client_reader1 has been starting for .* go on without it")
+        server.log.wait_for("nginx is ready")
+        assert server.get("/_matrix/client/versions").status == 200

@@ -97,6 +97,8 @@ class GatedProcess(Subprocess):
         self.not_before = 0.0
         # How often in a row the program was given up for a while.
         self.pauses = 0
+        # Whether its start hangs, so that others go on without it: watchdog.py.
+        self.late = False
         # Set by the test controls: command_socket.py.
         self.held = False
         self.paused = False
@@ -113,6 +115,7 @@ class GatedProcess(Subprocess):
             return None
         if self.held or self._now() < self.not_before or not self._needs_met():
             return None
+        self.late = False
         # An end before readiness is a failed start, however late it comes.
         self.config.startsecs = NEVER
         return super().spawn()
@@ -144,13 +147,14 @@ class GatedProcess(Subprocess):
         if self.config.forked and not options.preloaded:
             return False
         needed = [options.programs[name] for name in self.config.needs]
-        return all(program.ready or program.pauses for program in needed)
+        return all(program.ready or program.pauses or program.late for program in needed)
 
     def mark_ready(self) -> None:
         """Note that the program reported readiness. Ignored unless it is starting."""
         if self.state != ProcessStates.STARTING:
             return
         now = self._now()
+        self.late = False
         self.ready_since = now
         self.delay = 0
         self.backoff = 0

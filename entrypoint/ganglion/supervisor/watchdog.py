@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supervisor.states import ProcessStates
+
 from ganglion.supervisor.dispatcher import Reader
-from ganglion.supervisor.program import GatedProcess
+from ganglion.supervisor.program import ESSENTIAL, GatedProcess
 
 # The question for each protocol. Any response shows that the program works.
 QUESTIONS = {
@@ -29,6 +31,8 @@ MISSES = 3
 EVERY = 2.0
 # A program that works without responding is left alone for this many times longer.
 BUSY_FACTOR = 10
+# A program that starts without working is waited for this many times longer.
+START_FACTOR = 10
 # The share of the time for which a busy program has a processor, or waits for one.
 BUSY_SHARE = 0.1
 
@@ -38,7 +42,8 @@ class Watch:
     """The state of one program with a process ID.
 
     `asked_at` is the time of the open question, `unanswered_since` that of the first of those
-    without a response in a row, both in seconds. `work` is its work until that time.
+    without a response in a row, both in seconds. `work` is its work until that time. `stopped` are
+    its children that were stopped at the last response.
     """
 
     pid: int
@@ -48,6 +53,7 @@ class Watch:
     unanswered_since: float | None = None
     misses: int = 0
     work: float = 0.0
+    stopped: frozenset[int] = frozenset()
     is_reported: bool = False
 
     def rest(self, now: float) -> None:
@@ -164,6 +170,8 @@ class Watchdog(Reader):
                 watch = self._watches[name] = Watch(pid=pid, next_at=now + EVERY)
             if watch is not None:
                 self._go_on(watch, program, now)
+            elif _is_starting(program):
+                self._look_at_start(program, now)
 
     def _go_on(self, watch: Watch, program: GatedProcess, now: float) -> None:
         question = watch.question
@@ -175,6 +183,7 @@ class Watchdog(Reader):
             if watch.is_reported:
                 self._report(f"{program.config.name} responds again")
             watch.rest(now)
+            self._look_at_children(watch, program)
         elif now - watch.asked_at >= self._patience:
             self._withdraw(watch)
             watch.misses += 1
@@ -184,10 +193,34 @@ class Watchdog(Reader):
                 # PostgreSQL's processes have sessions of their own. One that hangs would keep the
                 # shared memory, so that the next server could not start.
                 for child in children_of(watch.pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        program.config.options.kill(child, signal.SIGKILL)
+                    _kill(program, child)
                 program.kill_on_purpose()
                 watch.rest(now)
+
+    def _look_at_start(self, program: GatedProcess, now: float) -> None:
+        """Have the others go on without a program whose start hangs. It may still get ready."""
+        took = now - program.laststart
+        if took < START_FACTOR * self._limit or self._work(program.pid) >= BUSY_SHARE * took:
+            return
+        program.late = True
+        name = program.config.name
+        self._report(
+            f"{name} has been starting for {took:.0f} s and does nothing: the other"
+            " programs go on without it"
+        )
+
+    def _look_at_children(self, watch: Watch, program: GatedProcess) -> None:
+        """Kill workers of nginx that were stopped at two responses in a row.
+
+        Its master, or another worker, responds in their place, and starts others.
+        """
+        if not program.config.health.startswith("nginx "):
+            return
+        stopped = frozenset(pid for pid in children_of(watch.pid) if _state(pid) == "T")
+        for pid in stopped & watch.stopped:
+            self._report(f"process {pid} of {program.config.name} is stopped, so it is replaced")
+            _kill(program, pid)
+        watch.stopped = stopped
 
     def _ask(self, watch: Watch, program: GatedProcess, now: float) -> None:
         protocol, _, address = program.config.health.partition(" ")
@@ -227,6 +260,17 @@ class Watchdog(Reader):
 
 def _is_watched(program: GatedProcess) -> bool:
     return bool(program.config.health and program.ready and program.pid and not program.paused)
+
+
+def _is_starting(program: GatedProcess) -> bool:
+    """Whether it starts, and others might do without it: main may migrate a database for hours."""
+    starting = program.state == ProcessStates.STARTING and program.pid and not program.late
+    return bool(starting and program.config.health and program.config.name not in ESSENTIAL)
+
+
+def _kill(program: GatedProcess, pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        program.config.options.kill(pid, signal.SIGKILL)
 
 
 def work_of(pid: int) -> float:

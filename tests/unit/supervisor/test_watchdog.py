@@ -17,12 +17,13 @@ from ganglion.supervisor.watchdog import (
     EVERY,
     MISSES,
     QUESTIONS,
+    START_FACTOR,
     Watchdog,
     children_of,
     waits_for_the_disk,
     work_of,
 )
-from tests.fake_supervisor import FakeOptions, end, run
+from tests.fake_supervisor import FakeOptions, end, run, state
 from tests.harness import wait_until
 
 LIMIT = 6.0
@@ -202,6 +203,36 @@ def test_a_paused_a_starting_and_another_process_are_not_counted(room: Room, pee
     assert room.kills(program) == 0
     room.go(MISSES + 2)
     assert room.kills(program) == 1
+
+
+def test_a_start_that_hangs_is_not_waited_for(room: Room, peer: Peer) -> None:
+    worker = room.options.program("worker", health=f"http {peer.path}")
+    nginx = room.options.program("nginx", "worker")
+    worker.transition()
+    room.go(START_FACTOR * LIMIT - 1)
+    nginx.transition()
+    assert state(nginx) == "STOPPED"
+    room.go(2)
+    nginx.transition()
+    assert state(nginx) == "STARTING"
+    assert "does nothing: the other programs go on without it" in room.lines[0]
+    room.go(START_FACTOR * LIMIT)
+    assert (len(room.lines), room.kills(worker)) == (1, 0)
+    worker.mark_ready()
+    assert (worker.ready, worker.late) == (True, False)
+
+
+def test_a_start_that_works_or_is_essential_is_waited_for(room: Room, peer: Peer) -> None:
+    main = room.options.program("main", health=f"http {peer.path}")
+    main.transition()
+    room.go(100 * LIMIT)
+    assert not main.late
+    worker = room.options.program("worker", health=f"http {peer.path}")
+    worker.transition()
+    for _ in range(round(2 * START_FACTOR * LIMIT)):
+        room.work += 1
+        room.go(1)
+    assert not worker.late
 
 
 def test_a_program_without_an_address_is_not_asked(room: Room) -> None:
