@@ -27,3 +27,8 @@ class ConfigError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+def reason(error: Exception) -> str:
+    """Return why something failed, without the number and the path that OSError adds."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

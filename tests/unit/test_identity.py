@@ -274,7 +274,7 @@ def test_one_that_is_no_text_or_no_file(tmp_path: Path) -> None:
     path.unlink()
     path.mkdir()
     (only,) = problems(lambda: read(paths))
-    assert only.startswith(f"{path}: cannot be read: [Errno 21] Is a directory")
+    assert only.startswith(f"{path}: cannot be read: Is a directory")
 
 
 def test_an_older_data_directory_has_the_names_of_its_keys(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The operator's own files are read, never written, and rejected if they cannot be applied."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,37 @@ def test_a_file_that_is_not_text(tmp_path: Path) -> None:
         "cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
         "correct the file",
     )
+
+
+@pytest.mark.parametrize("place", ["homeserver.yaml", "homeserver.d/a.yaml"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("directory", "Is a directory"),
+        ("fifo", "it is not a regular file"),
+        ("lost link", "No such file or directory"),
+        ("circle", "Too many levels of symbolic links"),
+        ("device", "it is not a regular file"),
+    ],
+)
+def test_other_things_than_files_are_not_passed_over(
+    tmp_path: Path, place: str, kind: str, message: str
+) -> None:
+    """A mount that failed leaves such things in place of the operator's options."""
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    if kind == "directory" and path.parent.name == "homeserver.d":
+        # Synapse passes these over.
+        path.mkdir()
+        assert read(tmp_path).paths == ()
+        return
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"lost link": "gone", "circle": path.name, "device": "/dev/zero"}[kind])
+    assert rejected(tmp_path) == [said(str(path), f"cannot be read: {message}", "correct the file")]
 
 
 @pytest.mark.parametrize("text", ["- a\n", "text\n", "1\n"])

@@ -17,7 +17,7 @@ from signedjson.key import encode_verify_key_base64, get_verify_key, read_signin
 
 from ganglion.data import mode_of_data
 from ganglion.data.paths import SIGNING_KEY_SUFFIX, Paths
-from ganglion.errors import ConfigError, Problem
+from ganglion.errors import ConfigError, Problem, reason
 from ganglion.files.write import write_file
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.reading import LARGEST_FILE, LARGEST_SECRET, parse_json, read_text
@@ -103,7 +103,7 @@ def read(paths: Paths) -> Record | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise _unusable(path, f"cannot be read: {error}") from error
+        raise _unusable(path, f"cannot be read: {reason(error)}") from error
     try:
         found = parse_json(text)
     except ValueError as error:

@@ -16,6 +16,7 @@ pins:
     worker: event_creator1
 """
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from typing import Any
 import yaml
 from unpaddedbase64 import encode_base64
 
-from ganglion.errors import ConfigError, Problem
+from ganglion.errors import ConfigError, Problem, reason
 from ganglion.routing.table import ROUTES, Key, Pin, Route
 from ganglion.settings import bounded_yaml
 from ganglion.settings.reading import LARGEST_YAML, read_text
@@ -63,7 +64,7 @@ def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
     Raises ConfigError with every problem in the file.
     """
     default = Path(settings.paths.routes_yaml)
-    if settings.routes_file is None and not default.is_file():
+    if settings.routes_file is None and not os.path.lexists(default):
         return OperatorRoutes()
     chosen = Path(settings.routes_file) if settings.routes_file else default
     try:
@@ -71,7 +72,7 @@ def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
     # ValueError: the file is not UTF-8.
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(
-            [_problem(chosen, None, f"cannot be read: {error}", "correct the file")]
+            [_problem(chosen, None, f"cannot be read: {reason(error)}", "correct the file")]
         ) from error
     return interpret(found, str(chosen), topology)
 

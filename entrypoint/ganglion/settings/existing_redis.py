@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ganglion.errors import ConfigError, Problem
+from ganglion.errors import ConfigError, Problem, reason
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.reading import LARGEST_SECRET, read_text
@@ -73,7 +73,7 @@ def _server(operator: OperatorFiles) -> tuple[dict[str, Any], list[Problem]]:
         try:
             values["redis_password"] = read_text(str(path), LARGEST_SECRET).strip()
         except (OSError, ValueError) as error:
-            message = f"password_path cannot be read: {error}"
+            message = f"password_path cannot be read: {reason(error)}"
             problems.append(_problem(operator, message, "give a readable file"))
     return values, problems
 

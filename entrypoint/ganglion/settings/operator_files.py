@@ -4,6 +4,7 @@ They are in the data directory, or in the places that the variables of Synapse's
 are only read, never written.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ganglion.errors import ConfigError, Problem
+from ganglion.errors import ConfigError, Problem, reason
 from ganglion.settings import bounded_yaml, owned_options, parsers
 from ganglion.settings.reading import LARGEST_YAML, read_text
 from ganglion.settings.variables import Settings
@@ -71,9 +72,11 @@ def delegates_accounts(files: OperatorFiles) -> bool:
 
 def load(settings: Settings) -> OperatorFiles:
     """Read the files. Raises ConfigError with every problem in them."""
-    paths = [path for path in (homeserver_yaml(settings),) if path.is_file()]
+    # Also a link that leads nowhere, as after a mount that failed: it is meant to be read. Docker
+    # makes a directory of a file that it cannot mount.
+    paths = [path for path in (homeserver_yaml(settings),) if os.path.lexists(path)]
     for directory in _directories(settings):
-        paths += sorted(path for path in directory.glob("*.yaml") if path.is_file())
+        paths += sorted(path for path in directory.glob("*.yaml") if not path.is_dir())
     problems: list[Problem] = list(_missing(settings))
     options: dict[str, Any] = {}
     sources: dict[str, str] = {}
@@ -82,7 +85,7 @@ def load(settings: Settings) -> OperatorFiles:
             found = bounded_yaml.load(read_text(path, LARGEST_YAML))
         # ValueError: the file is not UTF-8.
         except (OSError, ValueError, yaml.YAMLError) as error:
-            problems.append(_problem(path, f"cannot be read: {error}", "correct the file"))
+            problems.append(_problem(path, f"cannot be read: {reason(error)}", "correct the file"))
             continue
         if found is None:
             continue
