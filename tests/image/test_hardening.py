@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from ganglion.cli.verb import VERBS
 from ganglion.machine import capabilities
 from tests import flows
 from tests.harness import SHARED_SECRET, wait_until
@@ -230,3 +231,59 @@ def test_an_unknown_account_needs_a_writable_data_directory(image: str, mode: st
         "GANGLION_DATA='/data': cannot be written: Permission denied\n"
         "    fix: give a directory that UID 12345 may write to\n"
     )
+
+
+# Each verb, as somebody would type it.
+WORDS = {
+    "explain": "explain GET /_matrix/client/versions",
+    "render": "render --output /tmp/rendered",
+    "register-user": "register-user carol",
+    "test": "test reset",
+    "install-module": "install-module --data /no-such-module",
+}
+# `/data` of another account, with an option that names a file.
+CLOSED = """
+mkdir /data/homeserver.d
+echo 'media_store_path: /data/elsewhere' > /data/homeserver.d/media.yaml
+chown -R 4711:4711 /data
+chmod 700 /data
+"""
+
+
+@pytest.fixture(scope="module")
+def closed(image: str) -> Iterator[str]:
+    with volume() as name:
+        mount = f"{name}:/data"
+        docker("run", "--rm", "--volume", mount, "--entrypoint", "bash", image, "-euc", CLOSED)
+        yield name
+
+
+@pytest.mark.parametrize(
+    ("options", "data"),
+    [
+        (("--cap-drop=ALL",), "none"),
+        (("--cap-drop=ALL",), "closed"),
+        (("--user=12345:12345",), "closed"),
+        (("--read-only",), "none"),
+        (("--read-only", "--cap-drop=ALL", "--user=12345:12345", *NO_NEW), "none"),
+    ],
+)
+def test_no_verb_ends_with_a_traceback(
+    image: str, closed: str, options: tuple[str, ...], data: str
+) -> None:
+    mount = ["--volume", f"{closed}:/data"] if data == "closed" else []
+    script = "\n".join(
+        f"echo '=== {name}'; ganglion {WORDS.get(name, name)} < /dev/null 2>&1; echo \"status $?\""
+        for name in VERBS
+    )
+    environment = ["--env=SYNAPSE_SERVER_NAME=example.org", "--env=SYNAPSE_REPORT_STATS=no"]
+    said = docker(
+        *("run", "--rm", "--network=none", *environment, *options, *mount),
+        *("--entrypoint", "bash", image, "-c", script),
+    )
+    assert said.count("=== ") == len(VERBS)
+    assert "Traceback" not in said
+    # Zero, one for a server that does not run, two for a refusal.
+    statuses = re.findall(r"(?m)^status (\d+)$", said)
+    assert len(statuses) == len(VERBS)
+    assert set(statuses) <= {"0", "1", "2"}

@@ -40,6 +40,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: MutableMapping[str, str]) -> int:
     temporary.ensure(environ, read_variables(environ).paths.temporary)
+    temporary.check()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         constraints = place / "installed.txt"

@@ -1,5 +1,6 @@
 """Find the verb, parse its options, run it, report its errors."""
 
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,8 @@ from typing import NoReturn
 
 from ganglion.cli.output import columns
 from ganglion.cli.verb import VERBS, Verb, add_json, load
-from ganglion.errors import ConfigError
+from ganglion.errors import ConfigError, Problem
+from ganglion.machine import capabilities
 
 # The exit status of argparse, bash and docker for bad input. 1 is for a verb that failed.
 BAD_INPUT = 2
@@ -28,16 +30,41 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
         finally:
             sys.stdout.flush()
     except ConfigError as error:
-        number = len(error.problems)
-        print(f"ganglion: {number} problem{'s' if number > 1 else ''}\n{error}", file=sys.stderr)
-        return BAD_INPUT
+        return _report(error)
     except BrokenPipeError:
         # The reader closed the pipe, as in `ganglion check | head`. Python flushes stdout once
         # more at exit, so give it a place where that works.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if (problems := _refused(error)) is None:
+            raise
+        return _report(ConfigError(problems))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _report(error: ConfigError) -> int:
+    number = len(error.problems)
+    print(f"ganglion: {number} problem{'s' if number > 1 else ''}\n{error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _refused(error: OSError) -> list[Problem] | None:
+    """Describe a file that this account may not use. None for another error, which is a bug."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return None
+    account = os.geteuid()
+    lacking = list(capabilities.lacking(root=account == 0))
+    if error.filename is None:
+        return lacking or None
+    refusal = Problem(
+        variable=str(error.filename),
+        value=None,
+        message=f"cannot be used by UID {account}: {error.strerror}",
+        hint=f"change its owner or mode; in a container, mount a volume that UID {account} may use",
+    )
+    return [refusal, *lacking]
 
 
 def _dispatch(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:

@@ -121,6 +121,6 @@ def _unwritable(settings: Settings, error: OSError) -> Problem:
     return Problem(
         variable="GANGLION_DATA",
         value=settings.data,
-        message=f"{error.filename} cannot be written: {error.strerror}",
+        message=f"{error.filename or settings.data} cannot be written: {error.strerror}",
         hint="give a directory that this account may write to",
     )

@@ -1,6 +1,7 @@
 """The Linux capabilities that a start needs: capabilities(7)."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from ganglion.errors import Problem
@@ -40,6 +41,16 @@ def needed(read: Read, ports: Mapping[str, int], *, root: bool) -> dict[str, tup
     if low:
         found[PORTS] = (PORTS_BIT, f"opens {', '.join(low)}, below {free}")
     return found
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file. Raises OSError."""
+    return Path(path).read_text(encoding="utf-8")
+
+
+def lacking(ports: Mapping[str, int] = MappingProxyType({}), *, root: bool) -> Iterator[Problem]:
+    """The capabilities that a start of this process would lack."""
+    yield from missing(read_text, needed(read_text, ports, root=root))
 
 
 def missing(read: Read, wanted: Mapping[str, tuple[int, str]]) -> Iterator[Problem]:

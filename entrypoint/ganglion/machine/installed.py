@@ -149,8 +149,7 @@ def discover(
         )
     problems.extend(_missing_accounts(own))
     problems.extend(shared_numbers(own, user, group))
-    needed = capabilities.needed(_read_text, ports, root=os.geteuid() == 0)
-    problems.extend(capabilities.missing(_read_text, needed))
+    problems.extend(capabilities.lacking(ports, root=os.geteuid() == 0))
     wrapper = None
     try:
         ourselves = pwd.getpwuid(os.geteuid()).pw_name

@@ -3,6 +3,8 @@
 import tempfile
 from collections.abc import Callable, MutableMapping
 
+from ganglion.errors import ConfigError, Problem
+
 
 def ensure(
     environ: MutableMapping[str, str],
@@ -17,3 +19,17 @@ def ensure(
         find()
     except FileNotFoundError:
         environ["TMPDIR"] = instead
+
+
+def check(find: Callable[[], str] = tempfile.gettempdir) -> None:
+    """Raise ConfigError if no temporary file can be made."""
+    try:
+        find()
+    except FileNotFoundError as error:
+        problem = Problem(
+            variable="TMPDIR",
+            value=None,
+            message="no temporary file can be made: neither /tmp nor another directory is writable",
+            hint="docker run --tmpfs /tmp, or use `docker exec` in a running server",
+        )
+        raise ConfigError([problem]) from error

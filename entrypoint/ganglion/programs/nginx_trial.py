@@ -4,6 +4,7 @@ Its regular expressions are not quite Python's, and it limits their size and tha
 nginx reads the files before anything starts, from a directory that is removed afterwards.
 """
 
+import os
 import re
 import subprocess
 import tempfile
@@ -69,7 +70,9 @@ def _judged(plan: Plan, binary: str, place: Path) -> tuple[Problem, Route | None
     The certificate is checked elsewhere; at this point it may not exist yet.
     """
     settings = replace(plan.settings, run=str(place), tls_cert=None, tls_key=None)
-    machine = replace(plan.machine, accounts=())
+    # The files stay ours: without CAP_CHOWN, root could not give them to nginx's own default.
+    own = ((nginx.NAME, "root"),) if os.geteuid() == 0 else ()
+    machine = replace(plan.machine, accounts=own)
     files = nginx.SERVICE.files(replace(plan, settings=settings, machine=machine))
     write_directory(
         place / "conf",
