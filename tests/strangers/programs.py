@@ -7,6 +7,8 @@ of tests/strangers/js.
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +77,25 @@ def run(place: Place, command: list[str], directory: Path) -> None:
         output.seek(0)
         printed = output.read()
     assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{printed[-8000:]}"
+
+
+@contextmanager
+def running(
+    place: Place, command: list[str], directory: Path
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a program in a directory until the block ends. Yields it and its first line."""
+    with subprocess.Popen(
+        command,
+        env=place.variables,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline().strip()
+            assert line, f"{' '.join(command)}: {process.wait()}"
+            yield process, line
+        finally:
+            process.kill()

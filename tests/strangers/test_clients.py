@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.strangers.programs import Place, node, python, run
+from tests.strangers.programs import WITHIN, Place, node, python, run, running
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ def test_matrix_js_sdk(place: Place, tmp_path: Path, scenario: str) -> None:
 @pytest.mark.parametrize("scenario", ["encrypted-room", "everyday", "verification"])
 def test_matrix_nio(place: Place, tmp_path: Path, scenario: str) -> None:
     run(place, python("nio_scenarios.py", scenario), tmp_path)
+
+
+def test_matrix_js_sdk_and_matrix_nio_read_each_other(place: Place, tmp_path: Path) -> None:
+    with running(place, python("nio_scenarios.py", "answer"), tmp_path) as (bot, user_id):
+        run(place, [*node("question.mjs"), user_id], tmp_path)
+        assert bot.wait(WITHIN) == 0
 
 
 def test_mautrix(place: Place, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 // Alice's laptop signs Bob's keys. Her phone learns of it from a long poll that nothing else ends.
 //
-// The poll lasts longer than the scenario may take, so a poll that is not woken fails it.
+// Polls last longer than the scenario may take, so a poll that is not woken fails it. Nobody comes or
+// goes in between: presence would wake polls too.
 
 import { RequestType, UserId } from "@matrix-org/matrix-sdk-crypto-wasm";
 
@@ -9,8 +10,9 @@ import { WITHIN, asleep, crossSign, logIn, newClient, register, roomOf, scenario
 await scenario(async () => {
     const account = await register("alice");
     const made = {};
-    const secretKey = () => made.key.privateKey;
-    const laptop = await start(account, { secretKey });
+    const quiet = { pollTimeout: 10 * WITHIN, disablePresence: true };
+    const options = { ...quiet, secretKey: () => made.key.privateKey };
+    const laptop = await start(account, options);
     await crossSign(laptop);
     await laptop.getCrypto().bootstrapSecretStorage({
         createSecretStorageKey: async () => {
@@ -19,12 +21,12 @@ await scenario(async () => {
         },
         setupNewSecretStorage: true,
     });
-    const bob = await newClient("bob");
+    const bob = await newClient("bob", quiet);
     await crossSign(bob);
     await roomOf([laptop, bob], { encrypted: true });
 
     // The phone signs itself with the key from secret storage.
-    const phone = await start(await logIn(account), { secretKey, pollTimeout: 10 * WITHIN });
+    const phone = await start(await logIn(account), options);
     await phone.getCrypto().userHasCrossSigningKeys(phone.getUserId(), true);
     await phone.getCrypto().bootstrapCrossSigning({});
     const [bobsId, crypto] = [new UserId(bob.getUserId()), laptop.getCrypto()];

@@ -307,10 +307,24 @@ async def everyday(make: Makers) -> None:
     await eventually(alone)
 
 
+async def answer(make: Makers) -> None:
+    """Print a new user's ID, and answer the first message of the encrypted room of its invite."""
+    bot = await make.register("bot")
+    await bot.until("keys on the server", lambda: bot.client.olm_account_shared)
+    print(bot.user_id, flush=True)
+    invited = bot.client.invited_rooms
+    room_id = await bot.until("invite", lambda: next(iter(invited), None))
+    ok(await bot.client.join(room_id), nio.JoinResponse)
+    message = await bot.receive(nio.RoomMessageText)
+    assert message.decrypted
+    await bot.say(room_id, f"you said: {message.body}")
+
+
 SCENARIOS: dict[str, Callable[[Makers], Awaitable[None]]] = {
     "encrypted-room": encrypted_room,
     "verification": verification,
     "everyday": everyday,
+    "answer": answer,
 }
 
 
