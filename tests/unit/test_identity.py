@@ -275,6 +275,10 @@ def test_one_that_is_no_text_or_no_file(tmp_path: Path) -> None:
     path.mkdir()
     (only,) = problems(lambda: read(paths))
     assert only.startswith(f"{path}: cannot be read: Is a directory")
+    file = tmp_path / "file"
+    file.touch()
+    (only,) = problems(lambda: read(settings(GANGLION_DATA=str(file)).paths))
+    assert only.startswith(f"GANGLION_DATA='{file}': is not a directory")
 
 
 def test_an_older_data_directory_has_the_names_of_its_keys(tmp_path: Path) -> None:

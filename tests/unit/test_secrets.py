@@ -4,9 +4,11 @@ import re
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import pytest
 from signedjson.key import read_signing_keys
 
 from ganglion.data.secrets import keep_secrets
+from ganglion.errors import ConfigError
 from ganglion.files.file import SECRET
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.parsers import secret, signing_key
@@ -36,6 +38,20 @@ def test_each_is_made_once_and_kept_for_us_alone(tmp_path: Path) -> None:
     assert [path.read_text() for path in paths] == [f"{text}\n" for text in texts.values()]
     assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(paths)
+
+
+def test_an_empty_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A disk that was full leaves one, and everyone could guess it."""
+    keep(tmp_path)
+    path = tmp_path / "secrets" / "registration_shared_secret"
+    for text in ("", " \n"):
+        path.write_text(text)
+        with pytest.raises(ConfigError) as raised:
+            keep(tmp_path)
+        assert f"{path}: is empty, which everyone could guess" in str(raised.value)
+        assert path.read_text() == text
+    path.unlink()
+    assert keep(tmp_path).registration_shared_secret
 
 
 def test_the_signing_key_is_one_that_synapse_reads(tmp_path: Path) -> None:

@@ -102,6 +102,17 @@ def read(paths: Paths) -> Record | None:
         text = read_text(path, LARGEST_FILE)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise ConfigError(
+            [
+                Problem(
+                    variable="GANGLION_DATA",
+                    value=paths.data,
+                    message="is not a directory",
+                    hint="give a directory, or a path at which one can be made",
+                )
+            ]
+        ) from error
     except (OSError, ValueError) as error:
         raise _unusable(path, f"cannot be read: {reason(error)}") from error
     try:

@@ -67,13 +67,24 @@ def new_secret(settings: Settings, name: str) -> str:
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
-    """The text of a file, made first if it is not there."""
+    """The text of a file, made first if it is not there. Raises ConfigError if it is empty."""
     try:
-        return kept_text(path)
+        value = kept_text(path)
     except FileNotFoundError:
         value = make()
         write_file(path, f"{value}\n", SECRET, None)
-        return value
+    if not value:
+        raise ConfigError(
+            [
+                Problem(
+                    variable=str(path),
+                    value=None,
+                    message="is empty, which everyone could guess",
+                    hint="restore it from a backup, or remove it: the next start makes a new one",
+                )
+            ]
+        )
+    return value
 
 
 def kept_text(path: Path) -> str:
