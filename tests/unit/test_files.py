@@ -1,7 +1,10 @@
 """Writing files: all or none, whatever was there, with their modes."""
 
+import errno
+import multiprocessing
 import os
 import pwd
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +116,21 @@ def test_a_directory_that_is_there_gets_its_mode(tmp_path: Path) -> None:
     assert mode(tmp_path / "a" / "b") == 0o750
     make_directory(tmp_path / "a" / "b", 0o700, None)
     assert mode(tmp_path / "a" / "b") == 0o700
+
+
+def fill(path: Path) -> tuple[int | None, str]:
+    """Write a file that is larger than may be, as on a full disk; return the error."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+    try:
+        write_file(path, "more than ten bytes", 0o600, None)
+    except OSError as error:
+        return error.errno, str(error.filename)
+    return None, ""
+
+
+def test_a_full_disk_leaves_the_old_file_and_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(fill, (path,)) == (errno.EFBIG, str(path))
+    assert tree(tmp_path) == {"secret": "old"}

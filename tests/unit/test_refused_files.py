@@ -25,5 +25,12 @@ def test_a_read_only_file_system_is_one_too() -> None:
     assert "Read-only file system" in str(problems[0])
 
 
+def test_a_full_disk_is_one_too() -> None:
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        problems = _refused(OSError(number, os.strerror(number), "/data/secrets/x"))
+        assert problems is not None
+        assert f"/data/secrets/x: cannot be written: {os.strerror(number)}" in str(problems[0])
+
+
 def test_other_errors_keep_their_traceback() -> None:
     assert _refused(FileNotFoundError(errno.ENOENT, "No such file or directory", "/x")) is None

@@ -16,6 +16,8 @@ from ganglion.machine import capabilities
 
 # The exit status of argparse, bash and docker for bad input. 1 is for a verb that failed.
 BAD_INPUT = 2
+# The disk, or the account's part of it, is full or fails.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
@@ -51,7 +53,11 @@ def _report(error: ConfigError) -> int:
 
 
 def _refused(error: OSError) -> list[Problem] | None:
-    """Describe a file that this account may not use. None for another error, which is a bug."""
+    """Describe a file that cannot be used or written. None for another error, which is a bug."""
+    if error.errno in FULL and error.filename is not None:
+        hint = "make room on its disk, or name a directory on another one"
+        message = f"cannot be written: {error.strerror}"
+        return [Problem(variable=str(error.filename), value=None, message=message, hint=hint)]
     if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
         return None
     account = os.geteuid()

@@ -36,19 +36,25 @@ def write_file(
 ) -> None:
     """Make one file with its mode and owner from its first byte on, replacing it at once.
 
-    One that is `lasting` is on the disk when it takes its place.
+    One that is `lasting` is on the disk when it takes its place. Raises OSError with the name of
+    the file, as when the disk is full; nothing half-written is left then.
     """
     staged = path.with_name(f".{path.name}.new")
     staged.unlink(missing_ok=True)
     descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        os.fchmod(descriptor, mode)
-        if account is not None:
-            os.fchown(descriptor, *numbers(account))
-        stream.write(content)
-        stream.flush()
-        if lasting:
-            os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(descriptor, mode)
+            if account is not None:
+                os.fchown(descriptor, *numbers(account))
+            stream.write(content)
+            stream.flush()
+            if lasting:
+                os.fsync(descriptor)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        error.filename = str(path)
+        raise
     staged.rename(path)
     if lasting:
         flush_entry(path)
