@@ -26,6 +26,7 @@ OVERRIDES = "synapse/overrides.yaml"
 TARGETS = {
     "$ganglion_pool",
     "$ganglion_fallback",
+    "$ganglion_last",
     "$ganglion_routed",
     "$ganglion_named",
     "$ganglion_target",

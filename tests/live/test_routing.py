@@ -152,11 +152,38 @@ def test_an_empty_pool_falls_back_to_the_next_pool_and_then_to_main() -> None:
         assert edge.ask("GET", SYNC).body == "initial_synchrotron1"
         edge.processes["initial_synchrotron1"].stop()
         assert edge.ask("GET", SYNC).body in {"synchrotron1", "synchrotron2"}
+        assert edge.ask("GET", f"{SYNC}?since=s1").body in {"synchrotron1", "synchrotron2"}
+        edge.processes["synchrotron1"].stop()
+        edge.processes["synchrotron2"].stop()
+        assert edge.ask("GET", SYNC).body == "main"
+        assert edge.ask("GET", f"{SYNC}?since=s1").body == "main"
         edge.processes["event_creator1"].stop()
         edge.processes["event_creator2"].stop()
         for method in ("PUT", "POST"):
             answer = edge.ask(method, f"{SEND}/1", body=b"{}")
             assert (answer.status, answer.body) == (200, "main")
+
+
+def test_when_every_pool_is_down_the_error_is_a_matrix_error() -> None:
+    with running("initial_synchrotron, synchrotron") as edge:
+        for process in edge.processes.values():
+            process.stop()
+        for path in (SYNC, f"{SYNC}?since=s1"):
+            answer = edge.ask("GET", path)
+            assert answer.status in {502, 503}
+            assert json.loads(answer.body)["errcode"] == "M_UNKNOWN"
+
+
+def test_a_post_that_the_second_pool_has_seen_is_never_sent_again() -> None:
+    with running("login, client_reader") as edge:
+        edge.processes["login1"].stop()
+        edge.processes["client_reader1"].breaks = True
+        answer = edge.ask("POST", "/_matrix/client/v3/login", body=b"{}")
+        assert answer.status == 504
+        assert edge.processes["main"].asked == []
+        edge.processes["client_reader1"].stop()
+        answer = edge.ask("POST", "/_matrix/client/v3/login", body=b"{}")
+        assert (answer.status, answer.body) == (200, "main")
 
 
 def test_what_nobody_else_can_serve_is_a_matrix_error_with_a_time_to_retry() -> None:

@@ -82,7 +82,7 @@ def misrouted(workers: str) -> list[str]:
     for registration in ORACLE:
         for method, path in registration.requests:
             choice = match(method, path, choices)
-            pools = [choice.pool, *([choice.fallback] if choice.fallback else [])]
+            pools = [choice.pool, *choice.fallbacks]
             wrong += [
                 f"{method} {path} → {choice.route.name} → {member.name}"
                 for pool in pools

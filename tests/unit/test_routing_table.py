@@ -26,7 +26,11 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         f"GET {C}/v3/sync?since=s1_2&timeout=30000",
         f"GET {C}/r0/sync?timeout=0&since=s1",
         f"HEAD {C}/v3/sync?since=s1",
+        f"GET {C}/v3/sync?since=s1&full_state=false",
+        f"GET {C}/v3/sync?since=true&full_stated=true",
+        f"GET {C}/v3/sync?since=s1&full_state=",
         f"GET {C}/v3/events?from=s1",
+        f"GET {C}/v3/events?from=s1&full_state=true",
         f"GET {C}/api/v1/events",
         f"POST {C}/unstable/org.matrix.simplified_msc3575/sync?timeout=1",
         f"POST {C}/unstable/org.matrix.msc3575/sync",
@@ -36,6 +40,8 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         f"GET {C}/v3/sync?timeout=30000&filter=1",
         f"GET {C}/v3/sync?since=",
         f"GET {C}/v3/sync?not_since=s1",
+        f"GET {C}/v3/sync?since=s1&full_state=true",
+        f"GET {C}/r0/sync?full_state=true&timeout=0&since=s1",
         f"GET {C}/r0/initialSync",
         f"GET {C}/v3/rooms/{ROOM}/initialSync",
     ),
@@ -278,6 +284,22 @@ def test_pools_and_fallbacks(name: str, workers: str, pool: str, fallback: str |
     choice = chosen(name, workers)
     assert choice.pool.name == pool
     assert (choice.fallback.name if choice.fallback else None) == fallback
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "expected"),
+    [
+        ("initial_sync", "synchrotron, initial_synchrotron", ["synchrotron", "main"]),
+        ("initial_sync", "initial_synchrotron", ["main"]),
+        ("room_messages", "client_reader, room_reader", ["client_reader", "main"]),
+        ("login", "login, client_reader", ["client_reader", "main"]),
+        ("device_lists", "device_lists, frontend_proxy, client_reader", ["frontend_proxy", "main"]),
+        ("push_rules_write", "push_rules, client_reader", []),
+        ("media", "media_repository", []),
+    ],
+)
+def test_main_is_the_last_resort(name: str, workers: str, expected: list[str]) -> None:
+    assert [pool.name for pool in chosen(name, workers).fallbacks] == expected
 
 
 def test_a_pool_with_one_worker_has_no_key() -> None:

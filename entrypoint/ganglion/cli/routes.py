@@ -33,7 +33,7 @@ def as_table(choices: Sequence[Choice]) -> str:
             choice.pool.name,
             ", ".join(member.name for member in choice.pool.members),
             choice.route.key.value,
-            "-" if choice.fallback is None else choice.fallback.name,
+            ", ".join(pool.name for pool in choice.fallbacks) or "-",
             choice.route.pattern,
         )
         for choice in choices
@@ -52,6 +52,7 @@ def as_json(choices: Sequence[Choice]) -> list[dict[str, Any]]:
             "workers": [member.name for member in choice.pool.members],
             "key": choice.route.key.value,
             "fallback": None if choice.fallback is None else choice.fallback.name,
+            "last_fallback": None if choice.last is None else choice.last.name,
         }
         for choice in choices
     ]

@@ -184,9 +184,8 @@ def _pools(choices: tuple[Choice, ...]) -> tuple[Pool, ...]:
     """Every pool that some route uses, once, in the order of the table."""
     pools: dict[str, Pool] = {}
     for choice in choices:
-        for pool in (choice.pool, choice.fallback):
-            if pool is not None:
-                pools.setdefault(pool.upstream, pool)
+        for pool in (choice.pool, *choice.fallbacks):
+            pools.setdefault(pool.upstream, pool)
     return tuple(pools.values())
 
 

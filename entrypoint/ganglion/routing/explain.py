@@ -67,7 +67,7 @@ def explain(
         key_value=None if choice.route.key is Key.NONE else values["$ganglion_key"],
         worker=_worker(choice.pool, values),
         # A worker that the request names has no fallback.
-        fallback=None if choice.fallback is None or named else choice.fallback.name,
+        fallback=None if named else " then ".join(pool.name for pool in choice.fallbacks) or None,
     )
 
 
@@ -97,7 +97,7 @@ def _why(choice: Choice, values: Mapping[str, str], choices: tuple[Choice, ...])
     """Return the reason for this row, and for this pool among its pools."""
     parts = []
     if values["$ganglion_matched"] != values["$ganglion_rule"]:
-        parts.append(f"row {values['$ganglion_matched']} matches, without a since parameter")
+        parts.append(f"row {values['$ganglion_matched']} matches, without since or with full_state")
     elif choice is choices[-1]:
         parts.append("no row matches")
     else:

@@ -73,7 +73,7 @@ class Request:
         }
 
 
-ARGUMENTS = ("since", "access_token", "user_id")
+ARGUMENTS = ("since", "full_state", "access_token", "user_id")
 # The target of a request that names an unknown worker.
 NOBODY = "nobody"
 
@@ -168,11 +168,12 @@ def maps(
             ),
             default=MAIN,
         ),
-        # A /sync without `since` is the first of a device. /events never has `since`.
+        # A /sync without `since` is the first of a device. One with full_state takes as long, since
+        # it computes the whole state of every room. /events never has either.
         Map(
             variable="$ganglion_rule",
-            source="$ganglion_matched $ganglion_path?$arg_since",
-            rows=((r"~^sync [^?]*/sync\?$", "initial_sync"),),
+            source="$ganglion_matched $ganglion_path?$arg_since&$arg_full_state",
+            rows=((r"~^sync [^?]*/sync\?(&|.*&true$)", "initial_sync"),),
             default="$ganglion_matched",
         ),
         *_keys(),
@@ -203,6 +204,16 @@ def maps(
                 (choice.route.name, choice.fallback.upstream)
                 for choice in choices
                 if choice.fallback is not None
+            ),
+            default="",
+        ),
+        Map(
+            variable="$ganglion_last",
+            source="$ganglion_rule",
+            rows=tuple(
+                (choice.route.name, choice.last.upstream)
+                for choice in choices
+                if choice.last is not None
             ),
             default="",
         ),

@@ -169,7 +169,8 @@ ROUTES: tuple[Route, ...] = (
         "|sso_register|oidc|saml2)(/|$)|/_matrix/saml2(/|$))",
         roles=("sso",),
     ),
-    # A /sync without `since` is an initial one: nginx_maps.py gives it the row initial_sync.
+    # A /sync without `since`, or with full_state, is an initial one: nginx_maps.py gives it the
+    # row initial_sync.
     Route(
         name="sync",
         methods=("GET",),
@@ -353,20 +354,28 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A route in one topology: its pool, and the fallback if that pool is down."""
+    """A route in one topology: its pool, the fallback if that pool is down, and the last resort."""
 
     route: Route
     pool: Pool
     fallback: Pool | None
+    last: Pool | None = None
+
+    @property
+    def fallbacks(self) -> tuple[Pool, ...]:
+        """The pools that are tried after `pool`, in order."""
+        return tuple(pool for pool in (self.fallback, self.last) if pool is not None)
 
 
 def choose(route: Route, topology: Topology) -> Choice:
-    """Choose a route's pool, and its fallback: the next pool, or main if it can serve the route."""
+    """Choose a route's pool and its fallbacks: the next pool, then main if it can serve it."""
     pools = list(_pools(route, topology))
+    others = [] if route.writers_only else pools[1:]
     return Choice(
         route=route,
         pool=pools[0],
-        fallback=pools[1] if len(pools) > 1 and not route.writers_only else None,
+        fallback=others[0] if others else None,
+        last=others[-1] if len(others) > 1 else None,
     )
 
 
