@@ -287,3 +287,39 @@ def test_no_verb_ends_with_a_traceback(
     statuses = re.findall(r"(?m)^status (\d+)$", said)
     assert len(statuses) == len(VERBS)
     assert set(statuses) <= {"0", "1", "2"}
+
+
+def test_a_volume_goes_from_root_to_another_account_and_back(image: str) -> None:
+    with volume() as name:
+        mount = ("--volume", f"{name}:/data")
+        as_user = ("--user", USER, *with_capabilities())
+
+        def as_root(*command: str) -> None:
+            docker("run", "--rm", *mount, "--entrypoint", command[0], image, *command[1:])
+
+        def refusal() -> str:
+            """The message of a start as the other account."""
+            done = run("docker", "run", "--rm", *mount, *as_user, image, check=False)
+            assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+            return done.stderr
+
+        with container(image, {"WORKERS": "none"}, *mount) as server:
+            server.wait_healthy()
+            server.stop()
+        assert (
+            "/data/postgres/PG_VERSION: cannot be used by UID 12345: Permission denied" in refusal()
+        )
+        as_root("chown", "-R", USER, "/data")
+        as_root("chown", "-R", "synapse", "/data/media_store")
+        assert "/data/media_store: cannot be used by UID 12345: Permission denied" in refusal()
+        as_root("chown", "-R", USER, "/data")
+        with container(image, {"WORKERS": "none"}, *mount, *as_user, operator_files={}) as server:
+            server.wait_healthy()
+            server.stop()
+        with container(image, {"WORKERS": "none"}, *mount, operator_files={}) as server:
+            server.wait_healthy()
+            assert "/data/postgres belongs to postgres from now on" in server.log()
+            paths = ("/data/.lock", "/data/media_store", "/data/postgres/base", "/data/secrets")
+            owners = server.inside("stat", "--format", "%U", *paths).stdout.split()
+            assert owners == ["root", "synapse", "postgres", "root"]
+            server.stop()

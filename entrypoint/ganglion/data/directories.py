@@ -1,5 +1,7 @@
 """The directories that must exist before anything starts."""
 
+import errno
+import os
 from pathlib import Path
 
 from ganglion.files.write import make_directory
@@ -11,7 +13,8 @@ from ganglion.settings.variables import Settings
 def make_directories(settings: Settings, machine: Machine) -> None:
     """Make the directories of every service, each with its mode and owner, and the media store.
 
-    The media store keeps its mode and owner if it exists.
+    The media store keeps its mode and owner if it exists. Raises PermissionError, which names the
+    directory, if it belongs to another account.
     """
     for directory in registry.directories(settings):
         make_directory(
@@ -20,6 +23,9 @@ def make_directories(settings: Settings, machine: Machine) -> None:
             machine.account(directory.service),
             group=machine.account(directory.entered_by),
         )
-    media = Path(settings.paths.media_store)
+    media, account = Path(settings.paths.media_store), machine.account("synapse")
     if not media.exists():
-        make_directory(media, 0o750, machine.account("synapse"))
+        make_directory(media, 0o750, account)
+    if account is None and not os.access(media, os.R_OK | os.W_OK | os.X_OK):
+        # Of an earlier start as root. Otherwise each upload would fail.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(media))

@@ -29,9 +29,13 @@ def locked(paths: Paths, machine: Machine) -> Iterator[int]:
             data.mkdir(parents=True, exist_ok=True)
             if machine.accounts:
                 os.chown(data, 0, -1)
-            make_directory(Path(paths.kept_secrets), 0o700, None)
+            # Those of a start as another account become root's too.
+            root = "0:0" if machine.accounts else None
+            make_directory(Path(paths.kept_secrets), 0o700, root)
             held = os.open(paths.lock, LOCK, 0o600)
             opened.callback(os.close, held)
+            if machine.accounts:
+                os.fchown(held, 0, 0)
             os.fchmod(held, 0o600)
         except OSError as error:
             hint = f"give a directory that UID {os.geteuid()} may write to"

@@ -26,7 +26,8 @@ def take_over(settings: Settings, operator: OperatorFiles, machine: Machine, say
     """Chown files that another UID created, such as Synapse's own image, to Synapse's account.
 
     These are the files and directories that Synapse writes to, and option files that are not
-    readable by everyone. Files outside the data directory are left alone.
+    readable by everyone. The database goes to its server's account, as after a start with
+    `docker run --user`. Files outside the data directory are left alone.
     """
     account = machine.account("synapse")
     if account is None:
@@ -41,9 +42,13 @@ def take_over(settings: Settings, operator: OperatorFiles, machine: Machine, say
         paths.append(Path(settings.sqlite))
         place = Path(settings.sqlite).parent
         make_directory(place, place.stat().st_mode & 0o777 if place.exists() else 0o755, account)
-    for path in paths:
-        if hand_over(Path(settings.data), path, account):
-            say(f"{path} belongs to {account} from now on")
+    owners = [(path, account) for path in paths]
+    postgres = machine.account("postgres")
+    if postgres is not None:
+        owners.append((Path(settings.paths.postgres), postgres))
+    for path, owner in owners:
+        if hand_over(Path(settings.data), path, owner):
+            say(f"{path} belongs to {owner} from now on")
 
 
 def hand_over(data: Path, path: Path, account: str) -> bool:

@@ -76,5 +76,8 @@ def make_directory(path: Path, mode: int, account: str | None, *, group: str | N
         os.fchown(descriptor, owner_id, group_id)
         # After the owner, whose change clears bits of the mode.
         os.fchmod(descriptor, mode)
+    except PermissionError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(descriptor)
