@@ -17,7 +17,7 @@ from ganglion.programs.program import Plan
 from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.programs.synapse import options
 from ganglion.routing import operator_routes
-from ganglion.settings import adoption, environment, operator_files
+from ganglion.settings import adoption, environment, operator_files, places
 from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.settings.secrets import placeholders
 from ganglion.settings.variables import Settings
@@ -79,6 +79,11 @@ def assemble(
             problems.extend(error.problems)
             return None
 
+    try:
+        places.check(settings)
+    except ConfigError as error:
+        # Whatever is read in such a directory would only repeat it.
+        raise ConfigError([*problems, *error.problems]) from error
     operator = attempt(operator_files.load)
     if operator is not None:
         settings = attempt(lambda given: adoption.adopt(given, operator)) or settings
@@ -104,6 +109,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     Raises ConfigError.
     """
     settings = read_variables(environ)
+    places.check(settings)
     return adoption.adopt(settings, operator_files.load(settings))
 
 

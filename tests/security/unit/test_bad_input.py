@@ -11,6 +11,8 @@ import yaml
 from ganglion.data.file_access import NamedPath, Use
 from ganglion.data.identity import read
 from ganglion.data.usable_files import usable
+from ganglion.machine.acting import acting_as
+from ganglion.plan import assemble, read_variables
 from ganglion.settings import bounded_yaml, operator_files, parsers
 from ganglion.settings.existing_database import adopt
 from ganglion.settings.operator_files import OperatorFiles
@@ -120,7 +122,6 @@ def test_variables_that_name_a_path(name: str, path: str, message: str) -> None:
 
 
 def test_a_secrets_file_of_any_size(tmp_path: Path) -> None:
-    from ganglion.plan import read_variables  # noqa: PLC0415
 
     secret = tmp_path / "secret"
     secret.write_text("x" * (LARGEST_SECRET + 1))
@@ -194,3 +195,37 @@ def test_server_json(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "server.json").write_bytes(content)
     (problem,) = problems(lambda: read(settings(GANGLION_DATA=str(tmp_path)).paths))
     assert message in problem
+
+
+CLOSED = (
+    ("data", "GANGLION_DATA", "homeserver.yaml"),
+    ("data/homeserver.d", "GANGLION_DATA", "homeserver.d/"),
+    ("data/postgres", "GANGLION_DATA", "postgres/PG_VERSION"),
+    ("conf", "SYNAPSE_CONFIG_DIR", "homeserver.yaml"),
+    ("conf/homeserver.d", "SYNAPSE_CONFIG_DIR", "homeserver.d/"),
+)
+
+
+@pytest.mark.parametrize(("closed", "variable", "file"), CLOSED)
+def test_a_directory_that_this_account_may_not_enter(
+    short_path: Path, closed: str, variable: str, file: str
+) -> None:
+    """Its files must not pass for missing ones."""
+    for name in ("data/homeserver.d", "data/postgres", "conf/homeserver.d"):
+        (short_path / name).mkdir(parents=True)
+    short_path.chmod(0o755)
+    (short_path / closed).chmod(0)
+    directory = short_path / ("data" if variable == "GANGLION_DATA" else "conf")
+    environ = {"GANGLION_DATA": f"{short_path}/data", "SYNAPSE_CONFIG_DIR": f"{short_path}/conf"}
+    with acting_as("nobody" if os.geteuid() == 0 else None):
+        (problem,) = problems(lambda: assemble(environ))
+    assert problem.startswith(
+        f"{variable}={str(directory)!r}: {directory}/{file} cannot be read: Permission denied\n"
+    )
+    (short_path / closed).chmod(0o755)
+
+
+@pytest.mark.parametrize("path", ["/dev/null/x", "/dev/null", "/etc/passwd"])
+def test_a_data_directory_that_is_none(path: str) -> None:
+    (problem,) = problems(lambda: assemble({"GANGLION_DATA": path}))
+    assert f"{path}/homeserver.yaml cannot be read: Not a directory\n" in problem
