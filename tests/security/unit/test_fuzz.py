@@ -86,7 +86,7 @@ def variable() -> st.SearchStrategy[tuple[str, str]]:
     )
 
 
-@fuzz(150)
+@fuzz(100)
 @given(st.lists(variable(), min_size=1, max_size=4).map(dict))
 @example({"SYNAPSE_FORM_SECRET_FILE": "/dev/zero"})
 @example({"WORKERS": f"a\n[program:{MARK}]=pusher"})
@@ -95,7 +95,7 @@ def test_any_environment(variables: dict[str, str]) -> None:
         holds_up(root, environment(root) | variables)
 
 
-@fuzz(80)
+@fuzz(50)
 @given(ENTRIES)
 @example("client_reader:100, synchrotron:100")
 def test_any_workers(text: str) -> None:
@@ -153,7 +153,7 @@ KEYS = st.one_of(st.sampled_from(OPTIONS), st.sampled_from(OPTIONS), st.integers
 HOMESERVER = st.dictionaries(KEYS, VALUES, max_size=5)
 
 
-@fuzz(150)
+@fuzz(100)
 @given(
     HOMESERVER,
     HOMESERVER,
@@ -190,7 +190,7 @@ FILES = (
 )  # fmt: skip
 
 
-@fuzz(100)
+@fuzz(60)
 @given(
     st.sampled_from(FILES),
     st.one_of(
@@ -249,7 +249,7 @@ PINS = st.one_of(
 )
 
 
-@fuzz(120)
+@fuzz(80)
 @given(st.lists(ROUTES, max_size=2), st.lists(PINS, max_size=1))
 @example([{"name": "mine", "path": "/x{70000}", "roles": ["main"]}], [])
 @example([{"name": "mine", "path": '/"; } } http {', "roles": ["main"]}], [])
@@ -277,7 +277,7 @@ RECORDS = st.dictionaries(
 )  # fmt: skip
 
 
-@fuzz(80)
+@fuzz(40)
 @given(RECORDS)
 def test_any_record(record: dict[str, Any]) -> None:
     with place() as root:
@@ -297,7 +297,7 @@ PATHS = st.one_of(
 )
 
 
-@fuzz(80)
+@fuzz(50)
 @given(st.sampled_from(["GET", "PUT", "x", "", "GET\n"]), PATHS, TEXTS)
 def test_any_request_to_explain(method: str, path: str, header: str) -> None:
     with place() as root:
