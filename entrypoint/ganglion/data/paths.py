@@ -48,6 +48,11 @@ class Paths:
         return f"{self.data}/homeserver.yaml"
 
     @property
+    def homeserver_d(self) -> str:
+        """The directory of further files of options."""
+        return f"{self.data}/homeserver.d"
+
+    @property
     def routes_yaml(self) -> str:
         return f"{self.data}/routes.yaml"
 

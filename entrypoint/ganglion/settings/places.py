@@ -5,9 +5,10 @@ without the operator's options, or make a new database.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ganglion.data.paths import Paths
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings.variables import Settings
 
@@ -20,27 +21,24 @@ def check(settings: Settings) -> None:
 
 
 def _problems(settings: Settings) -> Iterator[Problem]:
-    paths = settings.paths
-    config = settings.config_dir or settings.data
+    paths, given = settings.paths, settings.config_dir
+    # The files and the directories that are looked at for each variable.
+    data = (
+        (paths.homeserver_yaml, paths.postgres_version, paths.sqlite),
+        (paths.homeserver_d, paths.modules),
+    )
+    config = Paths(data=given or settings.data, run=settings.run)
     seen = {
-        "GANGLION_DATA": (
-            paths.homeserver_yaml,
-            f"{settings.data}/homeserver.d/",
-            f"{settings.data}/modules/",
-            paths.postgres_version,
-            paths.sqlite,
-        ),
-        "SYNAPSE_CONFIG_DIR": (f"{config}/homeserver.yaml", f"{config}/homeserver.d/"),
-        "SYNAPSE_CONFIG_PATH": (settings.config_path or paths.homeserver_yaml,),
+        ("GANGLION_DATA", settings.data): data,
+        ("SYNAPSE_CONFIG_DIR", given): ((config.homeserver_yaml,), (config.homeserver_d,)),
+        ("SYNAPSE_CONFIG_PATH", settings.config_path): ((settings.config_path,), ()),
     }
-    values = {
-        "SYNAPSE_CONFIG_DIR": settings.config_dir,
-        "SYNAPSE_CONFIG_PATH": settings.config_path,
-    }
-    for variable, files in seen.items():
-        value = values.get(variable, settings.data)
-        reason = None if value is None else next(filter(None, map(_reason, files)), None)
-        if value is not None and reason is not None:
+    for (variable, value), (files, directories) in seen.items():
+        if value is None:
+            continue
+        tried = (*map(_file, filter(None, files)), *map(_directory, directories))
+        reason = next(filter(None, tried), None)
+        if reason is not None:
             yield Problem(
                 variable=variable,
                 value=value,
@@ -50,13 +48,18 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             )
 
 
-def _reason(path: str) -> str | None:
-    """Return why a path cannot be looked at. None if it can, or if there is nothing."""
+def _file(path: str) -> str | None:
+    """Return why a file cannot be looked at. None if it can, or if there is none."""
+    return _reason(path, lambda: Path(path).stat())
+
+
+def _directory(path: str) -> str | None:
+    return _reason(path, lambda: next(Path(path).iterdir(), None))
+
+
+def _reason(path: str, look: Callable[[], object]) -> str | None:
     try:
-        if path.endswith("/"):
-            next(Path(path).iterdir(), None)
-        else:
-            Path(path).stat()
+        look()
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -199,10 +199,10 @@ def test_server_json(tmp_path: Path, content: bytes, message: str) -> None:
 
 CLOSED = (
     ("data", "GANGLION_DATA", "homeserver.yaml"),
-    ("data/homeserver.d", "GANGLION_DATA", "homeserver.d/"),
+    ("data/homeserver.d", "GANGLION_DATA", "homeserver.d"),
     ("data/postgres", "GANGLION_DATA", "postgres/PG_VERSION"),
     ("conf", "SYNAPSE_CONFIG_DIR", "homeserver.yaml"),
-    ("conf/homeserver.d", "SYNAPSE_CONFIG_DIR", "homeserver.d/"),
+    ("conf/homeserver.d", "SYNAPSE_CONFIG_DIR", "homeserver.d"),
 )
 
 
