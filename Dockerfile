@@ -75,6 +75,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     && mkdir /etc/postgresql-common \
     && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf \
     && apt-get update -qq \
+    # Fixes that are newer than the base image. So each package is one that the index has, too.
+    && DEBIAN_FRONTEND=noninteractive apt-get upgrade -y -qq -o Dpkg::Options::=--force-confold \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         -o Dpkg::Options::=--force-confold \
         -o Dpkg::Options::=--path-exclude=/usr/lib/*/libLLVM* \
