@@ -10,8 +10,8 @@ import secrets
 import statistics
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,10 @@ WARM_UP, CAPACITY = 2, 5
 # In seconds, of a server without a client: what its processes take of themselves.
 IDLE = 3.0
 WARM_REQUESTS = 3
+# In seconds, until all processes have handled a write.
+SETTLE = 0.05
+# Programs that the table of processor time names. It adds up the others.
+SHOWN = 6
 PHASES = ("idle", "under load")
 NOTE = (
     "One client sends one request at a time over a connection that is open, {requests} of each "
@@ -221,27 +225,39 @@ def where(each: Asked, options: argparse.Namespace, session: Session) -> None:
     before = _spent(processes)
     time.sleep(IDLE)
     resting = {name: (now - before[name]) / IDLE for name, now in _spent(processes).items()}
+    took: dict[str, list[float]] = {}
+    ran: dict[str, defaultdict[str, float]] = {}
     for kind in each.kinds(options.kind):
-        took: list[float] = []
-        ran: defaultdict[str, float] = defaultdict(float)
+        took[kind], ran[kind] = [], defaultdict(float)
         for _ in range(options.requests):
             act = KINDS[kind](each.scene, new_text())
             # Replication of the preparation ends first.
-            time.sleep(0.05)
+            time.sleep(SETTLE)
             processes = family(each.member.supervisor)
             before = _spent(processes)
-            took.append(act())
-            # A backend of PostgreSQL that started meanwhile is left out.
+            took[kind].append(act())
             for name, now in _spent(processes).items():
-                of_itself = resting.get(name, 0.0) * took[-1]
-                ran[name] += max(0.0, now - before[name] - of_itself)
-        for column, seconds in {
-            "time": statistics.mean(took),
-            "all programs": sum(ran.values()) / len(took),
-            **{name: ran[name] / len(took) for name in sorted(ran, key=lambda name: -ran[name])},
-        }.items():
-            if column in ("time", "all programs") or seconds > 0.0001:
-                table.add(kind, column, 1000 * seconds)
+                of_itself = resting.get(name, 0.0) * took[kind][-1]
+                ran[kind][name] += max(0.0, now - before[name] - of_itself)
+    for kind, programs in ran.items():
+        table.add(kind, "time", 1000 * statistics.mean(took[kind]))
+        for column, seconds in columns(programs, most_used(ran.values())).items():
+            table.add(kind, column, 1000 * seconds / options.requests)
+
+
+def most_used(ran: Iterable[Mapping[str, float]]) -> list[str]:
+    """Return the programs that ran longest, as many as a table has room for."""
+    whole: Counter[str] = Counter()
+    for programs in ran:
+        whole.update(programs)
+    return [name for name, _ in whole.most_common(SHOWN)]
+
+
+def columns(programs: Mapping[str, float], shown: Sequence[str]) -> dict[str, float]:
+    """Return the sum of all programs, those that are shown, and the rest."""
+    whole = sum(programs.values())
+    found = {name: programs.get(name, 0.0) for name in shown}
+    return {"all programs": whole, **found, "others": whole - sum(found.values())}
 
 
 def _spent(processes: Sequence[Program]) -> Mapping[str, float]:

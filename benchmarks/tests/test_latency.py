@@ -149,3 +149,13 @@ def test_no_load_starts_nothing(tmp_path: Path) -> None:
 
 def test_every_kind_of_request_can_be_chosen() -> None:
     assert [options("--kind", kind).kind for kind in single.KINDS] == [[k] for k in single.KINDS]
+
+
+def test_the_table_of_processor_time_names_the_programs_that_ran_longest() -> None:
+    ran = [{f"p{number}": float(number) for number in range(1, 10)}, {"p1": 100.0}]
+    shown = latency.most_used(ran)
+    assert shown == ["p1", "p9", "p8", "p7", "p6", "p5"]
+    found = latency.columns(ran[0], shown)
+    assert list(found) == ["all programs", *shown, "others"]
+    assert (found["all programs"], found["p1"], found["others"]) == (45.0, 1.0, 9.0)
+    assert latency.columns(ran[1], shown)["p9"] == 0.0

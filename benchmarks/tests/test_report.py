@@ -8,7 +8,7 @@ from benchmarks import report
 from benchmarks.tests.sample import a_result
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARKS = ("start", "reset", "memory", "load", "scale", "bulk")
+BENCHMARKS = ("start", "reset", "memory", "load", "latency", "idle", "scale", "bulk")
 
 
 def test_a_report_changes_only_its_own_part(tmp_path: Path) -> None:
