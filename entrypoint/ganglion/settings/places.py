@@ -12,6 +12,11 @@ from ganglion.data.paths import Paths
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings.variables import Settings
 
+NO_DIRECTORY = "is not a directory"
+# The fixes; {} is the UID of this account.
+ELSEWHERE = "give a directory, or a path at which one can be made"
+CLOSED = "start as its owner or as root, or chown it to the account that starts Ganglion, UID {}"
+
 
 def check(settings: Settings) -> None:
     """Try each directory, and the files whose presence decides something. Raises ConfigError."""
@@ -43,8 +48,7 @@ def _problems(settings: Settings) -> Iterator[Problem]:
                 variable=variable,
                 value=value,
                 message=reason,
-                hint="name a directory, and start as its owner or as root; or chown it to the"
-                f" account that starts Ganglion, UID {os.geteuid()}",
+                hint=ELSEWHERE if reason == NO_DIRECTORY else CLOSED.format(os.geteuid()),
             )
 
 
@@ -62,6 +66,8 @@ def _reason(path: str, look: Callable[[], object]) -> str | None:
         look()
     except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        return NO_DIRECTORY
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
     return None

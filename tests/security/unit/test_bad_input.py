@@ -18,7 +18,7 @@ from ganglion.settings.existing_database import adopt
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.reading import LARGEST_SECRET, LARGEST_YAML, parse_json, read_text
 from ganglion.settings.variables import variables
-from tests.plans import problems, settings
+from tests.plans import problems, said, settings
 
 LONG = "a" * 256
 # Each is refused, with the beginning of the message.
@@ -228,4 +228,5 @@ def test_a_directory_that_this_account_may_not_enter(
 @pytest.mark.parametrize("path", ["/dev/null/x", "/dev/null", "/etc/passwd"])
 def test_a_data_directory_that_is_none(path: str) -> None:
     (problem,) = problems(lambda: assemble({"GANGLION_DATA": path}))
-    assert f"{path}/homeserver.yaml cannot be read: Not a directory\n" in problem
+    fix = "give a directory, or a path at which one can be made"
+    assert problem == said(f"GANGLION_DATA={path!r}", "is not a directory", fix)
