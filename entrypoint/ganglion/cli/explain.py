@@ -11,6 +11,7 @@ Example:
         --header 'Authorization: Bearer syt_YWxpY2U_x_y'
 """
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -47,10 +48,10 @@ def options(parser: ArgumentParser) -> None:
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     plan = assemble(environ)
     found = explain(
-        options.method.upper(),
-        options.path,
-        dict(_header(text) for text in options.header),
-        options.address,
+        _as_nginx(options.method).upper(),
+        _as_nginx(options.path),
+        dict(_header(_as_nginx(text)) for text in options.header),
+        _as_nginx(options.address),
         plan.topology,
         plan.routes,
         test_mode=plan.settings.test_mode,
@@ -60,6 +61,11 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     else:
         print(as_text(found))
     return 0
+
+
+def _as_nginx(argument: str) -> str:
+    """Return the bytes of an argument, each as one character, as nginx compares and hashes them."""
+    return os.fsencode(argument).decode("latin-1")
 
 
 def as_text(explanation: Explanation) -> str:

@@ -92,7 +92,7 @@ def decoded(path: str) -> str:
 
     ngx_http_parse_complex_uri in src/http/ngx_http_parse.c.
     """
-    text = unquote_to_bytes(path).decode("latin-1")
+    text = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
     kept: list[str] = []
     segments = text.split("/")[1:]
     for index, segment in enumerate(segments):

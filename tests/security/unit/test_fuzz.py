@@ -288,6 +288,8 @@ def test_any_record(record: dict[str, Any]) -> None:
 
 PATHS = st.one_of(
     TEXTS,
+    TEXTS.map("/_matrix/client/v3/sync?access_token=syt_{}".format),
+    TEXTS.map("/_matrix/client/v3/rooms/!{}/messages".format),
     st.lists(
         st.sampled_from(
             ["/", "_matrix", "client", "v3", "%2f", "..", "?", "user_id=@a:b", "&", "\0", "é"]
@@ -298,12 +300,17 @@ PATHS = st.one_of(
 
 
 @fuzz(50)
-@given(st.sampled_from(["GET", "PUT", "x", "", "GET\n"]), PATHS, TEXTS)
+@given(st.sampled_from(["GET", "PUT", "x", "", "GET\n", "\udcff"]), PATHS, TEXTS)
+@example("GET", "/\udcff", "")
+@example("GET", "/_matrix/client/v3/sync?since=1", "€")
+@example("GET", "/_matrix/client/v3/sync?access_token=€", "")
 def test_any_request_to_explain(method: str, path: str, header: str) -> None:
     with place() as root:
-        words = ("explain", f"--header=Authorization: {header}", "--", method, path)
+        words = ("explain", f"--header=Authorization: Bearer {header}", "--", method, path)
         found = Outcome(*words, environ=environment(root, WORKERS="small"))
         assert found.status in (0, 2), found.err
+        # As standard output takes it.
+        found.out.encode()
 
 
 @pytest.mark.parametrize("output", ["\0", "a" * 300, "/a" * 3000, "x\0/y", "file/x", "loop"])
