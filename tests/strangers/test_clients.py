@@ -4,23 +4,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.strangers.programs import WITHIN, Place, node, python, run, running
+from tests.strangers.programs import HERE, WITHIN, Place, node, python, run, running
 
-
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        "encrypted-room",
-        "everyday",
-        "key-backup",
-        "media",
-        "openid",
-        "signature-wakes",
-        "sliding-sync",
-        "threads",
-        "verification",
-    ],
+SCENARIOS = (
+    "encrypted-room",
+    "everyday",
+    "key-backup",
+    "media",
+    "openid",
+    "signature-wakes",
+    "sliding-sync",
+    "threads",
+    "verification",
 )
+# The code that scenarios share, and a script that needs another program beside it.
+OTHER_SCRIPTS = {"client", "question"}
+
+
+def test_no_scenario_is_forgotten() -> None:
+    scripts = {path.stem for path in (HERE / "js").glob("*.mjs")}
+    assert scripts == {*SCENARIOS, *OTHER_SCRIPTS}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_matrix_js_sdk(place: Place, tmp_path: Path, scenario: str) -> None:
     run(place, node(f"{scenario}.mjs"), tmp_path)
 

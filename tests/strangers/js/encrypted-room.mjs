@@ -2,7 +2,17 @@
 
 import assert from "node:assert/strict";
 
-import { logIn, newClient, read, register, roomOf, say, scenario, start, until } from "./client.mjs";
+import {
+    logIn,
+    newClient,
+    read,
+    register,
+    roomOf,
+    say,
+    scenario,
+    start,
+    until,
+} from "./client.mjs";
 
 await scenario(async () => {
     const alice = await newClient("alice");

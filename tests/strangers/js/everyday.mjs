@@ -4,7 +4,19 @@ import assert from "node:assert/strict";
 
 import { ClientEvent } from "matrix-js-sdk/lib/client.js";
 
-import { eventually, logIn, newClient, read, register, roomOf, say, scenario, see, start, until } from "./client.mjs";
+import {
+    eventually,
+    logIn,
+    newClient,
+    read,
+    register,
+    roomOf,
+    say,
+    scenario,
+    see,
+    start,
+    until,
+} from "./client.mjs";
 
 await scenario(async () => {
     const account = await register("alice");
@@ -32,7 +44,8 @@ await scenario(async () => {
     await until("receipt", () => alices.getEventReadUpTo(bobId, true) === message);
 
     const relation = { rel_type: "m.annotation", event_id: message, key: "👍" };
-    const reaction = (await bob.sendEvent(room, "m.reaction", { "m.relates_to": relation })).event_id;
+    const reacted = await bob.sendEvent(room, "m.reaction", { "m.relates_to": relation });
+    const reaction = reacted.event_id;
     await see(alice, room, reaction);
     await eventually(async () => {
         const { events } = await alice.relations(room, message, "m.annotation", "m.reaction");

@@ -2,7 +2,19 @@
 
 import assert from "node:assert/strict";
 
-import { crossSign, logIn, newClient, read, register, roomOf, say, scenario, see, start, until } from "./client.mjs";
+import {
+    crossSign,
+    logIn,
+    newClient,
+    read,
+    register,
+    roomOf,
+    say,
+    scenario,
+    see,
+    start,
+    until,
+} from "./client.mjs";
 
 await scenario(async () => {
     const account = await register("alice");

@@ -5,7 +5,19 @@
 
 import { RequestType, UserId } from "@matrix-org/matrix-sdk-crypto-wasm";
 
-import { WITHIN, asleep, crossSign, logIn, newClient, register, roomOf, scenario, start, stop, until } from "./client.mjs";
+import {
+    WITHIN,
+    asleep,
+    crossSign,
+    logIn,
+    newClient,
+    register,
+    roomOf,
+    scenario,
+    start,
+    stop,
+    until,
+} from "./client.mjs";
 
 await scenario(async () => {
     const account = await register("alice");
@@ -31,7 +43,8 @@ await scenario(async () => {
     await phone.getCrypto().bootstrapCrossSigning({});
     const [bobsId, crypto] = [new UserId(bob.getUserId()), laptop.getCrypto()];
     for (const client of [laptop, phone]) {
-        await until("Bob's keys", () => client.getCrypto().userHasCrossSigningKeys(bob.getUserId()));
+        const bobs = bob.getUserId();
+        await until("Bob's keys", () => client.getCrypto().userHasCrossSigningKeys(bobs));
     }
     // It changes nothing any more: the polls of those who stay have only the signature to wait for.
     stop(bob);

@@ -5,7 +5,16 @@ import assert from "node:assert/strict";
 import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/CryptoEvent.js";
 import { VerificationPhase } from "matrix-js-sdk/lib/crypto-api/verification.js";
 
-import { crossSign, logIn, newClient, register, roomOf, scenario, start, until } from "./client.mjs";
+import {
+    crossSign,
+    logIn,
+    newClient,
+    register,
+    roomOf,
+    scenario,
+    start,
+    until,
+} from "./client.mjs";
 
 /** Compare the emoji of a request at both ends, and wait until both are done. */
 async function compareEmoji(client, makeRequest, other) {
