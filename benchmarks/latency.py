@@ -224,7 +224,8 @@ def where(each: Asked, options: argparse.Namespace, session: Session) -> None:
     processes = family(each.member.supervisor)
     before = _spent(processes)
     time.sleep(IDLE)
-    resting = {name: (now - before[name]) / IDLE for name, now in _spent(processes).items()}
+    now_spent = _spent(processes).items()
+    resting = {name: max(0.0, now - before.get(name, now)) / IDLE for name, now in now_spent}
     took: dict[str, list[float]] = {}
     ran: dict[str, defaultdict[str, float]] = {}
     for kind in each.kinds(options.kind):
@@ -238,7 +239,7 @@ def where(each: Asked, options: argparse.Namespace, session: Session) -> None:
             took[kind].append(act())
             for name, now in _spent(processes).items():
                 of_itself = resting.get(name, 0.0) * took[kind][-1]
-                ran[kind][name] += max(0.0, now - before[name] - of_itself)
+                ran[kind][name] += max(0.0, now - before.get(name, now) - of_itself)
     for kind, programs in ran.items():
         table.add(kind, "time", 1000 * statistics.mean(took[kind]))
         for column, seconds in columns(programs, most_used(ran.values())).items():

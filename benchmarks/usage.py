@@ -1,6 +1,7 @@
 """The memory and the processor time of a server's Python processes."""
 
 import argparse
+import contextlib
 import re
 import time
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ def programs(supervisor: int) -> tuple[Program, ...]:
     """
     found = []
     for pid in (supervisor, *descendants(supervisor)):
-        if Path(f"/proc/{pid}/exe").readlink().name.startswith("python"):
-            words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0 ").split("\0")
-            found.append(Program(pid=pid, name=name_of(words)))
+        # A connection of PostgreSQL may end before it is looked at.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/exe").readlink().name.startswith("python"):
+                words = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0 ").split("\0")
+                found.append(Program(pid=pid, name=name_of(words)))
     return tuple(found)
 
 
@@ -40,9 +43,10 @@ def family(supervisor: int) -> tuple[Program, ...]:
     python = {program.pid: program for program in programs(supervisor)}
     found = []
     for pid in (supervisor, *descendants(supervisor)):
-        # Not of /proc/PID/exe, where Debian's redis-server is one with redis-check-rdb.
-        name = Path(f"/proc/{pid}/comm").read_text().strip()
-        found.append(python.get(pid) or Program(pid=pid, name=name))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # Not of /proc/PID/exe, where Debian's redis-server is one with redis-check-rdb.
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            found.append(python.get(pid) or Program(pid=pid, name=name))
     return tuple(found)
 
 

@@ -1,6 +1,8 @@
 """Memory and processor time of processes."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -33,3 +35,10 @@ def test_processor_time_is_the_time_of_that_process() -> None:
     before = time.process_time()
     seen = usage.processor_seconds(os.getpid())
     assert before <= seen <= time.process_time()
+
+
+def test_a_process_that_has_ended_meanwhile_is_left_out() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    assert usage.programs(ended.pid) == ()
+    assert usage.family(ended.pid) == ()
