@@ -13,7 +13,6 @@ from synapse.http.site import SynapseSite
 from synapse.logging.context import PreserveLoggingContext
 from synapse.metrics import install_gc_manager
 from synapse.metrics._reactor_metrics import CallWrapper
-from synapse.replication.tcp.resource import ReplicationStreamer
 from synapse.storage.databases.main.events_worker import EventsWorkerStore
 from synapse.util import stringutils
 from synapse.util.clock import Clock
@@ -271,71 +270,6 @@ def test_who_waits_for_readers_looks_twice_a_second() -> None:
         assert pool.apply(longest_wait, (None,), {"write": True}) == 0.5
     with FORK.Pool(1) as pool:
         assert pool.apply(longest_wait, (None,), {"write": False}) > 3
-
-
-class Events:
-    """The stream of events, as one of two writers replicates it."""
-
-    NAME = "events"
-
-    def __init__(self) -> None:
-        self.last_token = self.position = self.own = 5
-
-    def current_token(self, _instance: str) -> int:
-        return self.position
-
-    def minimal_local_current_token(self) -> int:
-        return self.own
-
-    async def get_updates(self) -> tuple[list[object], int, bool]:
-        self.last_token = self.position
-        return [], self.position, False
-
-
-def positions(text: str | None) -> tuple[int, int, int]:
-    """Return how many positions a writer has sent after an event of another one, after the timer,
-    and after an event of its own.
-    """
-    fixes.apply(text)
-    timer, stream = Timer(), Events()
-    sent: list[object] = []
-    commands = SimpleNamespace(
-        get_streams_to_replicate=lambda: [stream],
-        connected=lambda: True,
-        should_announce_positions=lambda: False,
-        send_command=sent.append,
-    )
-    hs: Any = SimpleNamespace(
-        hostname="test",
-        get_datastores=lambda: SimpleNamespace(main=None),
-        get_clock=lambda: Clock(cast("Any", timer), server_name="test"),
-        get_notifier=lambda: SimpleNamespace(add_replication_callback=lambda _: None),
-        get_instance_name=lambda: "one",
-        config=SimpleNamespace(
-            server=SimpleNamespace(replication_torture_level=None),
-            redis=SimpleNamespace(redis_enabled=True),
-        ),
-        get_replication_command_handler=lambda: commands,
-        run_as_background_process=lambda _, run: defer.ensureDeferred(run()),
-    )
-    streamer = ReplicationStreamer(hs)
-    found = []
-    stream.position = 6
-    streamer.on_notifier_poke()
-    found.append(len(sent))
-    timer.advance(1.5)
-    found.append(len(sent))
-    stream.position = stream.own = 7
-    streamer.on_notifier_poke()
-    found.append(len(sent))
-    return found[0], found[1], found[2]
-
-
-def test_a_position_that_an_event_has_brought_is_sent_once_a_second() -> None:
-    with FORK.Pool(1) as pool:
-        assert pool.apply(positions, ("device_list_wakes",)) == (1, 1, 2)
-    with FORK.Pool(1) as pool:
-        assert pool.apply(positions, (None,)) == (0, 1, 2)
 
 
 def names(text: str | None) -> tuple[list[str], bool]:

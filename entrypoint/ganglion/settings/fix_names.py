@@ -17,7 +17,7 @@ FIXES: dict[str, str] = {
         " include_profile_updates_in_sync is on"
     ),
     "replication_chatter": (
-        "a message makes every process handle one command from Redis, instead of four"
+        "a message makes every process handle two commands from Redis, instead of four"
     ),
 }
 ALL = tuple(FIXES)

@@ -91,7 +91,10 @@ def test_slow_requests_take_no_place_of_other_clients() -> None:
 
 def test_one_address_does_not_take_every_initial_sync() -> None:
     variables = {"GANGLION_INITIAL_SYNCS": "8", "TRUSTED_PROXIES": "127.0.0.1"}
-    with running("initial_synchrotron, synchrotron", variables) as edge, ThreadPoolExecutor(8) as do:
+    with (
+        running("initial_synchrotron, synchrotron", variables) as edge,
+        ThreadPoolExecutor(8) as do,
+    ):
         worker = edge.processes["initial_synchrotron1"]
         worker.free.clear()
 
