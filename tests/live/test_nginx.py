@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import secrets
 import ssl
+import subprocess
 import time
 from typing import Any
 
@@ -169,6 +170,30 @@ def tls_request(server: Server, authority: Authority, path: str) -> Answer:
     )
     connection.close()
     return answer
+
+
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_a_client_with_six_requests_at_a_time_needs_one_connection_over_http_2(
+    small: Server, authority: Authority, version: str
+) -> None:
+    """A phone that wakes up shakes hands once."""
+    urls = [f"{small.tls_url}/_matrix/client/versions?{number}" for number in range(20)]
+    done = subprocess.run(
+        [
+            *("curl", "--silent", f"--http{version}", "--cacert", str(authority.path)),
+            *("--parallel", "--parallel-max", "6"),
+            *("--write-out", "%{http_version} %{num_connects} %{http_code}\n"),
+            *(word for url in urls for word in (url, "--output", "/dev/null")),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert {(line[0], line[2]) for line in lines} == {(version, "200")}
+    assert len(lines) == 20
+    # Six over HTTP/1.1, unless one is free again before the last is opened.
+    assert (sum(int(line[1]) for line in lines) == 1) == (version == "2")
 
 
 @pytest.fixture(scope="module")
