@@ -108,7 +108,7 @@ def _helpers(settings: Settings, say: Say, closing: contextlib.ExitStack) -> Ite
         while (line := lock.first_line()).startswith("log "):
             say(line.removeprefix("log "))
         if line != database_lock.HELD:
-            raise database_lock.refused(settings, line)
+            raise database_lock.refused(settings, line.removeprefix("stop "))
         yield lock
     if settings.tls and not test_mode.makes_certificate(settings):
         before = certificate_watch.state(settings)

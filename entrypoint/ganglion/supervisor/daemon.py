@@ -271,7 +271,7 @@ class Daemon(Supervisor):
                 helper.restart()
 
     def _on_line(self, line: str) -> None:
-        """Heed a helper."""
+        """Heed a helper. The first line after a restart says only that it works."""
         verb, _, text = line.partition(" ")
         if verb == "reload":
             name, _, text = text.partition(" ")
@@ -279,7 +279,7 @@ class Daemon(Supervisor):
             self.options.programs[name].signal(signal.SIGHUP)
         elif verb == "stop":
             self._give_up(f"all programs are stopped now: {text}")
-        else:
+        elif verb == "log":
             self.options.logger.error(text)
 
     def handle_signal(self) -> None:

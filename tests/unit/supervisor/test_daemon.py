@@ -34,6 +34,17 @@ def test_a_program_that_is_given_up_while_the_server_stops_is_no_error(
     assert options.exit_status == 0
 
 
+def test_a_helper_that_was_started_again_works_or_stops_the_server(options: FakeOptions) -> None:
+    daemon = Daemon(options, Timeline())
+    daemon._on_line("held")
+    assert (options.logger.lines, options.mood) == ([], SupervisorStates.RUNNING)
+    daemon._on_line("log the database is locked again")
+    assert options.logger.lines == ["the database is locked again"]
+    daemon._on_line("stop another server uses it, at 127.0.0.1")
+    assert (options.exit_status, options.mood) == (1, SupervisorStates.SHUTDOWN)
+    assert options.logger.lines[-1].endswith("another server uses it, at 127.0.0.1")
+
+
 def test_a_signal_ends_the_wait() -> None:
     before = signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
     waker = Waker()

@@ -33,8 +33,8 @@ Tell = Callable[[str], None]
 def hold(arguments: dict[str, Any], limit: float, tell: Tell, *, lost: float = LOST) -> None:
     """Get the lock and hold it, for ever. It blocks, so it has a process of its own.
 
-    `arguments` are libpq's. First tells `held`, or after `limit` seconds why not; a session
-    of a machine that has vanished holds the lock for half a minute. Later tells of
+    `arguments` are libpq's. First tells `held`, or after `limit` seconds to stop, and why; a
+    session of a machine that has vanished holds the lock for half a minute. Later tells of
     losses, and to stop if another server still has the lock `lost` seconds after one.
     """
     connection = _get(arguments, 0)
@@ -42,7 +42,7 @@ def hold(arguments: dict[str, Any], limit: float, tell: Tell, *, lost: float = L
         tell(f"log the database cannot be locked yet: {connection or 'PostgreSQL is gone'}")
         connection = _get(arguments, limit)
     if isinstance(connection, str):
-        tell(connection)
+        tell(f"stop {connection or 'cannot be locked: PostgreSQL does not answer'}")
         return
     tell(HELD)
     while True:
@@ -109,13 +109,13 @@ def _lives(connection: psycopg2.extensions.connection) -> bool:
 
 
 def refused(settings: Settings, reason: str) -> ConfigError:
-    """The error of a start whose database another server has locked."""
+    """The error of a start whose database cannot be locked, for the reason that hold() told."""
     return ConfigError(
         [
             Problem(
                 variable="POSTGRES_DB",
                 value=settings.postgres_db,
-                message=reason or "cannot be locked: PostgreSQL does not answer",
+                message=reason or "cannot be locked: its process has failed, as printed above",
                 hint="stop the other server first, or name another database. Behind a pooler that"
                 " shares sessions between clients, set GANGLION_DATABASE_LOCK=no",
             )
