@@ -15,6 +15,7 @@ from ganglion.files.templates import fill
 from ganglion.routing.nginx_maps import maps
 from ganglion.routing.table import ROUTES, table
 from ganglion.settings import environment
+from ganglion.supervisor.watchdog import children_of
 from ganglion.topology import topology
 from tests.harness import Server, free_port, wait_until
 
@@ -120,8 +121,8 @@ def _answers(url: str) -> bool:
 
 def _processor_time(master: int) -> float:
     """Seconds that the workers of an nginx have run."""
-    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in children]
+    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in children_of(master)]
+    fields = [stat.rpartition(")")[2].split() for stat in stats]
     return sum(int(field[11]) + int(field[12]) for field in fields) / 100
 
 

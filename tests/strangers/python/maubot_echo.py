@@ -15,7 +15,8 @@ import aiohttp
 from mautrix.types import EventType
 from ruamel.yaml import YAML
 
-from people import HOMESERVER, Person, eventually, person, until
+from people import HOMESERVER, Person, person, until
+from waiting import eventually
 
 PLUGIN = Path(__file__).parent / "echo"
 ADMINISTRATOR = {"username": "root2", "password": secrets.token_urlsafe()}

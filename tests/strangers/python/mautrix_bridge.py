@@ -25,7 +25,8 @@ from mautrix.types import (
     UserID,
 )
 
-from people import HOMESERVER, Person, eventually, person, refused, register, until
+from people import HOMESERVER, Person, person, refused, register, until
+from waiting import eventually
 
 DOMAIN = "localhost"
 

@@ -22,11 +22,11 @@ from nio.api import RelationshipType
 from nio.crypto.attachments import decrypt_attachment
 from nio.event_builders.state_events import EnableEncryptionBuilder
 
+from waiting import WITHIN, eventually
+
 T = TypeVar("T")
 Look = Callable[[], T | None]
 HOMESERVER = os.environ["HOMESERVER"]
-# In seconds. It detects a server that hangs, and is shorter than the limit of the program.
-WITHIN = 60.0
 # No retries: a 429 or a broken connection must fail the scenario.
 STRICT = nio.AsyncClientConfig(
     max_limit_exceeded=0, max_timeouts=0, encryption_enabled=True, store_sync_tokens=True
@@ -38,18 +38,6 @@ def ok(answer: Any, kind: type[T]) -> T:
     """Return an answer that must be of a kind."""
     assert isinstance(answer, kind), answer
     return answer
-
-
-async def eventually(check: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a check until it passes: for data that one worker writes and another serves."""
-    deadline = time.monotonic() + WITHIN
-    while True:
-        try:
-            return await check()
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(0.1)
 
 
 class Device:

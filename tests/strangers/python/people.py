@@ -12,10 +12,10 @@ from mautrix.api import HTTPAPI, Method, Path
 from mautrix.client import Client
 from mautrix.types import EventType, UserID
 
+from waiting import WITHIN
+
 T = TypeVar("T")
 HOMESERVER = os.environ["HOMESERVER"]
-# In seconds. It detects a server that hangs, and is shorter than the limit of the program.
-WITHIN = 60.0
 EVENTS = (
     EventType.ROOM_MESSAGE,
     EventType.ROOM_MEMBER,
@@ -33,18 +33,6 @@ async def until(what: str, look: Callable[[], T | None]) -> T:
         assert time.monotonic() < deadline, f"no {what}"
         await asyncio.sleep(0.05)
     return found
-
-
-async def eventually(check: Callable[[], Awaitable[None]]) -> None:
-    """Repeat a check until it passes: for data that one worker writes and another serves."""
-    deadline = time.monotonic() + WITHIN
-    while True:
-        try:
-            return await check()
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-        await asyncio.sleep(0.1)
 
 
 async def refused(error: type[Exception], attempt: Awaitable[Any]) -> None:
