@@ -53,7 +53,13 @@ class FakeOptions(Options):
         self.ends: dict[str, int] = {}
 
     def program(
-        self, name: str, needs: str = "", *, ready_line: str = "", health: str = ""
+        self,
+        name: str,
+        needs: str = "",
+        *,
+        ready_line: str = "",
+        health: str = "",
+        listens: str = "",
     ) -> GatedProcess:
         """Return a program made from a section like those of supervisord.conf."""
         parser = UnhosedConfigParser()
@@ -61,7 +67,8 @@ class FakeOptions(Options):
             f"[program:{name}]\ncommand = /bin/{name}\nautorestart = true\n"
             f"startretries = {RETRIES}\nredirect_stderr = true\nstdout_logfile = NONE\n"
             f'environment = GANGLION_NEEDS="{needs}",'
-            f'GANGLION_READY_LINE="{ready_line}",GANGLION_HEALTH="{health}"\n'
+            f'GANGLION_READY_LINE="{ready_line}",GANGLION_HEALTH="{health}",'
+            f'GANGLION_LISTENS="{listens}"\n'
         )
         (config,) = self.processes_from_section(parser, f"program:{name}", name)
         made: GatedProcess = config.make_process()

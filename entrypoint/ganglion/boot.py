@@ -31,6 +31,7 @@ from ganglion.programs.synapse.service import traces
 from ganglion.settings import test_mode
 from ganglion.settings.secrets import Secrets
 from ganglion.settings.variables import Settings
+from ganglion.supervisor import command_socket
 from ganglion.supervisor.background import in_background
 from ganglion.supervisor.daemon import supervise
 from ganglion.supervisor.fork.preload import preload
@@ -88,7 +89,8 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
             timeline,
             prefork=settings.prefork,
             account=account,
-            command_socket=settings.paths.command_socket if settings.test_mode else None,
+            command_socket=command_socket.path(settings),
+            controls=settings.test_mode,
             locks=(data, run),
             output=output,
             watchdog=settings.watchdog,

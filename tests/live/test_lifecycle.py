@@ -111,13 +111,14 @@ def test_a_second_server_over_the_same_data_is_rejected(small: Server) -> None:
 
 
 def test_a_killed_worker_restarts_and_no_client_notices(small: Server) -> None:
-    outlive_a_kill(small, "client1", stand_in="main")
+    outlive_a_kill(small, "client1")
 
 
-def outlive_a_kill(server: Server, worker: str, stand_in: str) -> None:
+def outlive_a_kill(server: Server, worker: str) -> None:
     """Kill a worker that serves reads and sends, and check that no client gets an error.
 
-    Meanwhile the stand-in answers both: nginx may repeat a PUT.
+    New requests wait for its successor. nginx repeats those under way, as it may
+    with a PUT.
     """
     token, room = asyncio.run(a_room(server))
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -145,7 +146,6 @@ def outlive_a_kill(server: Server, worker: str, stand_in: str) -> None:
     assert server.pid(worker) != before
     for answers in (reads, sends):
         assert not [answer for answer in answers if answer.status != 200]
-    assert stand_in in readers(server, mark)
 
 
 def readers(server: Server, since: int) -> set[str]:

@@ -109,7 +109,7 @@ def test_administration_is_closed_to_other_networks(server: Server, path: str, s
 
 
 def test_other_worker_of_a_pool_stands_in_for_a_killed_one(server: Server) -> None:
-    outlive_a_kill(server, "client_reader1", stand_in="client_reader2")
+    outlive_a_kill(server, "client_reader1")
 
 
 @pytest.mark.parametrize("name", ["nginx", "redis", "main", "postgres"])

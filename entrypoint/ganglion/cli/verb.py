@@ -21,6 +21,7 @@ VERBS = (
     "migrate_config",
     "ready",
     "status",
+    "restart",
     "register-user",
     "install-module",
     "test",

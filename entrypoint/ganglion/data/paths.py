@@ -23,6 +23,8 @@ RUN_ENTRIES = frozenset(
         "processes.sock",
         "redis",
         "resetting",
+        "restart.lock",
+        "restart.sock",
         "sockets",
         "supervisor.sock",
         "supervisord.pid",
@@ -234,8 +236,18 @@ class Paths:
 
     @property
     def command_socket(self) -> str:
-        """Where the control application tells the supervisor to stop and start processes."""
+        """In test mode, the socket for commands that restart and stop processes."""
         return f"{self.run}/processes.sock"
+
+    @property
+    def restart_socket(self) -> str:
+        """Without test mode, the socket for commands that restart processes."""
+        return f"{self.run}/restart.sock"
+
+    @property
+    def restart_lock(self) -> str:
+        """Locked while `ganglion restart` works."""
+        return f"{self.run}/restart.lock"
 
     @property
     def resetting(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ganglion.in_synapse.fixes import VARIABLE, apply
 from ganglion.in_synapse.imports import TRACERS, TRACING, absent, add_modules
+from ganglion.in_synapse.listening import take_over
 
 
 def main() -> None:
@@ -21,6 +22,9 @@ def main() -> None:
     with absent(*(() if os.environ.get(TRACING) else TRACERS)):
         application: Any = import_module(name)
     sys.argv[0] = application.__file__
+    take_over(os.environ)
+    draining: Any = import_module("ganglion.in_synapse.draining")
+    draining.prepare()
     outcome = apply(os.environ.get(VARIABLE))
     if name == "synapse.app.homeserver":
         # One line for all processes, since all have the same Synapse and the same choice.

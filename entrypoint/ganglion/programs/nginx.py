@@ -21,7 +21,6 @@ from ganglion.topology.topology import Address, Process, Topology
 
 NAME = "nginx"
 CONF = "nginx.conf"
-# Seconds; docs/architecture.md, "Stopping".
 # MAX_REQUEST_SIZE of synapse/http/site.py: Synapse's own limit where uploads are smaller.
 SYNAPSE_MAX_REQUEST = 200 * 65536
 # https://ssl-config.mozilla.org/guidelines/5.7.json, "intermediate": suites with forward secrecy.
@@ -77,9 +76,19 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             ready_line="start worker processes",
             stop_signal="QUIT",
             stop_wait=stop_times(plan.settings.stop_timeout).nginx,
+            listens=_public(plan),
             health=f"nginx {plan.settings.reachable_at}:{plan.settings.http_port}",
         ),
     )
+
+
+def _public(plan: Plan) -> tuple[str, ...]:
+    """All addresses of nginx.conf, each with its host."""
+    tls = _tls(plan.settings, plan.machine) or {}
+    control = _control(plan.settings, plan.topology, plan.machine) or {}
+    ports = _listens(plan.settings.bind_address, plan.settings.http_port, plan.machine)
+    found = (*ports, *tls.get("listens", ()), *control.get("listens", ()))
+    return tuple(item if ":" in item else f"0.0.0.0:{item}" for item in found)
 
 
 def _directories(settings: Settings) -> tuple[Directory, ...]:

@@ -37,7 +37,8 @@ class Program:
     `priority` orders the groups: they are stopped one after the other, highest first.
     `stop_wait` is how long it may take to stop before it is killed, in seconds. `health` is the
     protocol and the address by which the watchdog asks it, such as `http 127.0.0.1:8008` or
-    `redis /run/ganglion/redis/redis.sock`: supervisor/watchdog.py.
+    `redis /run/ganglion/redis/redis.sock`: supervisor/watchdog.py. `listens` are the addresses at
+    which the supervisor listens for it: supervisor/listening_sockets.py.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Program:
     environment: tuple[tuple[str, str], ...] = ()
     ready_line: str = ""
     health: str = ""
+    listens: tuple[str, ...] = ()
 
     @property
     def user(self) -> str | None:
@@ -64,6 +66,7 @@ class Program:
             ("GANGLION_NEEDS", " ".join(self.needs)),
             *((("GANGLION_READY_LINE", self.ready_line),) if self.ready_line else ()),
             *((("GANGLION_HEALTH", self.health),) if self.health else ()),
+            *((("GANGLION_LISTENS", " ".join(self.listens)),) if self.listens else ()),
             *((("GANGLION_ACCOUNT", self.account),) if self.account and not self.user else ()),
             *self.environment,
         )

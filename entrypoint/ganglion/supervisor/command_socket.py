@@ -1,4 +1,4 @@
-"""A socket at which test controls tell the supervisor to stop and start Synapse's processes.
+"""A socket for commands that restart Synapse's processes and, in test mode, stop them.
 
 supervisord's own RPC polls a waiting request, so its response comes up to a second late. This
 socket responds in the same turn of the event loop in which a command finishes.
@@ -17,6 +17,7 @@ from typing import Any
 
 from supervisor.states import ProcessStates
 
+from ganglion.settings.variables import Settings
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.program import GatedProcess
 
@@ -24,19 +25,30 @@ Response = dict[str, str]
 # Returns the response to a command once the command has finished, and None until then.
 Pending = Callable[[], Response | None]
 
+Verb = Callable[[list[GatedProcess], Mapping[str, Any]], Pending]
+
 LONGEST_REQUEST = 64 * 1024
 DONE: Response = {}
+
+
+def path(settings: Settings) -> str:
+    """Return the path of a server's socket. In production it is another one, with fewer verbs."""
+    return settings.paths.command_socket if settings.test_mode else settings.paths.restart_socket
 
 
 class CommandSocket(Reader):
     """Accepts connections. Commands may name those of `programs` that are Synapse processes.
 
-    The owner calls `answer_finished` whenever the state of a program changes.
+    `verbs` are the commands by name. The owner calls `answer_finished` whenever the state of a
+    program changes.
     """
 
-    def __init__(self, path: str, programs: Mapping[str, GatedProcess]) -> None:
+    def __init__(
+        self, path: str, programs: Mapping[str, GatedProcess], verbs: Mapping[str, Verb]
+    ) -> None:
         Path(path).unlink(missing_ok=True)
         self._programs = programs
+        self._verbs = verbs
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._socket.bind(path)
         # A client may kill processes, so only the supervisor's own account may connect.
@@ -63,7 +75,7 @@ class CommandSocket(Reader):
         with contextlib.suppress(BlockingIOError):
             while True:
                 connection, _ = self._socket.accept()
-                self._connections.append(Connection(connection, self._programs))
+                self._connections.append(Connection(connection, self._programs, self._verbs))
 
     def close(self) -> None:
         for dispatcher in self.dispatchers:
@@ -75,8 +87,14 @@ class CommandSocket(Reader):
 class Connection:
     """One connection: a command, its response, the next command."""
 
-    def __init__(self, connection: socket.socket, programs: Mapping[str, GatedProcess]) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        programs: Mapping[str, GatedProcess],
+        verbs: Mapping[str, Verb],
+    ) -> None:
         connection.setblocking(False)
+        self._verbs = verbs
         self.closed = False
         self._socket = connection
         self._programs = programs
@@ -127,7 +145,7 @@ class Connection:
         programs = [self._programs[name] for name in request["names"]]
         if not all(program.config.is_synapse for program in programs):
             return _refused("only Synapse processes can be controlled")
-        return VERBS[request["do"]](programs, request)
+        return self._verbs[request["do"]](programs, request)
 
     def handle_error(self) -> None:
         """Close the connection after a malformed request; the supervisor goes on."""
@@ -202,7 +220,27 @@ def _kill(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pending:
     return dead
 
 
-VERBS: Mapping[str, Callable[[list[GatedProcess], Mapping[str, Any]], Pending]] = {
+def _restart(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pending:
+    """End a program and start it again. Finished when it is ready, or does not get ready."""
+    program = programs[0]
+    name, before = program.config.name, program.pid
+    if not program.ready or program.restarting:
+        return _refused(f"{name} is not ready now")
+    program.restart()
+
+    def ready() -> Response | None:
+        if program.ready and program.pid != before:
+            return DONE
+        if program.pauses or program.state in (ProcessStates.BACKOFF, ProcessStates.FATAL):
+            return {"error": f"{name} did not get ready; it is tried again, see its log"}
+        return None
+
+    return ready
+
+
+VERBS: Mapping[str, Verb] = {"restart": _restart}
+# Of test mode alone.
+TEST_VERBS: Mapping[str, Verb] = {
     "hold": _hold,
     "release": _release,
     "pause": _pause,

@@ -1,6 +1,7 @@
 """supervisord's own classes, extended by readiness, forking and Ganglion's log format."""
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -16,8 +17,9 @@ from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
 from ganglion.in_synapse.imports import TRACING
+from ganglion.in_synapse.listening import VARIABLE as SOCKETS
 from ganglion.supervisor import clock
-from ganglion.supervisor.command_socket import CommandSocket
+from ganglion.supervisor.command_socket import TEST_VERBS, VERBS, CommandSocket
 from ganglion.supervisor.fork.become import become
 from ganglion.supervisor.fork.immortal import prepare_shared_memory
 from ganglion.supervisor.fork.preload import preload
@@ -49,6 +51,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     prefork: bool,
     account: str | None = None,
     command_socket: str | None = None,
+    controls: bool = False,
     locks: Sequence[int] = (),
     output: Output | None = None,
     watchdog: float = 0.0,
@@ -60,8 +63,8 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     `notify_socket` is the path at which programs report readiness. `timeline` holds the stages of
     the start so far. With `prefork`, this process imports Synapse and forks Synapse's processes;
     it then reads their configuration with the rights of `account`, or its own without one.
-    `command_socket` is the path at which test controls stop and start processes; None without test
-    mode.
+    `command_socket` is the path at which processes are restarted and, with `controls`, the test
+    controls stop and start them; None for neither.
 
     `locks` are descriptors that every program inherits, so that it holds the locks too. `output` is
     the queue in front of stdout. `watchdog` is how long a program may hang, in seconds; 0 for ever.
@@ -75,6 +78,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
         prefork=prefork,
         account=account,
         command_socket=command_socket,
+        controls=controls,
         kept=frozenset(locks),
         output=output,
     )
@@ -101,13 +105,14 @@ class Options(ServerOptions):
     `kept` are descriptors that every program inherits: the locks on the server's directories.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as supervise()
         self,
         notify_socket: str,
         *,
         prefork: bool,
         account: str | None = None,
         command_socket: str | None = None,
+        controls: bool = False,
         kept: frozenset[int] = frozenset(),
         output: Output | None = None,
         clock: Callable[[], float] = clock.now,
@@ -121,6 +126,7 @@ class Options(ServerOptions):
         self.reload_requested = False
         self.notify_socket = notify_socket
         self.command_socket = command_socket
+        self.controls = controls
         self.clock = clock
         # Whether Synapse's processes are forked from this one, and whether that is possible yet.
         self.prefork = prefork
@@ -128,6 +134,8 @@ class Options(ServerOptions):
         self.account = account
         self.shared_config: SharedConfig | None = None
         self.exit_status = 0
+        # Whether a program has ended since the loop looked at all of them.
+        self.has_ended = False
         # Every program by its name. GatedConfig.make_process adds them.
         self.programs: dict[str, GatedProcess] = {}
 
@@ -140,12 +148,26 @@ class Options(ServerOptions):
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Become a program. supervisord calls this in a child, as its last step."""
         app = app_of(argv)
+        env = {**env, **self._handed(env.get("SUPERVISOR_PROCESS_NAME", ""))}
         if app is not None:
             _schedule_as_batch()
             if self.prefork:
                 become(app, argv, env, self.shared_config)
             argv = fresh(argv)
         super().execve(filename, argv, env)
+
+    def _handed(self, name: str) -> dict[str, str]:
+        """Return the variable that names a program's sockets, which it inherits."""
+        program = self.programs.get(name)
+        descriptors = {} if program is None else program.sockets.descriptors
+        for descriptor in descriptors.values():
+            os.set_inheritable(descriptor, True)
+        if not descriptors:
+            return {}
+        if name == LAST:
+            # As nginx's own upgrade hands them to a new binary: it finds each by its address.
+            return {"NGINX": "".join(f"{number};" for number in descriptors.values())}
+        return {SOCKETS: json.dumps(descriptors)}
 
     def make_logger(self) -> None:
         self.logger = loggers.getLogger(self.loglevel)
@@ -213,7 +235,8 @@ class Daemon(Supervisor):
     def run(self) -> None:
         self.wakers = (NotifySocket(self.options.notify_socket, self._program_of), Waker())
         if self.options.command_socket is not None:
-            self.commands = CommandSocket(self.options.command_socket, self.options.programs)
+            verbs = {**VERBS, **TEST_VERBS} if self.options.controls else VERBS
+            self.commands = CommandSocket(self.options.command_socket, self.options.programs, verbs)
         try:
             super().run()
         finally:
@@ -258,6 +281,14 @@ class Daemon(Supervisor):
                 for pid in self.options.pidhistory:
                     with contextlib.suppress(ProcessLookupError):
                         self.options.kill(-pid, signal.SIGKILL)
+
+    def reap(self, once: bool = False, recursionguard: int = 0) -> None:  # noqa: FBT001, FBT002
+        super().reap(once, recursionguard)
+        if self.options.has_ended and self.options.mood == SupervisorStates.RUNNING:
+            # Start successors now: the loop waits up to a second before it does.
+            self.options.has_ended = False
+            for group in self.process_groups.values():
+                group.transition()
 
     def tick(self, now: float | None = None) -> None:
         super().tick(now)

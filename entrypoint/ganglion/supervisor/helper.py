@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 
 from ganglion.supervisor.dispatcher import Reader
+from ganglion.supervisor.listening_sockets import close_all
 from ganglion.supervisor.parent_death import end_with_parent
 
 Tell = Callable[[str], None]
@@ -88,6 +89,7 @@ def _run(work: Work, writer: int, parent: int) -> None:
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         end_with_parent(parent, signal.SIGKILL)
+        close_all()
 
         def tell(line: str) -> None:
             os.write(writer, " ".join(line.split()).encode() + b"\n")

@@ -14,6 +14,7 @@ from supervisor.states import ProcessStates
 
 from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.fork.synapse_command import app_of
+from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
 from ganglion.supervisor.output import PrefixedOutput
 from ganglion.supervisor.parent_death import end_with_parent
 
@@ -26,6 +27,9 @@ MOST_FAILURES = 5
 # and its pool is served by others meanwhile.
 ESSENTIAL = frozenset({"postgres", "redis", "main", "nginx"})
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+# In seconds. Requests wait that long for a program's next process at most; after that, others of
+# its pool get them.
+SOON = 2.0
 # supervisord's `startsecs`, in seconds, until a program reports that it is ready. There is no limit
 # because main's database migrations may take hours after an upgrade.
 NEVER = 10**9
@@ -51,6 +55,11 @@ class GatedConfig(ProcessConfig):
     def health(self) -> str:
         """How the watchdog asks the program: protocol and address. Empty if it does not."""
         return str((self.environment or {}).get("GANGLION_HEALTH", ""))
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """The addresses at which the supervisor listens for the program: listening_sockets.py."""
+        return tuple((self.environment or {}).get("GANGLION_LISTENS", "").split())
 
     @property
     def account(self) -> str | None:
@@ -103,6 +112,11 @@ class GatedProcess(Subprocess):
         self.held = False
         self.paused = False
         self.end_expected = False
+        # nginx opens its ports as the account that starts Ganglion, Synapse its paths as its own.
+        account = config.options.account if config.is_synapse else None
+        self.sockets = ListeningSockets(config.listens, account)
+        self.ended_at: float | None = None
+        self.restarting = False
 
     @property
     def ready(self) -> bool:
@@ -114,11 +128,37 @@ class GatedProcess(Subprocess):
         if self.config.name == "nginx" and not self.config.options.durable():
             return None
         if self.held or self._now() < self.not_before or not self._needs_met():
+            self._give_up_overdue(self.ended_at)
             return None
         self.late = False
+        self._open_sockets()
         # An end before readiness is a failed start, however late it comes.
         self.config.startsecs = NEVER
         return super().spawn()
+
+    def _open_sockets(self) -> None:
+        try:
+            self.sockets.open()
+        except OSError as error:
+            # The program tries it too, and reports the failure in its own words.
+            self.config.options.logger.warn(f"no socket for {self.config.name}: {error}")  # noqa: G010
+
+    def _prepare_child_fds(self) -> None:
+        """Close what the program must not inherit; called in the child."""
+        own = frozenset(self.sockets.descriptors.values())
+        close_all(own)
+        self.config.options.kept |= own
+        super()._prepare_child_fds()
+
+    def _give_up_overdue(self, since: float | None) -> None:
+        """Give the sockets up once they have waited too long for a process."""
+        if since is not None and self._now() - since > SOON:
+            self.sockets.give_up()
+
+    def set_late(self) -> None:
+        """Let the others go on without this program, whose start hangs."""
+        self.late = True
+        self.sockets.give_up()
 
     def set_uid(self) -> Any:
         """Drop to the program's account; called in the child. Return an error message or None."""
@@ -183,12 +223,22 @@ class GatedProcess(Subprocess):
             self.config.options.kill(-pid, signal.SIGKILL)
         was_running = self.state == ProcessStates.RUNNING
         ready_since = self.ready_since or self.laststart
+        start_took = ready_since - self.laststart
         self.ready_since = None
+        self.ended_at = self._now()
         self.paused = False
         super().finish(pid, sts)
         expected, self.end_expected = self.end_expected, False
         if was_running and self.state == ProcessStates.EXITED and not expected:
             self._count_failure(self._now() - ready_since)
+        comes_back = self.state == ProcessStates.EXITED and self.not_before <= self._now()
+        if self.restarting:
+            self.restarting = False
+            comes_back = True
+            self.release()
+        self.config.options.has_ended = True
+        if not comes_back or start_took > SOON:
+            self.sockets.give_up()
 
     def _count_failure(self, lasted: float) -> None:
         if lasted >= STABLE:
@@ -206,6 +256,8 @@ class GatedProcess(Subprocess):
 
     def transition(self) -> None:
         """Let supervisord's state machine go on; pause a program that keeps failing to start."""
+        if self.state == ProcessStates.STARTING and self.ended_at is not None:
+            self._give_up_overdue(self.laststart)
         failing = self.state == ProcessStates.BACKOFF and self.backoff > self.config.startretries
         if failing and self.config.name not in ESSENTIAL:
             self._pause_attempts()
@@ -225,6 +277,11 @@ class GatedProcess(Subprocess):
             f"{self.config.name} keeps failing; the other programs go on without it. The next start"
             f" is in {pause:.0f} s. Find the cause in its last lines above"
         )
+
+    def restart(self) -> None:
+        """End the program as a stop does, and start it again at once."""
+        self.restarting = True
+        self.kill(self.config.stopsignal)
 
     def hold(self, number: int) -> None:
         """End the program with a signal, and do not start it until release()."""
@@ -253,6 +310,12 @@ class GatedProcess(Subprocess):
         """Continue a paused program."""
         self.paused = False
         self.signal(signal.SIGCONT)
+
+    def stop(self) -> Any:
+        """Stop the program for good. New connections are refused from now on."""
+        self.restarting = False
+        self.sockets.close()
+        return super().stop()
 
     def kill(self, sig: int) -> Any:
         """Send a signal, and continue a paused program, which would otherwise not handle it."""

@@ -202,7 +202,7 @@ class Watchdog(Reader):
         took = now - program.laststart
         if took < START_FACTOR * self._limit or self._work(program.pid) >= BUSY_SHARE * took:
             return
-        program.late = True
+        program.set_late()
         name = program.config.name
         self._report(
             f"{name} has been starting for {took:.0f} s and does nothing: the other"

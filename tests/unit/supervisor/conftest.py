@@ -13,5 +13,8 @@ def options(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOptions]:
     clock = FakeClock()
     # supervisord takes no clock, so its module's name `time` is the only way to give it one.
     monkeypatch.setattr(process, "time", clock)
-    yield FakeOptions(clock)
+    made = FakeOptions(clock)
+    yield made
+    for program in made.programs.values():
+        program.sockets.close()
     events.clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from supervisor import events
 
-from ganglion.supervisor.command_socket import CommandSocket
+from ganglion.supervisor.command_socket import TEST_VERBS, VERBS, CommandSocket
 from tests.fake_supervisor import FakeOptions, end, run
 
 
@@ -19,7 +19,7 @@ def commands(options: FakeOptions, tmp_path: Path) -> Iterator[CommandSocket]:
     for name, app in (("main", "homeserver"), ("reader1", "generic_worker")):
         options.program(name).config.command = f"python -m synapse.app.{app}"
     options.program("redis")
-    made = CommandSocket(str(tmp_path / "socket"), options.programs)
+    made = CommandSocket(str(tmp_path / "socket"), options.programs, {**VERBS, **TEST_VERBS})
     events.subscribe(events.ProcessStateEvent, made.answer_finished)
     yield made
     made.close()

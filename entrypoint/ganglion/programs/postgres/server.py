@@ -16,7 +16,6 @@ from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
 NAME = "postgres"
-# Seconds. PostgreSQL must not be killed while it writes, so its limit is long.
 # Its own processes, and one connection. Idle, all of them took 41M of PSS with main alone and 101M
 # with the 17 processes of complement; main's first connection took 21M after its start.
 OWN_PROCESSES = 25 * MB

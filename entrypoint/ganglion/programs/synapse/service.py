@@ -49,6 +49,7 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
         stop_signal="TERM",
         stop_wait=times.main if process.is_main else times.workers,
         health=f"http {process.http.path or process.http}",
+        listens=_listens(settings, process),
         environment=(
             notify(settings),
             *jemalloc,
@@ -58,6 +59,13 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
             *tracing,
         ),
     )
+
+
+def _listens(settings: Settings, process: Process) -> tuple[str, ...]:
+    """The addresses of the listeners that options.py gives the process."""
+    metrics = process.metrics if settings.enable_metrics else None
+    found = (process.http, process.replication, metrics)
+    return tuple(str(address) for address in found if address is not None)
 
 
 def _fixes(settings: Settings) -> tuple[tuple[str, str], ...]:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from ganglion.in_synapse import fixes
+from ganglion.in_synapse import fixes, listening
 from ganglion.in_synapse.imports import add_modules
 from ganglion.supervisor.fork.shared_config import SharedConfig
 from ganglion.supervisor.fork.synapse_command import MAIN_APP, arguments_of, config_files
@@ -70,6 +70,7 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     os.environ.update(environment)
     sys.argv = [sys.modules[app].__file__ or app, *arguments_of(command)]
     add_modules(environment)
+    listening.take_over(os.environ)
     setproctitle(f"{environment.get('SUPERVISOR_PROCESS_NAME', app)}: {app}")
     base: Any = importlib.import_module("synapse.app._base")
     # Synapse read this from the parent's environment when the module was imported.
@@ -78,6 +79,8 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     if app != MAIN_APP:
         _skip_sequence_checks()
     _begin_reactor(asyncio_wanted=bool(environment.get("SYNAPSE_ASYNC_IO_REACTOR")))
+    draining: Any = importlib.import_module("ganglion.in_synapse.draining")
+    draining.prepare()
 
 
 def _skip_sequence_checks() -> None:

@@ -1,0 +1,89 @@
+"""End a Synapse process after SIGTERM without an error for those that it serves.
+
+It takes no further connection: these wait for the next process, or are refused if there is none.
+Long polls end at once, with the empty response that a client also gets when nothing happens. All
+other requests are finished, which takes LONGEST at most.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import TYPE_CHECKING, Any
+
+from synapse.http import request_metrics
+from synapse.notifier import Notifier
+from twisted.internet import reactor, task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twisted.internet.defer import Deferred
+
+# In seconds. GANGLION_STOP_TIMEOUT gives no process of Synapse less than 2 s.
+LONGEST = 1.5
+EVERY = 0.01
+
+# Types of Twisted's reactor differ by platform.
+_reactor: Any = reactor
+
+
+def prepare() -> None:
+    """Have the process drain before it ends. Call it once the reactor is there."""
+    notifiers: list[Any] = []
+    make: Any = Notifier.__init__
+
+    def remember(self: Any, *rest: Any, **named: Any) -> None:
+        make(self, *rest, **named)
+        notifiers.append(self)
+
+    notifier: Any = Notifier
+    notifier.__init__ = remember
+    _reactor.addSystemEventTrigger("before", "shutdown", drain, notifiers)
+
+
+def drain(notifiers: list[Any]) -> Deferred[Any]:
+    """Return a Deferred that fires once no request is in progress, or after LONGEST."""
+    ports = [item for item in _reactor.getReaders() if hasattr(item, "stopListening")]
+    for port in ports:
+        # To stop listening would cut all connections: SynapseSite.stopFactory.
+        port.stopReading()
+    deadline = _reactor.seconds() + LONGEST
+
+    def look() -> None:
+        _end_long_polls(notifiers)
+        for port in ports:
+            # Listeners of other kinds have no such list.
+            _close_after_response(getattr(port.factory, "connections", ()))
+        if not request_metrics._in_flight_requests or _reactor.seconds() >= deadline:
+            looking.stop()
+
+    looking = task.LoopingCall(look)
+    looking.clock = _reactor
+    return looking.start(EVERY)
+
+
+def _end_long_polls(notifiers: list[Any]) -> None:
+    for notifier in notifiers:
+        for stream in list(notifier.user_to_user_stream.values()):
+            for listener in list(stream.listeners):
+                listener.cancel()
+
+
+def _close_after_response(channels: Iterable[Any]) -> None:
+    """Close each idle connection now, and the others once they have had their response."""
+    for channel in list(channels):
+        if channel.requests:
+            channel.persistent = 0
+            for request in channel.requests:
+                if not request.startedWriting:
+                    # Otherwise the proxy would send its next request here.
+                    request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        elif channel.transport is not None and not _has_input(channel.transport):
+            channel.loseConnection()
+
+
+def _has_input(transport: Any) -> bool:
+    """Return whether a request has arrived that was not read yet."""
+    poll = select.poll()
+    poll.register(transport.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,69 @@
+"""Have a Synapse process listen at the sockets that the supervisor hands to it."""
+
+import json
+import os
+import select
+import socket
+from collections.abc import Collection, MutableMapping
+from functools import partial
+from typing import Any
+
+# Addresses and their descriptors, as JSON. The supervisor sets it for each process.
+VARIABLE = "GANGLION_SOCKETS"
+BACKLOG = 4096
+
+
+def take_over(environment: MutableMapping[str, str]) -> None:
+    """Replace the functions by which Synapse opens sockets, for those that were handed over."""
+    handed: dict[str, int] = json.loads(environment.pop(VARIABLE, "{}"))
+    if not handed:
+        return
+    from synapse.app import _base
+    from twisted.internet import reactor, tcp, unix
+
+    # Twisted has no types for these.
+    base: Any = _base
+    tcp_port: Any = tcp.Port
+    unix_port: Any = unix.Port
+    listen_unix, listen_tcp = base.listen_unix, base.listen_tcp
+
+    def adopt(address: str, family: int, factory: Any) -> Any:
+        """Return a port at the socket that was handed over; None if there is none that works."""
+        descriptor = handed.pop(address, None)
+        if descriptor is None:
+            return None
+        try:
+            if has_ended(descriptor):
+                return None
+            if family == socket.AF_UNIX:
+                port = unix_port._fromListeningDescriptor(reactor, descriptor, factory)
+                # Its path and the socket stay for the next process.
+                port.connectionLost = partial(tcp_port.connectionLost, port)
+                port._shouldShutdown = False
+            else:
+                port = tcp_port._fromListeningDescriptor(reactor, descriptor, family, factory)
+        finally:
+            # The port has a copy.
+            os.close(descriptor)
+        port.backlog = BACKLOG
+        port.startListening()
+        return port
+
+    def at_path(path: str, mode: int, factory: Any, *rest: Any, **named: Any) -> Any:
+        port = adopt(f"unix:{path}", socket.AF_UNIX, factory)
+        return listen_unix(path, mode, factory, *rest, **named) if port is None else [port]
+
+    def at_port(hosts: Collection[str], port: int, factory: Any, *rest: Any, **named: Any) -> Any:
+        adopted = {host: adopt(f"{host}:{port}", socket.AF_INET, factory) for host in hosts}
+        own = [host for host, found in adopted.items() if found is None]
+        opened = listen_tcp(own, port, factory, *rest, **named) if own else []
+        return [*(found for found in adopted.values() if found is not None), *opened]
+
+    base.listen_unix, base.listen_tcp = at_path, at_port
+
+
+def has_ended(descriptor: int) -> bool:
+    """Return whether the supervisor has given up this listening socket."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))

@@ -1,0 +1,150 @@
+"""Listening sockets that the supervisor owns and hands to each process of a program in turn.
+
+While a program is between two processes, connections wait in the backlog of its socket. One that
+does not come back soon has its socket given up, so that the others of its pool take over at once.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ganglion.machine.acting import acting_as
+
+UNIX = "unix:"
+# Connections that may wait; the kernel's net.core.somaxconn limits it further.
+BACKLOG = 4096
+# Synapse's own mode for a socket. The directory keeps other accounts out.
+SOCKET_MODE = 0o666
+# nginx then sends the request to another process, even a POST, as nothing has read it: nginx.conf.
+GIVEN_BACK = (
+    b"HTTP/1.1 503 Service Unavailable\r\nX-Accel-Redirect: @given_back\r\n"
+    b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+)
+MOST_READ = 64 * 1024
+# The open sockets of all programs, which no other child process may keep open.
+_ALL: set[socket.socket] = set()
+
+
+class ListeningSockets:
+    """The sockets of one program, open or not.
+
+    `addresses` are `unix:` with a path, or a host and a port, with an IPv6 host in brackets.
+    `account` owns the paths; None for the account of this process.
+    """
+
+    def __init__(self, addresses: Sequence[str], account: str | None = None) -> None:
+        self._addresses = tuple(addresses)
+        self._account = account
+        self._open: dict[str, socket.socket] = {}
+
+    @property
+    def descriptors(self) -> dict[str, int]:
+        """The descriptor of each address; empty while they are not open."""
+        return {address: each.fileno() for address, each in self._open.items()}
+
+    def open(self) -> None:
+        """Listen at every address, unless that is so already. Raises OSError, and opens none."""
+        if self._open:
+            return
+        opened: dict[str, socket.socket] = {}
+        try:
+            for address in self._addresses:
+                opened[address] = self._listen(address)
+        except OSError:
+            for each in opened.values():
+                each.close()
+            raise
+        self._open = opened
+        _ALL.update(opened.values())
+
+    def close(self) -> None:
+        """Close them here. A process that was handed them goes on to listen."""
+        for each in self._open.values():
+            each.close()
+        _ALL.difference_update(self._open.values())
+        self._open = {}
+
+    def give_up(self) -> None:
+        """Refuse connections from now on, and give back the requests of those that wait.
+
+        A process that was handed the sockets and does not listen yet finds them ended, and opens
+        its own.
+        """
+        for address, each in self._open.items():
+            if address.startswith(UNIX):
+                with acting_as(self._account), contextlib.suppress(OSError):
+                    Path(address.removeprefix(UNIX)).unlink()
+            _give_back(each)
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self.close()
+
+    def _listen(self, address: str) -> socket.socket:
+        if address.startswith(UNIX):
+            return self._listen_at_path(address.removeprefix(UNIX))
+        host, _, port = address.rpartition(":")
+        is_ipv6 = host.startswith("[")
+        opened = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET)
+        with _closed_on_error(opened):
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if is_ipv6:
+                # As nginx does by itself: IPv4 has a socket of its own.
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened.bind((host.strip("[]"), int(port)))
+            _begin(opened)
+        return opened
+
+    def _listen_at_path(self, path: str) -> socket.socket:
+        opened = socket.socket(socket.AF_UNIX)
+        with _closed_on_error(opened), acting_as(self._account):
+            # Of a process before: Twisted's lock may name a process that is somebody else now.
+            for left in (path, f"{path}.lock"):
+                Path(left).unlink(missing_ok=True)
+            mask = os.umask(0o777 & ~SOCKET_MODE)
+            try:
+                opened.bind(path)
+            finally:
+                os.umask(mask)
+            _begin(opened)
+        return opened
+
+
+def close_all(kept: frozenset[int] = frozenset()) -> None:
+    """Close the sockets of all programs but for `kept`, in a child process.
+
+    A socket refuses connections only once no process has it.
+    """
+    for each in tuple(_ALL):
+        if each.fileno() not in kept:
+            _ALL.discard(each)
+            each.close()
+
+
+def _give_back(listening: socket.socket) -> None:
+    """Give back the requests of all connections that no process has accepted."""
+    # It ends with BlockingIOError after the last one.
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            with connection, contextlib.suppress(OSError):
+                # A TCP connection that is closed with data unread is reset.
+                with contextlib.suppress(BlockingIOError):
+                    connection.recv(MOST_READ)
+                connection.send(GIVEN_BACK)
+
+
+def _begin(opened: socket.socket) -> None:
+    opened.setblocking(False)
+    opened.listen(BACKLOG)
+
+
+@contextlib.contextmanager
+def _closed_on_error(opened: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise

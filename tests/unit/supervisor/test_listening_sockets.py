@@ -1,0 +1,196 @@
+"""Sockets that the supervisor owns: opened, handed over, given up."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from ganglion.in_synapse.listening import has_ended
+from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
+from ganglion.supervisor.program import SOON
+from tests.fake_supervisor import FakeOptions, end, run, state, wait
+
+
+def connect(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    try:
+        connection.connect(str(path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def refused(path: Path) -> bool:
+    try:
+        connect(path).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    return False
+
+
+def test_what_an_earlier_process_left_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "main.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    Path(f"{path}.lock").symlink_to("1")
+    sockets = ListeningSockets([f"unix:{path}"])
+    sockets.open()
+    assert not refused(path)
+    assert not Path(f"{path}.lock").is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    sockets.close()
+
+
+def test_all_are_opened_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "main.sock"
+    sockets = ListeningSockets([f"unix:{path}", f"unix:{tmp_path}/absent/main.sock"])
+    with pytest.raises(OSError, match="No such file"):
+        sockets.open()
+    assert sockets.descriptors == {}
+    assert refused(path)
+
+
+@pytest.mark.parametrize(
+    ("host", "family"), [("127.0.0.1", socket.AF_INET), ("[::1]", socket.AF_INET6)]
+)
+def test_a_port_is_taken_once(host: str, family: socket.AddressFamily) -> None:
+    with socket.socket(family) as taken:
+        taken.bind((host.strip("[]"), 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            ListeningSockets([f"{host}:{port}"]).open()
+    sockets = ListeningSockets([f"{host}:{port}"])
+    sockets.open()
+    assert set(sockets.descriptors) == {f"{host}:{port}"}
+    sockets.give_up()
+    assert sockets.descriptors == {}
+
+
+def test_a_socket_that_is_given_up_has_ended_for_its_heirs_and_clients(tmp_path: Path) -> None:
+    path = tmp_path / "main.sock"
+    sockets = ListeningSockets([f"unix:{path}"])
+    sockets.open()
+    inherited = os.dup(sockets.descriptors[f"unix:{path}"])
+    waiting = connect(path)
+    assert not has_ended(inherited)
+    sockets.give_up()
+    assert b"X-Accel-Redirect: @given_back" in waiting.recv(1000)
+    assert waiting.recv(1) == b""
+    assert has_ended(inherited)
+    assert refused(path)
+    os.close(inherited)
+    waiting.close()
+
+
+def test_a_child_keeps_its_own_sockets_alone(tmp_path: Path) -> None:
+    made = [ListeningSockets([f"unix:{tmp_path}/{name}.sock"]) for name in ("main", "other")]
+    for each in made:
+        each.open()
+    own = frozenset(made[0].descriptors.values())
+    close_all(own)
+    assert not refused(tmp_path / "main.sock")
+    assert refused(tmp_path / "other.sock")
+    close_all()
+    assert refused(tmp_path / "main.sock")
+
+
+def test_connections_wait_for_a_process_that_comes_back(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "main.sock"
+    main = options.program("main", listens=f"unix:{path}")
+    run(main)
+    assert not refused(path)
+    end(main)
+    assert (state(main), refused(path)) == ("EXITED", False)
+    waiting = connect(path)
+    main.transition()
+    waiting.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        waiting.recv(1)
+    waiting.close()
+
+
+def test_a_second_early_end_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
+    path = tmp_path / "main.sock"
+    main = options.program("main", listens=f"unix:{path}")
+    run(main)
+    end(main)
+    run(main)
+    end(main)
+    assert refused(path)
+    wait(main, 1.0)
+    assert (state(main), refused(path)) == ("STARTING", False)
+
+
+def test_a_failed_start_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
+    path = tmp_path / "main.sock"
+    main = options.program("main", listens=f"unix:{path}")
+    run(main)
+    end(main)
+    main.transition()
+    end(main)
+    assert (state(main), refused(path)) == ("BACKOFF", True)
+
+
+def test_a_start_that_takes_long_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
+    """Not the first one, before which nobody asks it."""
+    path = tmp_path / "main.sock"
+    main = options.program("main", listens=f"unix:{path}")
+    main.transition()
+    wait(main, 100 * SOON)
+    assert not refused(path)
+    main.mark_ready()
+    # It would take as long again.
+    end(main)
+    assert refused(path)
+    main.transition()
+    assert not refused(path)
+    wait(main, SOON + 1)
+    assert (state(main), refused(path)) == ("STARTING", True)
+
+
+def test_a_program_that_waits_for_others_gives_the_socket_up(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "worker.sock"
+    main, worker = (
+        options.program("main"),
+        options.program("worker", "main", listens=f"unix:{path}"),
+    )
+    run(main)
+    run(worker)
+    end(worker)
+    end(main)
+    wait(worker, SOON / 2)
+    assert not refused(path)
+    wait(worker, SOON)
+    assert refused(path)
+
+
+@pytest.mark.parametrize("by", ["stop", "hold", "late"])
+def test_a_program_that_is_stopped_refuses(options: FakeOptions, tmp_path: Path, by: str) -> None:
+    path = tmp_path / "main.sock"
+    main = options.program("main", listens=f"unix:{path}")
+    run(main)
+    if by == "stop":
+        main.stop()
+    elif by == "hold":
+        main.hold(9)
+        end(main)
+    else:
+        main.set_late()
+    assert refused(path)
+
+
+def test_a_socket_that_cannot_be_opened_is_left_to_the_program(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    main = options.program("main", listens=f"unix:{tmp_path}/absent/main.sock")
+    run(main)
+    assert options.logger.lines[0].startswith("no socket for main: ")
