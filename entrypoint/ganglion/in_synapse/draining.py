@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-# In seconds. GANGLION_STOP_TIMEOUT gives no process of Synapse less than 2 s.
+# In seconds. With GANGLION_STOP_TIMEOUT's default, main is killed after 2 s.
 LONGEST = 1.5
 EVERY = 0.01
 

@@ -5,6 +5,7 @@ does not come back soon has its socket given up, so that the others of its pool 
 """
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -81,6 +82,10 @@ class ListeningSockets:
                 each.shutdown(socket.SHUT_RDWR)
         self.close()
 
+    def are_reachable(self) -> bool:
+        """Return whether somebody listens at every address."""
+        return all(_is_reachable(address) for address in self._addresses)
+
     def _listen(self, address: str) -> socket.socket:
         if address.startswith(UNIX):
             return self._listen_at_path(address.removeprefix(UNIX))
@@ -134,6 +139,17 @@ def _give_back(listening: socket.socket) -> None:
                 with contextlib.suppress(BlockingIOError):
                     connection.recv(MOST_READ)
                 connection.send(GIVEN_BACK)
+
+
+def _is_reachable(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    unix = address.removeprefix(UNIX) if address.startswith(UNIX) else None
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family if unix is None else socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        code = connection.connect_ex((host.strip("[]"), int(port)) if unix is None else unix)
+    # A connection to a port is under way, or its backlog is full: somebody listens.
+    return code in (0, errno.EINPROGRESS, errno.EAGAIN)
 
 
 def _begin(opened: socket.socket) -> None:

@@ -28,7 +28,7 @@ MOST_FAILURES = 5
 ESSENTIAL = frozenset({"postgres", "redis", "main", "nginx"})
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 # In seconds. Requests wait that long for a program's next process at most; after that, others of
-# its pool get them.
+# its pool get them. Nobody takes the place of an essential one, so they wait until it is there.
 SOON = 2.0
 # supervisord's `startsecs`, in seconds, until a program reports that it is ready. There is no limit
 # because main's database migrations may take hours after an upgrade.
@@ -116,6 +116,7 @@ class GatedProcess(Subprocess):
         account = config.options.account if config.is_synapse else None
         self.sockets = ListeningSockets(config.listens, account)
         self.ended_at: float | None = None
+        self.was_given_up = False
         self.restarting = False
 
     @property
@@ -131,6 +132,7 @@ class GatedProcess(Subprocess):
             self._give_up_overdue(self.ended_at)
             return None
         self.late = False
+        self.was_given_up = False
         self._open_sockets()
         # An end before readiness is a failed start, however late it comes.
         self.config.startsecs = NEVER
@@ -153,12 +155,16 @@ class GatedProcess(Subprocess):
     def _give_up_overdue(self, since: float | None) -> None:
         """Give the sockets up once they have waited too long for a process."""
         if since is not None and self._now() - since > SOON:
-            self.sockets.give_up()
+            self._give_up_sockets()
+
+    def _give_up_sockets(self) -> None:
+        self.was_given_up = True
+        self.sockets.give_up()
 
     def set_late(self) -> None:
         """Let the others go on without this program, whose start hangs."""
         self.late = True
-        self.sockets.give_up()
+        self._give_up_sockets()
 
     def set_uid(self) -> Any:
         """Drop to the program's account; called in the child. Return an error message or None."""
@@ -203,6 +209,9 @@ class GatedProcess(Subprocess):
         self.config.options.logger.info(
             f"{self.config.name} is ready after {now - self.laststart:.1f} s"
         )
+        if self.was_given_up and not self.sockets.are_reachable():
+            # It began to listen in the moment in which its sockets were given up.
+            self.kill_on_purpose()
 
     def drain(self) -> None:
         """Pass on all remaining output of a program that has ended.
@@ -237,8 +246,9 @@ class GatedProcess(Subprocess):
             comes_back = True
             self.release()
         self.config.options.has_ended = True
-        if not comes_back or start_took > SOON:
-            self.sockets.give_up()
+        is_slow = start_took > SOON and self.config.name not in ESSENTIAL
+        if not comes_back or is_slow:
+            self._give_up_sockets()
 
     def _count_failure(self, lasted: float) -> None:
         if lasted >= STABLE:
@@ -256,7 +266,8 @@ class GatedProcess(Subprocess):
 
     def transition(self) -> None:
         """Let supervisord's state machine go on; pause a program that keeps failing to start."""
-        if self.state == ProcessStates.STARTING and self.ended_at is not None:
+        is_again = self.state == ProcessStates.STARTING and self.ended_at is not None
+        if is_again and self.config.name not in ESSENTIAL:
             self._give_up_overdue(self.laststart)
         failing = self.state == ProcessStates.BACKOFF and self.backoff > self.config.startretries
         if failing and self.config.name not in ESSENTIAL:

@@ -1,6 +1,7 @@
 """Sockets that the supervisor owns: opened, handed over, given up."""
 
 import os
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -140,19 +141,52 @@ def test_a_failed_start_gives_the_socket_up(options: FakeOptions, tmp_path: Path
 
 def test_a_start_that_takes_long_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
     """Not the first one, before which nobody asks it."""
-    path = tmp_path / "main.sock"
-    main = options.program("main", listens=f"unix:{path}")
-    main.transition()
-    wait(main, 100 * SOON)
+    path = tmp_path / "worker.sock"
+    worker = options.program("worker", listens=f"unix:{path}")
+    worker.transition()
+    wait(worker, 100 * SOON)
     assert not refused(path)
-    main.mark_ready()
+    worker.mark_ready()
     # It would take as long again.
-    end(main)
+    end(worker)
     assert refused(path)
-    main.transition()
+    worker.transition()
     assert not refused(path)
-    wait(main, SOON + 1)
-    assert (state(main), refused(path)) == ("STARTING", True)
+    wait(worker, SOON + 1)
+    assert (state(worker), refused(path)) == ("STARTING", True)
+
+
+@pytest.mark.parametrize("name", ["main", "nginx"])
+def test_requests_wait_for_a_program_that_nobody_replaces(
+    options: FakeOptions, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "socket"
+    program = options.program(name, listens=f"unix:{path}")
+    program.transition()
+    wait(program, 100 * SOON)
+    program.mark_ready()
+    end(program)
+    wait(program, 0)
+    wait(program, 100 * SOON)
+    assert (state(program), refused(path)) == ("STARTING", False)
+
+
+@pytest.mark.parametrize("listener", ["its own", "none"])
+def test_a_program_that_nobody_can_reach_is_replaced(
+    options: FakeOptions, tmp_path: Path, listener: str
+) -> None:
+    """Its sockets were given up just after it had begun to listen at them, or before."""
+    path = tmp_path / "worker.sock"
+    worker = options.program("worker", listens=f"unix:{path}")
+    worker.transition()
+    worker.set_late()
+    with socket.socket(socket.AF_UNIX) as own:
+        if listener == "its own":
+            own.bind(str(path))
+            own.listen()
+        worker.mark_ready()
+    killed = (worker.pid, signal.SIGKILL) in options.signals
+    assert killed is (listener == "none")
 
 
 def test_a_program_that_waits_for_others_gives_the_socket_up(
