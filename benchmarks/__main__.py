@@ -14,6 +14,7 @@ NAMES = (
     "bulk",
     "routing",
     "consistency",
+    "faults",
     "report",
 )
 

@@ -1,0 +1,217 @@
+"""Requests that fail, and how long users wait, while parts of a running server fail.
+
+Clients ask one server without a pause, each over a connection of its own. Half of them send
+messages to rooms, the others read. One fault follows the other.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from benchmarks import results
+from benchmarks.output import deliver
+from benchmarks.results import Session, Table
+from benchmarks.variants import LAYOUT
+from tests.harness import Server
+from tests.matrix import CLIENT, Json
+
+CLIENTS = 8
+# In seconds: of a client for one response, and of the load before and after each fault.
+WITHIN = 60
+BEFORE, AFTER = 3.0, 8.0
+# How many messages a page of /messages has.
+PAGE = 500
+NOTE = (
+    "{clients} clients of {workers}, each with one connection, ask again as soon as they have an "
+    "answer: half send messages to a room of their own, half sync and ask whoami in turn. The "
+    "fault comes {before:.0f} s after the load began, which goes on for {after:.0f} s after the "
+    "fault (for a restart: after its end). A request failed if its status is 500 or more, or if "
+    "its connection was refused or cut. The longest gap is that between two answers to one client, "
+    "its own request included. A message was lost if the client had its event ID and the room "
+    "does not have it afterwards. A client does not repeat a request that failed."
+)
+
+
+def _restart(server: Server) -> None:
+    answer = server.ganglion("restart", "--all")
+    assert answer.returncode == 0, answer.stderr
+
+
+FAULTS: dict[str, Callable[[Server], object]] = {
+    "none": lambda _: None,
+    "ganglion restart --all": _restart,
+    "nginx killed": lambda server: os.kill(server.pid("nginx"), signal.SIGKILL),
+    "main killed": lambda server: os.kill(server.pid("main"), signal.SIGKILL),
+    "event_persister1 killed": lambda server: os.kill(
+        server.pid("event_persister1"), signal.SIGKILL
+    ),
+    "synchrotron1 killed": lambda server: os.kill(server.pid("synchrotron1"), signal.SIGKILL),
+    "synchrotron1 frozen": lambda server: os.kill(server.pid("synchrotron1"), signal.SIGSTOP),
+    "Redis killed": lambda server: os.kill(server.pid("redis"), signal.SIGKILL),
+    "PostgreSQL killed": lambda server: os.kill(server.pid("postgres"), signal.SIGKILL),
+}
+
+
+@dataclass(slots=True)
+class Client:
+    """A user in a room. `ended` are the times of its answers, `sent` its events' IDs."""
+
+    base_url: str
+    writes: bool
+    requests: int = 0
+    failed: int = 0
+    ended: list[float] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    connection: http.client.HTTPConnection | None = None
+    room: str = ""
+    since: str = ""
+
+    def register(self) -> None:
+        """Make the user and the room. Raises AssertionError where that fails."""
+        body = {"auth": {"type": "m.login.dummy"}, "password": "of a benchmark"}
+        made = self._must("POST", f"{CLIENT}/register", body)
+        self.headers = {"Authorization": f"Bearer {made['access_token']}"}
+        room = self._must("POST", f"{CLIENT}/createRoom", {})["room_id"]
+        self.room = f"{CLIENT}/rooms/{urllib.parse.quote(room)}"
+        self.since = self._must("GET", f"{CLIENT}/sync?timeout=0")["next_batch"]
+
+    def begin(self) -> None:
+        """Begin to count anew."""
+        self.requests = self.failed = 0
+        self.ended, self.sent = [time.monotonic()], []
+
+    def ask_once(self) -> None:
+        """Send the next request, and count it."""
+        self.requests += 1
+        if self.writes:
+            path = f"{self.room}/send/m.room.message/{time.monotonic_ns()}"
+            status, answer = self._ask("PUT", path, {"msgtype": "m.text", "body": "hello"})
+        elif self.requests % 2:
+            status, answer = self._ask("GET", f"{CLIENT}/sync?timeout=0&since={self.since}")
+        else:
+            status, answer = self._ask("GET", f"{CLIENT}/account/whoami")
+        if status != 200:
+            self.failed += 1
+            # As a client does after a failure, and to count an outage by its length.
+            time.sleep(0.1)
+            return
+        self.ended.append(time.monotonic())
+        if "event_id" in answer:
+            self.sent.append(answer["event_id"])
+        self.since = answer.get("next_batch", self.since)
+
+    def lost(self) -> int:
+        """Return how many of the events that it had an ID of are not in the room."""
+        there: set[str] = set()
+        start = ""
+        while not set(self.sent) <= there:
+            path = f"{self.room}/messages?dir=b&limit={PAGE}{start}"
+            page = self._must("GET", path)
+            there.update(event["event_id"] for event in page["chunk"])
+            if "end" not in page:
+                break
+            start = f"&from={page['end']}"
+        return len(set(self.sent) - there)
+
+    def _must(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Json:
+        status, answer = self._ask(method, path, body)
+        assert status == 200, (method, path, status, answer)
+        return answer
+
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, object] | None = None
+    ) -> tuple[int, Json]:
+        """Return the status and the response; 0 if there was none."""
+        if self.connection is None:
+            host = urllib.parse.urlsplit(self.base_url).netloc
+            self.connection = http.client.HTTPConnection(host, timeout=WITHIN)
+        content = None if body is None else json.dumps(body)
+        try:
+            self.connection.request(method, path, content, self.headers)
+            response = self.connection.getresponse()
+            return response.status, json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError):
+            self.connection.close()
+            self.connection = None
+            return 0, {}
+
+
+def longest_gap(ended: Sequence[float], until: float) -> float:
+    """Return the longest time between two answers, or between the last one and `until`."""
+    moments = [*ended, until]
+    return max(after - before for before, after in pairwise(moments))
+
+
+def suffer(server: Server, clients: Sequence[Client], fault: str) -> dict[str, float]:
+    """Have clients ask while something fails. Returns the columns of the table."""
+    done = threading.Event()
+
+    def ask(client: Client) -> None:
+        client.begin()
+        while not done.is_set():
+            client.ask_once()
+
+    threads = [threading.Thread(target=ask, args=[client]) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(BEFORE)
+        FAULTS[fault](server)
+        time.sleep(AFTER)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    until = time.monotonic()
+    gaps = {
+        writes: max(longest_gap(each.ended, until) for each in clients if each.writes is writes)
+        for writes in (True, False)
+    }
+    return {
+        "requests": sum(each.requests for each in clients),
+        "failed": sum(each.failed for each in clients),
+        "longest gap of a writer, s": gaps[True],
+        "longest gap of a reader, s": gaps[False],
+        "messages acknowledged": sum(len(each.sent) for each in clients),
+        "lost": sum(each.lost() for each in clients),
+    }
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the benchmark with the words of a command line. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="scripts/bench faults", description=__doc__)
+    parser.add_argument("--workers", default=LAYOUT, help=f"the layout ({LAYOUT})")
+    parser.add_argument(
+        "--fault", action="append", choices=FAULTS, help="only this one; may be repeated"
+    )
+    results.add_arguments(parser, rounds=1)
+    options = parser.parse_args(words)
+    session = Session("faults", options, words, [])
+    table = session.add(
+        Table(title="Under each fault", unit="number or seconds", ratios=False, plotted=False)
+    )
+    plot = session.add(Table(title="Requests that failed", unit="number", ratios=False))
+    with Server(options.workers) as server:
+        server.start()
+        clients = [Client(server.base_url, writes=bool(n % 2)) for n in range(CLIENTS)]
+        for client in clients:
+            client.register()
+        for _ in range(options.rounds):
+            for fault in options.fault or FAULTS:
+                found = suffer(server, clients, fault)
+                for column, value in found.items():
+                    table.add(fault, column, value)
+                plot.add(fault, options.workers, found["failed"])
+                server.wait_ready()
+    note = NOTE.format(clients=CLIENTS, workers=options.workers, before=BEFORE, after=AFTER)
+    deliver(session.result("While parts of the server fail", note), options)
+    return 0
