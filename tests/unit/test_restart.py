@@ -1,9 +1,16 @@
 """Names for `ganglion restart`: their order, and all problems at once."""
 
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from ganglion.cli import restart
 from ganglion.cli.restart import chosen
 from ganglion.errors import ConfigError
+from ganglion.plan import read_settings
 
 KNOWN = ("main", "client_reader1", "client_reader2")
 
@@ -28,3 +35,37 @@ def test_all_wrong_names_are_reported() -> None:
     with pytest.raises(ConfigError) as raised:
         chosen(["nginx", "mian", "main"], KNOWN, every=True)
     assert [problem.value for problem in raised.value.problems] == ["nginx", "mian", None]
+
+
+def test_synapse_reads_its_configuration_with_its_own_rights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An account of numbers has no `user` in supervisord.conf, and never gets root's rights."""
+    environ = {
+        "SYNAPSE_SERVER_NAME": "example.org",
+        "GANGLION_DATA": str(tmp_path / "data"),
+        "GANGLION_RUN": str(tmp_path),
+        "UID": "12345",
+        "GID": "12346",
+    }
+    settings = read_settings(environ)
+    conf = Path(settings.paths.supervisord_conf)
+    conf.parent.mkdir(parents=True)
+    command = "python -m synapse.app.homeserver --config-path /a.yaml --config-path /b.yaml"
+    conf.write_text(f"[program:main]\ncommand = {command}\n")
+    ran: list[tuple[list[str], dict[str, Any]]] = []
+
+    def run(command: list[str], **named: Any) -> subprocess.CompletedProcess[str]:
+        ran.append((command, named))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert restart._refused_configuration(settings) == ""
+    ((words, named),) = ran
+    assert words[-4:] == ["--config-path", "/a.yaml", "--config-path", "/b.yaml"]
+    assert {key: named[key] for key in ("user", "group", "extra_groups")} == {
+        "user": 12345,
+        "group": 12346,
+        "extra_groups": [12346],
+    }

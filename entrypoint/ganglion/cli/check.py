@@ -10,7 +10,6 @@ Exit status: 0 if the configuration works, else 2 with all problems.
 
 import contextlib
 import datetime as dt
-import os
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +54,8 @@ def _try_files(plan: Plan) -> None:
     try:
         # Nothing can be tried for an account that does not exist here; `run` reports that.
         with contextlib.suppress(KeyError):
-            usable(plan.operator, _account(plan), lambda line: print_notes([line]), make=False)
+            account = registry.account_here("synapse", plan.settings)
+            usable(plan.operator, account, lambda line: print_notes([line]), make=False)
     except ConfigError as error:
         problems.extend(error.problems)
     nginx = installed.program("nginx")
@@ -63,14 +63,6 @@ def _try_files(plan: Plan) -> None:
         problems.extend(nginx_trial.problems(plan, nginx))
     if problems:
         raise ConfigError(problems)
-
-
-def _account(plan: Plan) -> str | None:
-    """The account that Synapse would run as here; None for this process's own."""
-    if os.geteuid() != 0:
-        return None
-    settings = plan.settings
-    return dict(installed.accounts(registry.ACCOUNTS, settings.uid, settings.gid))["synapse"]
 
 
 def as_table(topology: Topology) -> str:

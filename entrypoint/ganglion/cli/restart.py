@@ -31,8 +31,10 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.machine.acting import groups_of
 from ganglion.machine.unix_accounts import numbers
 from ganglion.plan import read_settings, running_topology
+from ganglion.programs import registry
 from ganglion.settings.variables import Settings
 from ganglion.supervisor import command_socket
+from ganglion.supervisor.fork.synapse_command import config_files
 from ganglion.topology.names import MAIN
 
 # In seconds: how long a process may take to end and get ready again.
@@ -119,11 +121,13 @@ def _refused_configuration(settings: Settings) -> str:
     parser.read(settings.paths.supervisord_conf, encoding="utf-8")
     section = parser[f"program:{MAIN}"]
     words = shlex.split(section["command"].replace("%%", "%"))
-    files = words[words.index("--config-path") :]
+    files = [word for path in config_files(words) for word in ("--config-path", path)]
     rights: dict[str, Any] = {}
-    if "user" in section and os.geteuid() == 0:
-        user, group = numbers(section["user"])
-        rights = {"user": user, "group": group, "extra_groups": groups_of(section["user"])}
+    # Modules of others run in it, so never with the rights of root.
+    account = registry.account_here("synapse", settings)
+    if account is not None:
+        user, group = numbers(account)
+        rights = {"user": user, "group": group, "extra_groups": groups_of(account)}
     command = [words[0], "-m", "synapse.config", "read", "server.server_name", *files]
     found = subprocess.run(
         command, cwd=Path(settings.paths.run), capture_output=True, text=True, check=False, **rights

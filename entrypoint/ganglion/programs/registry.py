@@ -1,5 +1,6 @@
 """The table of services. Each row is a module of this package; the order is that of the start."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -66,6 +67,13 @@ def requirements(settings: Settings) -> Iterator[Requirement]:
 def accounts(settings: Settings) -> dict[str, str]:
     """The account of each service that runs."""
     return {service.name: service.account for service in running(settings) if service.account}
+
+
+def account_here(name: str, settings: Settings) -> str | None:
+    """The account that a service would run as here; None for this process's own."""
+    if os.geteuid() != 0:
+        return None
+    return dict(installed.accounts(ACCOUNTS, settings.uid, settings.gid))[name]
 
 
 def demands(settings: Settings, topology: Topology, machine: Machine) -> Iterator[Demand]:
