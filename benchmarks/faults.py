@@ -35,7 +35,7 @@ NOTE = (
     "{clients} clients of {workers}, each with one connection, ask again as soon as they have an "
     "answer: half send messages to a room of their own, half sync and ask whoami in turn. The "
     "fault comes {before:.0f} s after the load began, which goes on for {after:.0f} s after the "
-    "fault (for a restart: after its end). A request failed if its status is 500 or more, or if "
+    "fault (for a restart: after its end). A request failed if its response is not 200, or "
     "its connection was refused or cut. The longest gap is that between two answers to one client, "
     "its own request included. A message was lost if the client had its event ID and the room "
     "does not have it afterwards. A client does not repeat a request that failed."
@@ -47,18 +47,20 @@ def _restart(server: Server) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+def _signalled(name: str, number: signal.Signals) -> Callable[[Server], None]:
+    return lambda server: os.kill(server.pid(name), number)
+
+
 FAULTS: dict[str, Callable[[Server], object]] = {
     "none": lambda _: None,
     "ganglion restart --all": _restart,
-    "nginx killed": lambda server: os.kill(server.pid("nginx"), signal.SIGKILL),
-    "main killed": lambda server: os.kill(server.pid("main"), signal.SIGKILL),
-    "event_persister1 killed": lambda server: os.kill(
-        server.pid("event_persister1"), signal.SIGKILL
-    ),
-    "synchrotron1 killed": lambda server: os.kill(server.pid("synchrotron1"), signal.SIGKILL),
-    "synchrotron1 frozen": lambda server: os.kill(server.pid("synchrotron1"), signal.SIGSTOP),
-    "Redis killed": lambda server: os.kill(server.pid("redis"), signal.SIGKILL),
-    "PostgreSQL killed": lambda server: os.kill(server.pid("postgres"), signal.SIGKILL),
+    "nginx killed": _signalled("nginx", signal.SIGKILL),
+    "main killed": _signalled("main", signal.SIGKILL),
+    "event_persister1 killed": _signalled("event_persister1", signal.SIGKILL),
+    "synchrotron1 killed": _signalled("synchrotron1", signal.SIGKILL),
+    "synchrotron1 frozen": _signalled("synchrotron1", signal.SIGSTOP),
+    "Redis killed": _signalled("redis", signal.SIGKILL),
+    "PostgreSQL killed": _signalled("postgres", signal.SIGKILL),
 }
 
 

@@ -52,6 +52,16 @@ def unix_request(
     return _sent(_UnixConnection(path), method, uri, headers, body)
 
 
+def refuses(path: Path) -> bool:
+    """Return whether nobody listens at a unix socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+    return False
+
+
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=WITHIN)

@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,10 +13,11 @@ from http.client import HTTPConnection
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.matrix import Clients
+from tests.matrix import CLIENT, Clients
+from tests.processes import identity
+from tests.raw_http import refuses, unix_request
 
-CLIENT = "/_matrix/client/v3"
-WHOAMI = "/_matrix/client/v3/account/whoami"
+WHOAMI = f"{CLIENT}/account/whoami"
 # One for each thing that a request may need; receipts have one writer, whose place nobody takes.
 LAYOUT = "client_reader, event_persister, receipts"
 
@@ -86,14 +86,10 @@ def test_a_killed_proxy_refuses_nobody(server: Server) -> None:
 @pytest.mark.parametrize("name", ["main", "event_persister1", "receipts1"])
 def test_connections_wait_for_the_next_process(server: Server, name: str) -> None:
     """Straight after a kill the socket accepts, and the request is answered by the next process."""
-    path = f"{server.run}/sockets/{name}.sock"
     before = server.pid(name)
     _kill(before)
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(30)
-        connection.connect(path)
-        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-        assert b" 200 OK" in connection.recv(4096)
+    path = server.run / "sockets" / f"{name}.sock"
+    assert unix_request(path, "GET", "/health").status == 200
     assert server.pid(name) != before
 
 
@@ -103,7 +99,7 @@ def test_a_process_that_does_not_come_back_soon_refuses(server: Server) -> None:
     for _ in range(5):
         before = server.pid(name)
         _kill(before)
-        if _refuses(f"{server.run}/sockets/{name}.sock"):
+        if refuses(server.run / "sockets" / f"{name}.sock"):
             break
         replaced(server, name, before)
     else:
@@ -186,23 +182,6 @@ def test_a_configuration_that_synapse_rejects_restarts_nothing(server: Server) -
     assert server.pid("main") == before
 
 
-def _refuses(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return True
-    return False
-
-
 def _kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_until("its end", lambda: not _alive(pid))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    wait_until("its end", lambda: not identity(pid))

@@ -7,12 +7,13 @@ other requests are finished, which takes LONGEST at most.
 
 from __future__ import annotations
 
-import select
 from typing import TYPE_CHECKING, Any
 
 from synapse.http import request_metrics
 from synapse.notifier import Notifier
 from twisted.internet import reactor, task
+
+from ganglion.in_synapse.listening import pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,12 +79,6 @@ def _close_after_response(channels: Iterable[Any]) -> None:
                 if not request.startedWriting:
                     # Otherwise the proxy would send its next request here.
                     request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        elif channel.transport is not None and not _has_input(channel.transport):
+        elif channel.transport is not None and not pending(channel.transport.fileno()):
+            # A request that has arrived is read and answered first.
             channel.loseConnection()
-
-
-def _has_input(transport: Any) -> bool:
-    """Return whether a request has arrived that was not read yet."""
-    poll = select.poll()
-    poll.register(transport.fileno(), select.POLLIN)
-    return bool(poll.poll(0))

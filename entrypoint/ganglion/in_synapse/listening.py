@@ -10,6 +10,7 @@ from typing import Any
 
 # Addresses and their descriptors, as JSON. The supervisor sets it for each process.
 VARIABLE = "GANGLION_SOCKETS"
+# Connections that may wait; the kernel's net.core.somaxconn limits it further.
 BACKLOG = 4096
 
 
@@ -64,6 +65,11 @@ def take_over(environment: MutableMapping[str, str]) -> None:
 
 def has_ended(descriptor: int) -> bool:
     """Return whether the supervisor has given up this listening socket."""
+    return bool(pending(descriptor) & (select.POLLHUP | select.POLLERR))
+
+
+def pending(descriptor: int) -> int:
+    """Return the events of poll(2) that a socket has for a reader now."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+    return sum(events for _, events in poll.poll(0))

@@ -11,11 +11,10 @@ import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ganglion.in_synapse.listening import BACKLOG
 from ganglion.machine.acting import acting_as
+from ganglion.supervisor.addresses import UNIX, destination
 
-UNIX = "unix:"
-# Connections that may wait; the kernel's net.core.somaxconn limits it further.
-BACKLOG = 4096
 # Synapse's own mode for a socket. The directory keeps other accounts out.
 SOCKET_MODE = 0o666
 # nginx then sends the request to another process, even a POST, as nothing has read it: nginx.conf.
@@ -87,17 +86,16 @@ class ListeningSockets:
         return all(_is_reachable(address) for address in self._addresses)
 
     def _listen(self, address: str) -> socket.socket:
-        if address.startswith(UNIX):
-            return self._listen_at_path(address.removeprefix(UNIX))
-        host, _, port = address.rpartition(":")
-        is_ipv6 = host.startswith("[")
-        opened = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET)
+        family, where = destination(address)
+        if isinstance(where, str):
+            return self._listen_at_path(where)
+        opened = socket.socket(family)
         with _closed_on_error(opened):
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if is_ipv6:
+            if family == socket.AF_INET6:
                 # As nginx does by itself: IPv4 has a socket of its own.
                 opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            opened.bind((host.strip("[]"), int(port)))
+            opened.bind(where)
             _begin(opened)
         return opened
 
@@ -142,12 +140,10 @@ def _give_back(listening: socket.socket) -> None:
 
 
 def _is_reachable(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    unix = address.removeprefix(UNIX) if address.startswith(UNIX) else None
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    with socket.socket(family if unix is None else socket.AF_UNIX) as connection:
+    family, where = destination(address)
+    with socket.socket(family) as connection:
         connection.setblocking(False)
-        code = connection.connect_ex((host.strip("[]"), int(port)) if unix is None else unix)
+        code = connection.connect_ex(where)
     # A connection to a port is under way, or its backlog is full: somebody listens.
     return code in (0, errno.EINPROGRESS, errno.EAGAIN)
 

@@ -9,10 +9,10 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from supervisor.states import ProcessStates
 
+from ganglion.supervisor.addresses import destination
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.program import ESSENTIAL, GatedProcess
 
@@ -72,12 +72,7 @@ class Question:
     def __init__(self, protocol: str, address: str) -> None:
         self._request = QUESTIONS[protocol]
         self.answered: bool | None = None
-        where: Any = address
-        family = socket.AF_UNIX
-        if not address.startswith("/"):
-            host, _, port = address.rpartition(":")
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            where = (host, int(port))
+        family, where = destination(address)
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         code = self._socket.connect_ex(where)
         # EAGAIN: the backlog of a unix socket is full, as of a program that accepts nothing.

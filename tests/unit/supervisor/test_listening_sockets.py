@@ -9,28 +9,18 @@ from pathlib import Path
 import pytest
 
 from ganglion.in_synapse.listening import has_ended
+from ganglion.supervisor.addresses import destination
 from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
 from ganglion.supervisor.program import SOON
 from tests.fake_supervisor import FakeOptions, end, run, state, wait
+from tests.raw_http import refuses
 
 
 def connect(path: Path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(10)
-    try:
-        connection.connect(str(path))
-    except OSError:
-        connection.close()
-        raise
+    connection.connect(str(path))
     return connection
-
-
-def refused(path: Path) -> bool:
-    try:
-        connect(path).close()
-    except (ConnectionRefusedError, FileNotFoundError):
-        return True
-    return False
 
 
 def test_what_an_earlier_process_left_is_replaced(tmp_path: Path) -> None:
@@ -40,7 +30,7 @@ def test_what_an_earlier_process_left_is_replaced(tmp_path: Path) -> None:
     Path(f"{path}.lock").symlink_to("1")
     sockets = ListeningSockets([f"unix:{path}"])
     sockets.open()
-    assert not refused(path)
+    assert not refuses(path)
     assert not Path(f"{path}.lock").is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
     sockets.close()
@@ -52,7 +42,7 @@ def test_all_are_opened_or_none(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         sockets.open()
     assert sockets.descriptors == {}
-    assert refused(path)
+    assert refuses(path)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +73,23 @@ def test_a_socket_that_is_given_up_has_ended_for_its_heirs_and_clients(tmp_path:
     assert b"X-Accel-Redirect: @given_back" in waiting.recv(1000)
     assert waiting.recv(1) == b""
     assert has_ended(inherited)
-    assert refused(path)
+    assert refuses(path)
     os.close(inherited)
     waiting.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "family", "where"),
+    [
+        ("unix:/run/main.sock", socket.AF_UNIX, "/run/main.sock"),
+        ("/run/main.sock", socket.AF_UNIX, "/run/main.sock"),
+        ("127.0.0.1:8008", socket.AF_INET, ("127.0.0.1", 8008)),
+        ("[::1]:8008", socket.AF_INET6, ("::1", 8008)),
+        ("::1:8008", socket.AF_INET6, ("::1", 8008)),
+    ],
+)
+def test_each_spelling_of_an_address(address: str, family: int, where: object) -> None:
+    assert destination(address) == (family, where)
 
 
 def test_a_child_keeps_its_own_sockets_alone(tmp_path: Path) -> None:
@@ -94,10 +98,10 @@ def test_a_child_keeps_its_own_sockets_alone(tmp_path: Path) -> None:
         each.open()
     own = frozenset(made[0].descriptors.values())
     close_all(own)
-    assert not refused(tmp_path / "main.sock")
-    assert refused(tmp_path / "other.sock")
+    assert not refuses(tmp_path / "main.sock")
+    assert refuses(tmp_path / "other.sock")
     close_all()
-    assert refused(tmp_path / "main.sock")
+    assert refuses(tmp_path / "main.sock")
 
 
 def test_connections_wait_for_a_process_that_comes_back(
@@ -106,9 +110,9 @@ def test_connections_wait_for_a_process_that_comes_back(
     path = tmp_path / "main.sock"
     main = options.program("main", listens=f"unix:{path}")
     run(main)
-    assert not refused(path)
+    assert not refuses(path)
     end(main)
-    assert (state(main), refused(path)) == ("EXITED", False)
+    assert (state(main), refuses(path)) == ("EXITED", False)
     waiting = connect(path)
     main.transition()
     waiting.setblocking(False)
@@ -124,9 +128,9 @@ def test_a_second_early_end_gives_the_socket_up(options: FakeOptions, tmp_path: 
     end(main)
     run(main)
     end(main)
-    assert refused(path)
+    assert refuses(path)
     wait(main, 1.0)
-    assert (state(main), refused(path)) == ("STARTING", False)
+    assert (state(main), refuses(path)) == ("STARTING", False)
 
 
 def test_a_failed_start_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
@@ -136,7 +140,7 @@ def test_a_failed_start_gives_the_socket_up(options: FakeOptions, tmp_path: Path
     end(main)
     main.transition()
     end(main)
-    assert (state(main), refused(path)) == ("BACKOFF", True)
+    assert (state(main), refuses(path)) == ("BACKOFF", True)
 
 
 def test_a_start_that_takes_long_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
@@ -145,15 +149,15 @@ def test_a_start_that_takes_long_gives_the_socket_up(options: FakeOptions, tmp_p
     worker = options.program("worker", listens=f"unix:{path}")
     worker.transition()
     wait(worker, 100 * SOON)
-    assert not refused(path)
+    assert not refuses(path)
     worker.mark_ready()
     # It would take as long again.
     end(worker)
-    assert refused(path)
+    assert refuses(path)
     worker.transition()
-    assert not refused(path)
+    assert not refuses(path)
     wait(worker, SOON + 1)
-    assert (state(worker), refused(path)) == ("STARTING", True)
+    assert (state(worker), refuses(path)) == ("STARTING", True)
 
 
 @pytest.mark.parametrize("name", ["main", "nginx"])
@@ -168,7 +172,7 @@ def test_requests_wait_for_a_program_that_nobody_replaces(
     end(program)
     wait(program, 0)
     wait(program, 100 * SOON)
-    assert (state(program), refused(path)) == ("STARTING", False)
+    assert (state(program), refuses(path)) == ("STARTING", False)
 
 
 @pytest.mark.parametrize("listener", ["its own", "none"])
@@ -202,9 +206,9 @@ def test_a_program_that_waits_for_others_gives_the_socket_up(
     end(worker)
     end(main)
     wait(worker, SOON / 2)
-    assert not refused(path)
+    assert not refuses(path)
     wait(worker, SOON)
-    assert refused(path)
+    assert refuses(path)
 
 
 @pytest.mark.parametrize("by", ["stop", "hold", "late"])
@@ -219,7 +223,7 @@ def test_a_program_that_is_stopped_refuses(options: FakeOptions, tmp_path: Path,
         end(main)
     else:
         main.set_late()
-    assert refused(path)
+    assert refuses(path)
 
 
 def test_a_socket_that_cannot_be_opened_is_left_to_the_program(

@@ -79,7 +79,8 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     if app != MAIN_APP:
         _skip_sequence_checks()
     _begin_reactor(asyncio_wanted=bool(environment.get("SYNAPSE_ASYNC_IO_REACTOR")))
-    draining: Any = importlib.import_module("ganglion.in_synapse.draining")
+    from ganglion.in_synapse import draining
+
     draining.prepare()
 
 
