@@ -68,6 +68,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_STOP_TIMEOUT": ("2m", 120.0),
     "GANGLION_ROUTES": ("/srv/routes.yaml", "/srv/routes.yaml"),
     "GANGLION_INITIAL_SYNCS": ("5", 5),
+    "GANGLION_REQUESTS_AT_ONCE": ("7", 7),
     "GANGLION_HSTS": ("365d", 365 * 86400.0),
     "GANGLION_TRACE_HEADERS": ("yes", True),
     "GANGLION_TEST_MODE": ("yes", True),

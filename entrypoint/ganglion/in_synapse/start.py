@@ -25,6 +25,8 @@ def main() -> None:
     take_over(os.environ)
     draining: Any = import_module("ganglion.in_synapse.draining")
     draining.prepare()
+    shedding: Any = import_module("ganglion.in_synapse.shedding")
+    shedding.prepare(os.environ)
     outcome = apply(os.environ.get(VARIABLE))
     if name == "synapse.app.homeserver":
         # One line for all processes, since all have the same Synapse and the same choice.

@@ -20,6 +20,9 @@ from ganglion.settings.synapse_image import SynapseImageSettings
 from ganglion.settings.variable import Variable
 from ganglion.settings.variable import row as _row
 
+# The same as LIMIT of in_synapse.shedding, which imports nothing of Ganglion.
+REQUESTS_AT_ONCE = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings(StoreSettings):
@@ -135,6 +138,15 @@ class Settings(StoreSettings):
         8,
         "How many initial syncs each initial_synchrotron worker runs at once; further ones get"
         " status 429.",
+    )
+    requests_at_once: int = _row(
+        "GANGLION_REQUESTS_AT_ONCE",
+        parsers.whole_number(0, 100_000),
+        REQUESTS_AT_ONCE,
+        "How many requests of clients a Synapse process has in progress while it is busy all the"
+        " time; further ones get status 429. Long polls that wait do not count. `0` for any"
+        " number.",
+        shown_default="`100`; `0` in test mode",
     )
     trace_headers: bool = _row(
         "GANGLION_TRACE_HEADERS",

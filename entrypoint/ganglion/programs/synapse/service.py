@@ -7,7 +7,7 @@ from ganglion.programs.synapse.options import config_paths, files
 from ganglion.settings.fix_names import ALL
 from ganglion.settings.fixes import as_text
 from ganglion.settings.operator_files import OperatorFiles
-from ganglion.settings.variables import Settings
+from ganglion.settings.variables import REQUESTS_AT_ONCE, Settings
 from ganglion.topology.topology import Process
 
 NAME = "synapse"
@@ -56,6 +56,7 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
             *reactor,
             *authorities,
             *_fixes(settings),
+            *_limit(settings),
             *tracing,
         ),
     )
@@ -73,6 +74,14 @@ def _fixes(settings: Settings) -> tuple[tuple[str, str], ...]:
     if settings.fixes == ALL:
         return ()
     return (("GANGLION_FIXES", as_text(settings.fixes)),)
+
+
+def _limit(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Name the number of requests at once, unless it is the default of in_synapse.shedding."""
+    name, at_once = "GANGLION_REQUESTS_AT_ONCE", settings.requests_at_once
+    if settings.test_mode and name not in settings.given:
+        at_once = 0
+    return () if at_once == REQUESTS_AT_ONCE else ((name, str(at_once)),)
 
 
 def traces(operator: OperatorFiles) -> bool:
