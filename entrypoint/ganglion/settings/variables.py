@@ -145,8 +145,7 @@ class Settings(StoreSettings):
         REQUESTS_AT_ONCE,
         "How many requests of clients a Synapse process has in progress while it is busy all the"
         " time; further ones get status 429. Long polls that wait do not count. `0` for any"
-        " number.",
-        shown_default="`100`; `0` in test mode",
+        " number, which is the default in test mode.",
     )
     trace_headers: bool = _row(
         "GANGLION_TRACE_HEADERS",
