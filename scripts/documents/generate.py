@@ -23,6 +23,7 @@ def documents(root: Path) -> dict[Path, str]:
         root / "docs" / "variables.md": tables.variables_page(),
     }
     inside = {
+        "checks": tables.check_table(),
         "drop-in": tables.drop_in_table(),
         "layouts": tables.layout_table(),
         "owned-options": tables.owned_option_table(),

@@ -1,5 +1,6 @@
 """Tables of variables, roles and layouts, from those in the program."""
 
+from ganglion.doctor.table import CHECKS
 from ganglion.machine.limits import amount
 from ganglion.settings.owned_options import OWNED
 from ganglion.settings.synapse_image import SUPPORTED, UNSUPPORTED
@@ -62,6 +63,12 @@ replaced them.
 
 {applications}
 """
+
+
+def check_table() -> str:
+    """Every check of `ganglion doctor`."""
+    rows = [(f"`{check.name}`", check.about) for check in CHECKS]
+    return table(("check", "looks at"), rows)
 
 
 def variable_table() -> str:

@@ -19,6 +19,7 @@ ORDER = (
     "in_synapse",
     "supervisor",
     "control",
+    "doctor",
     "cli",
 )
 # These put the packages together, so they may import all of them, and no package may import them.

@@ -37,6 +37,7 @@ WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
     (("budget", "--explain"), "WHAT  "),
     (("routes",), "ROUTE  "),
     (("status",), "PROCESS  STATE    PID  UPTIME  PROBLEM\nmain     RUNNING  7    20 s\n"),
+    (("doctor", "time-zone"), "✓ time-zone  UTC"),
     (("version",), "ganglion "),
     (("test", "reset"), "reset in 0.50 s\n"),
     (("test", "users", "1"), "USER   DEVICE  TOKEN  PASSWORD\n@a1:x  D       T      P\n"),

@@ -21,6 +21,7 @@ VERBS = (
     "migrate_config",
     "ready",
     "status",
+    "doctor",
     "restart",
     "register-user",
     "install-module",

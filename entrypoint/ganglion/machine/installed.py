@@ -259,6 +259,11 @@ def open_files() -> int:
     return MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
 
 
+def postgres_programs(cluster: Path) -> str | None:
+    """Return the directory of PostgreSQL's programs that fit a cluster; None without any."""
+    return _postgres(cluster)[0]
+
+
 def _postgres(cluster: Path) -> tuple[str | None, int]:
     """Return the directory of PostgreSQL's programs and their major version."""
     installed = {

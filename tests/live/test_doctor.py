@@ -1,0 +1,200 @@
+"""`ganglion doctor` on a real server: healthy it is quiet, and each breakage is found and repaired.
+
+The repair is the command that the doctor prints, typed into a shell as it stands.
+"""
+
+import json
+import pwd
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import WITHIN, Server, wait_until
+from tests.raw_http import raw_request
+
+PSQL = "/usr/lib/postgresql/{version}/bin/psql"
+# Enough for a machine that does ten other things.
+PATIENCE = ("--wait", "60")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server with workers for all tests here. Each repairs what it breaks."""
+    with Server("pusher, synchrotron") as server:
+        server.start()
+        wait_until("end of background updates", lambda: updates(server) == "0")
+        make_room(server)
+        yield server
+
+
+def make_room(server: Server) -> None:
+    """Register a user and make a room, so that there are events."""
+    user = post(
+        server,
+        "/_matrix/client/v3/register",
+        {"username": "alice", "password": "secret-of-alice", "auth": {"type": "m.login.dummy"}},
+    )
+    post(server, "/_matrix/client/v3/createRoom", {}, user["access_token"])
+
+
+def post(server: Server, path: str, body: dict[str, Any], token: str = "") -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    answer = raw_request(server.http_port, "POST", path, headers, json.dumps(body).encode())
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def sql(server: Server, *statements: str) -> str:
+    """Run statements as the embedded server's administrator."""
+    version = (server.data / "postgres" / "PG_VERSION").read_text().strip()
+    command = [PSQL.format(version=version), "-XAtq", "-v", "ON_ERROR_STOP=1"]
+    command += ["-h", str(server.run / "postgres"), "-d", "synapse"]
+    account = pwd.getpwuid((server.data / "postgres").stat().st_uid)
+    answer = subprocess.run(
+        [*command, *(word for statement in statements for word in ("-c", statement))],
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        timeout=WITHIN,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+def updates(server: Server) -> str:
+    return sql(server, "SELECT count(*) FROM background_updates")
+
+
+def doctor(server: Server, *checks: str, status: int | None = None) -> list[dict[str, Any]]:
+    """Return the findings of some checks, or of all."""
+    answer = server.ganglion("doctor", "--json", *PATIENCE, *checks)
+    assert answer.stderr == ""
+    assert status is None or answer.returncode == status, answer.stdout
+    found: list[dict[str, Any]] = json.loads(answer.stdout)
+    return found
+
+
+def faults(found: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"{item['check']}: {item['message']}"
+        for item in found
+        if item["level"] not in ("ok", "skipped")
+    ]
+
+
+def repair(server: Server, command: str) -> None:
+    """Type a command into a shell of the machine that the server runs on."""
+    answer = subprocess.run(
+        ["bash", "-c", command],
+        env=server.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert answer.returncode == 0, f"{command}: {answer.stdout}{answer.stderr}"
+
+
+def test_a_healthy_server_is_quiet(server: Server) -> None:
+    assert faults(doctor(server, status=0)) == []
+
+
+def test_the_text_names_every_check_that_applies(server: Server) -> None:
+    answer = server.ganglion("doctor", *PATIENCE)
+    assert answer.returncode == 0
+    found = doctor(server)
+    good = [item["check"] for item in found if item["level"] == "ok"]
+    lines = answer.stdout.splitlines()
+    assert [line.split()[1] for line in lines[:-1]] == good
+    assert lines[-1].startswith(f"{len(good)} ✓, 0 !, 0 ✗; not applicable: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakage:
+    """One thing that is broken in the database, and its line in the doctor's words.
+
+    `repairs` is whether the printed command is typed; else `undo` repairs it.
+    """
+
+    check: str
+    level: str
+    message: str
+    broken: tuple[str, ...]
+    undo: tuple[str, ...] = ()
+    repairs: bool = True
+
+
+BREAKAGES = (
+    Breakage(
+        check="collation",
+        level="warning",
+        message="the database synapse was made with collation version 0.1",
+        broken=("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = 'synapse'",),
+    ),
+    Breakage(
+        check="clock",
+        level="error",
+        message="the newest event came ",
+        broken=(
+            (
+                "CREATE TABLE kept AS SELECT event_id, received_ts FROM events"
+                " ORDER BY stream_ordering DESC LIMIT 1"
+            ),
+            (
+                "UPDATE events SET received_ts = received_ts + 9000000 WHERE event_id IN"
+                " (SELECT event_id FROM kept)"
+            ),
+        ),
+        undo=(
+            (
+                "UPDATE events SET received_ts = kept.received_ts FROM kept"
+                " WHERE kept.event_id = events.event_id"
+            ),
+            "DROP TABLE kept",
+        ),
+        repairs=False,
+    ),
+)
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.check)
+def test_what_is_broken_in_the_database_is_found_and_repaired(
+    server: Server, breakage: Breakage
+) -> None:
+    sql(server, *breakage.broken)
+    try:
+        (found,) = doctor(server, breakage.check)
+        assert found["level"] == breakage.level
+        assert breakage.message in found["message"]
+        if breakage.repairs:
+            repair(server, found["fix"][0])
+            assert faults(doctor(server, breakage.check, status=0)) == []
+    finally:
+        if breakage.undo:
+            sql(server, *breakage.undo)
+    assert faults(doctor(server, breakage.check, status=0)) == []
+
+
+def test_a_stopped_installation_is_checked_without_a_start(server: Server) -> None:
+    server.stop()
+    before = sorted(path.name for path in Path(server.run).iterdir())
+    try:
+        found = doctor(server, status=0)
+        assert faults(found) == []
+        skipped = {item["check"]: item["message"] for item in found if item["level"] == "skipped"}
+        assert skipped["database"] == "the embedded database is stopped"
+        assert sorted(path.name for path in Path(server.run).iterdir()) == before
+    finally:
+        server.start()

@@ -1,0 +1,73 @@
+"""Judgements of the database's server. tests/live/test_doctor.py breaks a real one."""
+
+from dataclasses import replace
+
+from ganglion.doctor.finding import Level
+from ganglion.doctor.postgres import Collation, Connections, Server
+from tests.doctoring import NoDatabase, assert_quiet, finding, judged, place
+
+SERVER = Server(
+    where="the embedded server",
+    version="17.6",
+    encoding="UTF8",
+    collate="C",
+    ctype="C",
+    remake='CREATE DATABASE "synapse"',
+)
+CONNECTIONS = Connections(
+    used=20, usable=97, own=18, pools=60, waiting=(), terminate="psql …", embedded=True
+)
+
+
+def test_a_locale_that_synapse_does_not_accept() -> None:
+    assert_quiet(judged("database", SERVER))
+    wrong = replace(SERVER, encoding="SQL_ASCII", collate="en_US.UTF-8")
+    (found,) = judged("database", wrong)
+    assert found.level is Level.BAD
+    assert "has encoding SQL_ASCII, LC_COLLATE en_US.UTF-8;" in found.message
+    assert found.fix[-1] == 'CREATE DATABASE "synapse";'
+    assert_quiet(judged("database", replace(SERVER, collate="en_US.UTF-8", any_locale=True)))
+
+
+def test_the_embedded_server_does_not_answer() -> None:
+    (found,) = judged("database", Server(where="the embedded server", failure="no socket"))
+    assert found.level is Level.BAD
+    assert found.fix[0].startswith("ganglion restart postgres")
+
+
+def test_a_collation_of_another_version() -> None:
+    database = NoDatabase(
+        {
+            "server_version_num": [(170006,)],
+            "datcollversion": [("DATABASE", "synapse", "2.36", "2.41")],
+        }
+    )
+    found = finding("collation", place(database=database))
+    assert found.level is Level.NOTICE
+    assert "was made with collation version 2.36, and the system's is 2.41 now" in found.message
+    assert "REINDEX DATABASE" in found.fix[0]
+    assert "ALTER DATABASE synapse REFRESH COLLATION VERSION" in found.fix[0]
+    assert_quiet(judged("collation", ()))
+    (found,) = judged(
+        "collation",
+        (Collation(kind="DATABASE", name="d", recorded="1", actual=None, repair=("x",)),),
+    )
+    assert found.message.endswith("and the system's has none now")
+
+
+def test_collations_before_postgresql_15_have_no_version() -> None:
+    database = NoDatabase({"server_version_num": [(140011,)]})
+    assert finding("collation", place(database=database)).level is Level.SKIPPED
+
+
+def test_connections_that_run_out() -> None:
+    assert_quiet(judged("connections", CONNECTIONS))
+    (found,) = judged("connections", replace(CONNECTIONS, used=90, own=88))
+    assert found.message == "90 of 97 connections are in use"
+    (found,) = judged("connections", replace(CONNECTIONS, used=60, own=18))
+    assert found.message == "the pools may open 60 connections, and others hold 42 of the 97"
+    (found,) = judged(
+        "connections", replace(CONNECTIONS, waiting=((7, 4000, "backup"),), embedded=False)
+    )
+    assert found.message == "the session 7 of backup has idled in a transaction for 4000 s"
+    assert found.fix == ("psql …",)
