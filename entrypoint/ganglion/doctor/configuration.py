@@ -69,7 +69,7 @@ def observe_options(place: Place) -> Options:
     """Collect the names in the source of the installed Synapse, without importing it."""
     operator = place.operator
     if not operator.options:
-        raise Unavailable("there are no files of yours")
+        raise Unavailable("you have no configuration files")
     directory = synapse_directory()
     texts = {
         path.name: path.read_text(encoding="utf-8") for path in (directory / "config").glob("*.py")

@@ -52,7 +52,7 @@ class WellKnown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovery:
-    """What a stranger finds: `endpoints` are the hosts and ports, each with its addresses.
+    """All that a stranger finds: `endpoints` are the hosts and ports, each with its addresses.
 
     `resolver` is why names could not be looked up, if so. `host` is the name without a port,
     `certificate_for` the name that the certificate must be for.

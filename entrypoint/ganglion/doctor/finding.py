@@ -22,7 +22,7 @@ class Level(Enum):
 class Finding:
     """One line of the doctor.
 
-    `message` says what was found. Findings that are not good say what it means for users in
+    `message` describes the fact. Findings that are not good say what it means for users in
     `means`, and have commands or lines of configuration that repair it in `fix`, a line each.
     """
 

@@ -102,7 +102,7 @@ class Collation:
 
 
 def observe_collation(place: Place) -> tuple[Collation, ...]:
-    """List what was made with another version of a collation than the system has now."""
+    """List databases and collations that were made with another version than the system's."""
     ((version,),) = place.database.rows("SELECT current_setting('server_version_num')::int")
     if version < 150000:
         raise Unavailable("PostgreSQL keeps no versions of a database's collation before 15")

@@ -1,4 +1,4 @@
-"""The concurrent run of checks, their time limit, and what is printed of them."""
+"""The concurrent run of checks, their time limit, and how they are printed."""
 
 import json
 import threading
