@@ -10,6 +10,7 @@ from pathlib import Path
 from ganglion import __version__
 from ganglion.budget.connections import ServerConnections
 from ganglion.data import certificate, certificate_watch, identity, mode_of_data
+from ganglion.data.backup import restoring
 from ganglion.data.directories import make_directories
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
@@ -59,6 +60,7 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         claimed(settings.paths) as run,
         contextlib.ExitStack() as closing,
     ):
+        restoring.refuse(settings.paths)
         if machine.nss_wrapper is not None:
             write_file(Path(settings.paths.accounts), accounts_file(), PUBLIC, None, lasting=False)
             write_file(Path(settings.paths.groups), groups_file(), PUBLIC, None, lasting=False)

@@ -17,6 +17,7 @@ from typing import Any
 from ganglion.cli.output import columns, print_json, print_notes
 from ganglion.cli.verb import Verb
 from ganglion.data import certificate, identity
+from ganglion.data.backup import restoring
 from ganglion.data.usable_files import usable
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
@@ -43,6 +44,10 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
 def _try_files(plan: Plan) -> None:
     """Try the files that the configuration names. Raises ConfigError with all problems."""
     problems: list[Problem] = []
+    try:
+        restoring.refuse(plan.settings.paths)
+    except ConfigError as error:
+        problems.extend(error.problems)
     try:
         certificate.check(plan.settings, dt.datetime.now(dt.UTC))
     except ConfigError as error:

@@ -23,6 +23,8 @@ VERBS = (
     "status",
     "doctor",
     "restart",
+    "backup",
+    "restore",
     "register-user",
     "install-module",
     "test",

@@ -10,9 +10,11 @@ SIGNING_KEY_SUFFIX = ".signing.key"
 RUN_ENTRIES = frozenset(
     {
         ".accounts.new",
+        ".backup.json.new",
         ".conf.new",
         ".groups.new",
         "accounts",
+        "backup.json",
         "conf",
         "control",
         "groups",
@@ -72,6 +74,16 @@ class Paths:
     @property
     def lock(self) -> str:
         return f"{self.data}/.lock"
+
+    @property
+    def restoring(self) -> str:
+        """The stage of a restore that has not ended: data/backup/restoring.py."""
+        return f"{self.data}/.restoring"
+
+    @property
+    def outside(self) -> str:
+        """Restored files of the operator that were not in the data directory."""
+        return f"{self.data}/outside"
 
     @property
     def server_json(self) -> str:
@@ -248,6 +260,11 @@ class Paths:
     def restart_lock(self) -> str:
         """Locked while `ganglion restart` works."""
         return f"{self.run}/restart.lock"
+
+    @property
+    def backup_state(self) -> str:
+        """How the last scheduled backup went."""
+        return f"{self.run}/backup.json"
 
     @property
     def resetting(self) -> str:

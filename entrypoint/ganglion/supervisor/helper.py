@@ -9,9 +9,9 @@ import signal
 import traceback
 from collections.abc import Callable
 
+from ganglion.machine.parent_death import end_with_parent
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.listening_sockets import close_all
-from ganglion.supervisor.parent_death import end_with_parent
 
 Tell = Callable[[str], None]
 Work = Callable[[Tell], None]

@@ -12,11 +12,11 @@ from supervisor.options import ProcessConfig
 from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
+from ganglion.machine.parent_death import end_with_parent
 from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.fork.synapse_command import app_of
 from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
 from ganglion.supervisor.output import PrefixedOutput
-from ganglion.supervisor.parent_death import end_with_parent
 
 # In seconds. A program that ends sooner than this after it was ready has failed. After more than
 # MOST_FAILURES in a row it is given up. One that ends before it is ready is given up sooner: after

@@ -159,7 +159,7 @@ def test_a_program_ends_with_the_supervisor(tmp_path: Path) -> None:
     """A parent is killed; the kernel then sends its child the signal that it asked for."""
     code = f"""
 import os, signal, time
-from ganglion.supervisor.parent_death import end_with_parent
+from ganglion.machine.parent_death import end_with_parent
 parent = os.getpid()
 reader, writer = os.pipe()
 if os.fork() == 0:
