@@ -52,8 +52,9 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works() -> Non
         def ended() -> bool:
             return not [pid for pid, name in family.items() if identity(pid) == name]
 
-        wait_until("end of all programs", ended, ORPHANS_END_WITHIN)
+        # At once: it waits until the programs of the dead one let go of its locks.
         server.start()
+        wait_until("end of all programs", ended, ORPHANS_END_WITHIN)
         server.stop()
 
 

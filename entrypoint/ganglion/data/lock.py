@@ -1,11 +1,11 @@
 """The lock on the data directory."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ganglion.data.owned_lock import take
 from ganglion.data.paths import Paths
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import make_directory
@@ -40,10 +40,8 @@ def locked(paths: Paths, machine: Machine) -> Iterator[int]:
         except OSError as error:
             hint = f"give a directory that UID {os.geteuid()} may write to"
             raise _unusable(data, f"cannot be written: {error.strerror}", hint) from error
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _unusable(data, "is in use by another server", "stop that one first") from error
+        if not take(held):
+            raise _unusable(data, "is in use by another server", "stop that one first")
         _check_entry(data, machine)
         yield held
 

@@ -4,13 +4,13 @@ Nothing of an earlier run is taken for alive: no socket, process ID or lock file
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from ganglion.data.owned_lock import take
 from ganglion.data.paths import RUN_ENTRIES, Paths
 from ganglion.errors import ConfigError, Problem
 
@@ -58,9 +58,8 @@ def claimed(paths: Paths) -> Iterator[int]:
                 dir_fd=directory,
             )
             opened.callback(os.close, lock)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _unusable(run, "is in use by another server", "stop that one first") from error
+            if not take(lock):
+                raise _unusable(run, "is in use by another server", "stop that one first")
         except OSError as error:
             hint = "give a directory that belongs to this account"
             raise _unusable(run, f"cannot be taken: {error.strerror}", hint) from error
