@@ -10,7 +10,8 @@ from pathlib import Path
 from ganglion import __version__
 from ganglion.budget.connections import ServerConnections
 from ganglion.data import certificate, certificate_watch, identity, mode_of_data
-from ganglion.data.backup import restoring
+from ganglion.data.backup import restoring, schedule
+from ganglion.data.backup.contents import Contents
 from ganglion.data.directories import make_directories
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
@@ -26,6 +27,7 @@ from ganglion.machine.privileges import no_new_privileges
 from ganglion.plan import render
 from ganglion.programs import redis
 from ganglion.programs.postgres import cluster, test_mark
+from ganglion.programs.postgres.client import newest_programs, of_server
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
 from ganglion.programs.synapse.service import traces
@@ -51,6 +53,7 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
     # Whatever cannot be rendered fails here, before anything is written.
     render(plan)
     settings, machine = plan.settings, plan.machine
+    schedule.check(settings)
     certificate.check(settings, dt.datetime.now(dt.UTC))
     # Once more when the data directory is locked: here it is not even locked for another server.
     identity.check(settings, plan.operator, identity.read(settings.paths))
@@ -66,7 +69,7 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
             write_file(Path(settings.paths.groups), groups_file(), PUBLIC, None, lasting=False)
         record = _identify(plan)
         plan = _await_external(plan, say, record)
-        helpers = tuple(_helpers(settings, say, closing))
+        helpers = tuple(_helpers(plan, say, closing))
         durable = None
         secrets = keep_secrets(settings, plan.operator)
         make_directories(settings, machine)
@@ -101,8 +104,9 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         )
 
 
-def _helpers(settings: Settings, say: Say, closing: contextlib.ExitStack) -> Iterator[Helper]:
+def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[Helper]:
     """Start the processes for work that may block; `closing` ends them."""
+    settings = plan.settings
     if not settings.embedded_postgres and settings.sqlite is None and settings.database_lock:
         from ganglion.programs.postgres import database_lock, external  # noqa: PLC0415
 
@@ -121,6 +125,31 @@ def _helpers(settings: Settings, say: Say, closing: contextlib.ExitStack) -> Ite
         )
         closing.callback(watch.close)
         yield watch
+    if settings.backup_directory is not None:
+        job = _backups(plan)
+        backups = Helper("backups", lambda tell: schedule.run_for_ever(job, tell))
+        closing.callback(backups.close)
+        yield backups
+
+
+def _backups(plan: Plan) -> schedule.Job:
+    """Return the job of scheduled backups."""
+    settings, machine = plan.settings, plan.machine
+    account = machine.account("synapse")
+    programs = machine.postgres_bin if settings.embedded_postgres else newest_programs()
+    contents = Contents(
+        settings=settings,
+        operator=plan.operator,
+        account=account,
+        remote_media=False,
+        # A note on each file at each backup would fill the log.
+        note=lambda _: None,
+    )
+    return schedule.Job(
+        contents=contents,
+        server_name=identity.server_name(settings, plan.operator),
+        client=lambda: of_server(settings, programs or "", account),
+    )
 
 
 def _identify(plan: Plan) -> identity.Record | None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -389,3 +390,40 @@ def test_a_database_that_dies_or_a_killed_backup_leave_no_backup(tmp_path: Path)
         assert server.ganglion("backup", str(path)).returncode == 0
         assert server.ganglion("backup", "--verify", str(path)).returncode == 0
         server.stop()
+
+
+def test_scheduled_backups_are_made_checked_and_deleted_and_failures_are_said() -> None:
+    with Server("none", {"UID": "4712", "GID": "4713"}) as server:
+        place = server.root / "scheduled"
+        server.environment |= {
+            "GANGLION_BACKUP": str(place),
+            "GANGLION_BACKUP_EVERY": "1s",
+            "GANGLION_BACKUP_KEEP": "2",
+        }
+        server.start()
+        server.log.wait_for(r"backed up: .*/ganglion-000004-\w+\.tar, ")
+        kept = sorted(path.name for path in place.glob("*.tar"))
+        assert len(kept) <= 3
+        assert place.stat().st_mode & 0o777 == 0o700
+        row = next(row for row in server.status() if row["name"] == "backup")
+        assert row["state"] in {"WAITING", "RUNNING"}
+        foreign = place / "of-mine.tar"
+        foreign.touch()
+        # Nothing can be written there now.
+        place.rename(server.root / "moved")
+        place.touch()
+        server.log.wait_for("the scheduled backup failed: .*scheduled: File exists")
+        said = server.ganglion("status").stdout
+        assert re.search(r"^backup +FAILED .*scheduled: File exists$", said, re.MULTILINE)
+        assert (server.root / "moved" / "of-mine.tar").exists()
+        assert server.ganglion("ready").returncode == 0
+        place.unlink()
+        server.log.wait_for(r"backed up: .*/ganglion-000001-\w+\.tar, ", server.log.mark())
+        newest = str(max(place.glob("*.tar")))
+        server.stop()
+        with Server("none", {"UID": "4712", "GID": "4713"}) as other:
+            answer = empty(other).ganglion("restore", newest)
+            assert answer.returncode == 0, answer.stderr
+            assert (other.data / "media_store").stat().st_uid == 4712
+            other.start()
+            other.stop()

@@ -17,7 +17,7 @@ from typing import Any
 from ganglion.cli.output import columns, print_json, print_notes
 from ganglion.cli.verb import Verb
 from ganglion.data import certificate, identity
-from ganglion.data.backup import restoring
+from ganglion.data.backup import restoring, schedule
 from ganglion.data.usable_files import usable
 from ganglion.errors import ConfigError, Problem
 from ganglion.machine import installed
@@ -46,6 +46,7 @@ def _try_files(plan: Plan) -> None:
     problems: list[Problem] = []
     try:
         restoring.refuse(plan.settings.paths)
+        schedule.check(plan.settings)
     except ConfigError as error:
         problems.extend(error.problems)
     try:

@@ -294,6 +294,27 @@ class Settings(StoreSettings):
         " as with `docker stop -t` or `stop_grace_period`.",
         shown_default="10s",
     )
+    backup_directory: str | None = _row(
+        "GANGLION_BACKUP",
+        parsers.absolute_path,
+        None,
+        "A directory for scheduled backups, on another disk than the data if possible; see"
+        " docs/backup.md.",
+        shown_default="none are made",
+    )
+    backup_every: float = _row(
+        "GANGLION_BACKUP_EVERY",
+        parsers.duration_of(1, 366 * 86400),
+        86400.0,
+        "How often a scheduled backup is made, such as 6h.",
+        shown_default="1d",
+    )
+    backup_keep: int = _row(
+        "GANGLION_BACKUP_KEEP",
+        parsers.whole_number(1, 1000),
+        7,
+        "How many scheduled backups are kept.",
+    )
     asyncio_reactor: bool = _row(
         "SYNAPSE_ASYNC_IO_REACTOR",
         parsers.boolean,

@@ -312,6 +312,8 @@ class Daemon(Supervisor):
             self._give_up(f"all programs are stopped now: {text}")
         elif verb == "log":
             self.options.logger.error(text)
+        elif verb == "info":
+            self.options.logger.info(text)
 
     def handle_signal(self) -> None:
         super().handle_signal()

@@ -1,6 +1,7 @@
 """A forked process for work that may block, such as on a disk or a database.
 
-It tells the supervisor in lines: `reload NAME TEXT`, `log TEXT` or `stop TEXT`.
+It tells the supervisor in lines: `reload NAME TEXT`, `log TEXT` for an error, `info TEXT` or
+`stop TEXT`.
 """
 
 import contextlib

@@ -222,17 +222,16 @@ class _Walk:
         contents = self._contents
         try:
             found = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
-                yield from self._directory(directory, path, above)
-                return
             follow = os.O_NOFOLLOW
             if stat.S_ISLNK(found.st_mode) and _is_trusted(state):
                 follow = 0
                 found = os.stat(path.name, dir_fd=directory)
-            if not stat.S_ISREG(found.st_mode):
+            is_directory = stat.S_ISDIR(found.st_mode) and follow
+            if not is_directory and not stat.S_ISREG(found.st_mode):
                 contents.note(f"{path} is not in the backup: it is not a regular file")
                 return
-            descriptor = os.open(path.name, FILE | follow, dir_fd=directory)
+            flags = DIRECTORY if is_directory else FILE | follow
+            descriptor = os.open(path.name, flags, dir_fd=directory)
         except FileNotFoundError:
             # Deleted in between, or a link that leads nowhere.
             contents.note(f"{path} has vanished")
@@ -240,6 +239,9 @@ class _Walk:
         except OSError as error:
             error.filename = str(path)
             raise
+        if is_directory:
+            yield from self._directory(descriptor, path, above)
+            return
         item = contents.found(str(path), descriptor, folders)
         if item is None:
             return
@@ -249,8 +251,9 @@ class _Walk:
             return
         yield item
 
-    def _directory(self, parent: int, path: PurePath, above: tuple[str, ...]) -> Iterator[Found]:
-        descriptor = os.open(path.name, DIRECTORY, dir_fd=parent)
+    def _directory(
+        self, descriptor: int, path: PurePath, above: tuple[str, ...]
+    ) -> Iterator[Found]:
         state = os.fstat(descriptor)
         if _identity(state) in self._without:
             os.close(descriptor)

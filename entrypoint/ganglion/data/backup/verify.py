@@ -110,6 +110,16 @@ def ends(file: BinaryIO) -> Ends:
     return Ends(summary=summary, listing=listing, sha256=digest.hexdigest())
 
 
+def first_summary(file: BinaryIO) -> Summary:
+    """Read the first member alone. Raises Damaged and OSError."""
+    header = next(archive.scan(file, os.fstat(file.fileno()).st_size), None)
+    if header is None or header.name != manifest.SUMMARY:
+        raise Damaged("it is no backup")
+    if header.size > manifest.LARGEST_SUMMARY:
+        raise Damaged(f"{manifest.SUMMARY} is too large")
+    return manifest.parse_summary(_whole(file, header))
+
+
 def _whole(file: BinaryIO, header: Header) -> bytes:
     return b"".join(archive.content(file, header, hashlib.sha256()))
 
