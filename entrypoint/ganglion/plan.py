@@ -132,13 +132,25 @@ def typical_machine() -> Machine:
     return replace(TYPICAL, limits=installed.here())
 
 
+def with_workers(text: str) -> Callable[[Settings], Settings]:
+    """Return a function that gives settings another text of WORKERS."""
+    return lambda settings: replace(settings, workers=text, repeats_add_up=False)
+
+
+def running_workers(settings: Settings) -> str | None:
+    """Return the WORKERS text in force in the running server. None if none has started."""
+    try:
+        return _read(settings.paths.workers)
+    except OSError:
+        return None
+
+
 def running_topology(settings: Settings) -> Topology:
     """Find the topology of the running server, or of the one that would start."""
-    try:
-        workers = _read(settings.paths.workers)
-    except OSError:
+    workers = running_workers(settings)
+    if workers is None:
         return build_topology(settings, typical_machine())
-    return topology.build(replace(settings, workers=workers, repeats_add_up=False))
+    return topology.build(with_workers(workers)(settings))
 
 
 def _read(path: str) -> str:

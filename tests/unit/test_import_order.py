@@ -15,6 +15,7 @@ ORDER = (
     "budget",
     "files",
     "programs",
+    "changes",
     "data",
     "in_synapse",
     "supervisor",

@@ -38,6 +38,7 @@ WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
     (("routes",), "ROUTE  "),
     (("status",), "PROCESS  STATE    PID  UPTIME  PROBLEM\nmain     RUNNING  7    20 s\n"),
     (("doctor", "time-zone"), "✓ time-zone  UTC"),
+    (("plan", "synchrotron:2"), "now     pusher"),
     (("version",), "ganglion "),
     (("test", "reset"), "reset in 0.50 s\n"),
     (("test", "users", "1"), "USER   DEVICE  TOKEN  PASSWORD\n@a1:x  D       T      P\n"),

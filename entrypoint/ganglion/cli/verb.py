@@ -23,6 +23,7 @@ VERBS = (
     "status",
     "doctor",
     "restart",
+    "plan",
     "backup",
     "restore",
     "register-user",
