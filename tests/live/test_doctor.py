@@ -31,6 +31,14 @@ def server() -> Iterator[Server]:
         yield server
 
 
+def token_of_administrator(server: Server) -> str:
+    """Log the first user in, and make him an administrator."""
+    sql(server, "UPDATE users SET admin = 1 WHERE name LIKE '@alice:%'")
+    user = {"type": "m.id.user", "user": "alice"}
+    login = {"type": "m.login.password", "identifier": user, "password": "secret-of-alice"}
+    return str(post(server, "/_matrix/client/v3/login", login)["access_token"])
+
+
 def make_room(server: Server) -> None:
     """Register a user and make a room, so that there are events."""
     user = post(
@@ -95,6 +103,7 @@ def faults(found: list[dict[str, Any]]) -> list[str]:
 
 def repair(server: Server, command: str) -> None:
     """Type a command into a shell of the machine that the server runs on."""
+    command = command.replace("TOKEN-OF-AN-ADMINISTRATOR", token_of_administrator(server))
     answer = subprocess.run(
         ["bash", "-c", command],
         env=server.environment,
@@ -134,9 +143,93 @@ class Breakage:
     broken: tuple[str, ...]
     undo: tuple[str, ...] = ()
     repairs: bool = True
+    findings: int = 1
 
 
+INDEX = "event_to_state_groups_sg_index"
+INVALID = f"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{INDEX}'::regclass"  # noqa: S608
+# Two sequences at their first number, and a position that a third has not reached.
+SET_BACK = """
+    INSERT INTO stream_positions VALUES ('pushers', 'gone', 1000);
+    SELECT setval('events_stream_seq', 1), setval('state_group_id_seq', 1)
+"""
+# An order that changes under an index, as that of texts does with another C library.
+FICKLE = """
+    CREATE FUNCTION fickle(int, int) RETURNS int LANGUAGE sql IMMUTABLE STRICT
+        AS 'SELECT sign($1 - $2)::int';
+    CREATE OPERATOR CLASS fickle_ops FOR TYPE int USING btree AS
+        OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+        FUNCTION 1 fickle(int, int);
+    CREATE TABLE shelf (number int);
+    ALTER TABLE shelf OWNER TO synapse;
+    INSERT INTO shelf SELECT generate_series(1, 1000);
+    CREATE INDEX shelf_order ON shelf (number fickle_ops);
+    CREATE OR REPLACE FUNCTION fickle(int, int) RETURNS int LANGUAGE sql IMMUTABLE STRICT
+        AS 'SELECT sign($2 - $1)::int'
+"""
 BREAKAGES = (
+    Breakage(
+        check="sequences",
+        level="error",
+        message="the sequence ",
+        broken=(SET_BACK,),
+        findings=3,
+    ),
+    Breakage(
+        check="indexes",
+        level="error",
+        message="the index shelf_order is corrupt: item order invariant violated",
+        broken=(FICKLE,),
+        undo=(
+            "DROP TABLE shelf",
+            "DROP OPERATOR FAMILY fickle_ops USING btree CASCADE",
+            "DROP FUNCTION fickle",
+        ),
+    ),
+    Breakage(
+        check="indexes",
+        level="warning",
+        message=f"the index {INDEX} is invalid",
+        broken=(INVALID,),
+    ),
+    Breakage(
+        check="background-updates",
+        level="error",
+        message="the background update of_another_server is not one of the installed Synapse",
+        broken=(
+            (
+                "INSERT INTO background_updates (update_name, progress_json)"
+                " VALUES ('of_another_server', '{}')"
+            ),
+        ),
+    ),
+    Breakage(
+        check="bloat",
+        level="warning",
+        message="attic has 60000 dead rows beside ",
+        broken=(
+            (
+                "CREATE TABLE attic WITH (autovacuum_enabled = off) AS"
+                " SELECT generate_series(1, 60000) AS number"
+            ),
+            "ALTER TABLE attic OWNER TO synapse",
+            "UPDATE attic SET number = number + 1",
+        ),
+        undo=("DROP TABLE attic",),
+    ),
+    Breakage(
+        check="destinations",
+        level="warning",
+        message="1 server has not answered for more than a day: gone.example.org (2 d)",
+        broken=(
+            (
+                "INSERT INTO destinations (destination, failure_ts, retry_last_ts, retry_interval)"
+                " SELECT 'gone.example.org', now - 2 * 86400000, now, 3600000"
+                " FROM (SELECT (extract(epoch FROM now()) * 1000)::bigint) AS t (now)"
+            ),
+        ),
+        undo=("DELETE FROM destinations WHERE destination = 'gone.example.org'",),
+    ),
     Breakage(
         check="collation",
         level="warning",
@@ -169,15 +262,20 @@ BREAKAGES = (
 )
 
 
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.check)
+@pytest.mark.parametrize(
+    "breakage", BREAKAGES, ids=[f"{item.check}-{item.level}" for item in BREAKAGES]
+)
 def test_what_is_broken_in_the_database_is_found_and_repaired(
     server: Server, breakage: Breakage
 ) -> None:
     sql(server, *breakage.broken)
     try:
-        (found,) = doctor(server, breakage.check)
+        # The statistics of the last transactions come a little later.
+        wait_until(f"fault of {breakage.check}", lambda: faults(doctor(server, breakage.check)))
+        found, *more = doctor(server, breakage.check)
         assert found["level"] == breakage.level
         assert breakage.message in found["message"]
+        assert len(more) == breakage.findings - 1
         if breakage.repairs:
             repair(server, found["fix"][0])
             assert faults(doctor(server, breakage.check, status=0)) == []
@@ -185,6 +283,25 @@ def test_what_is_broken_in_the_database_is_found_and_repaired(
         if breakage.undo:
             sql(server, *breakage.undo)
     assert faults(doctor(server, breakage.check, status=0)) == []
+
+
+def test_state_groups_that_nothing_references(server: Server) -> None:
+    sql(
+        server,
+        "INSERT INTO state_groups (id, room_id, event_id)"
+        " SELECT 1000000 + n, '!gone:localhost', '$gone' FROM generate_series(1, 30000) n",
+        "SELECT setval('state_group_id_seq', 2000000)",
+        "ANALYZE state_groups",
+    )
+    (found,) = doctor(server, "state-groups", status=1)
+    assert found["message"].startswith("about 30")
+    assert found["message"].endswith("state groups are used by nothing")
+    repair(server, found["fix"][0])
+    assert found["fix"][1].startswith("ganglion restart main ")
+    assert server.ganglion("restart", "main").returncode == 0
+    # Synapse marks them all, and deletes them some days later.
+    wait_until("end of background updates", lambda: updates(server) == "0")
+    assert faults(doctor(server, "state-groups", "compression", status=0)) == []
 
 
 def test_a_stopped_installation_is_checked_without_a_start(server: Server) -> None:

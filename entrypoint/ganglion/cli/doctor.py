@@ -5,7 +5,7 @@ Each line is a check: ✓ is good, ! deserves a look, ✗ hurts users now. Below
 repair it. Type them where you typed `ganglion doctor`: in a container, after
 `docker exec -it NAME bash`.
 
-Nothing is changed or started. All checks run at once, within 2.3 seconds; what
+Nothing is changed or started. All checks run at once, within 2.6 seconds; what
 does not answer by then is a `!`. docs/doctor.md lists the checks; --list does
 too. Secrets are not printed.
 
@@ -19,6 +19,7 @@ import datetime as dt
 import os
 import re
 import socket
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,8 @@ from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.settings.variables import Settings
 
-# Seconds for all checks. With Python's own start they stay below 3 s.
-LIMIT = 2.3
+# Seconds from the start of this process to the end of all checks, so that all stays below 3 s.
+LIMIT = 2.6
 # Parts of it: for a connection to the database, one query, and one step of a request.
 CONNECT, QUERY, STEP = 0.7, 0.3, 0.4
 # Of the notes on a configuration that works, those on settings that do not do what they say.
@@ -75,12 +76,24 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         return 0
     place = look_around(environ, limit)
     hidden = words.secrets_of(place)
-    results = words.safe(examine(checks, place, limit), hidden)
+    used = age() if options.wait is None else 0.0
+    results = words.safe(examine(checks, place, limit, used), hidden)
     if options.json:
         print_json(as_json(results))
     else:
         print(as_text(results, everything=options.all))
     return STATUS[worst(results)]
+
+
+def age() -> float:
+    """Return the seconds since this process started; 0 for one that does other things too."""
+    try:
+        # Fields are counted behind the name, which may have spaces: proc_pid_stat(5).
+        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        found = time.clock_gettime(time.CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return found if 0 < found < LIMIT else 0.0
 
 
 def look_around(environ: Mapping[str, str], limit: float) -> Place:

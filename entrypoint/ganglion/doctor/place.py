@@ -64,6 +64,7 @@ class Place:
     postgres_bin: str | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     discovery: Once = field(default_factory=Once)
+    state_groups: Once = field(default_factory=Once)
 
     @property
     def server_name(self) -> str:
@@ -85,6 +86,13 @@ class Place:
     def own_file(self) -> str:
         """The operator's file to which new options may be added."""
         return f"{self.settings.paths.homeserver_d}/50-own.yaml"
+
+    def file_of(self, option: str) -> str:
+        """Return the operator's file that sets an option, or else one to which it may be added.
+
+        A file that sets an option replaces the whole of it in the files before.
+        """
+        return self.operator.sources.get(option, self.own_file)
 
     def need_running(self) -> None:
         """Raise Unavailable if the server is stopped."""

@@ -27,14 +27,15 @@ def examine(
     checks: Sequence[Check],
     place: Place,
     limit: float,
+    used: float = 0.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Result, ...]:
     """Run the checks and return their results in the order of `checks`.
 
-    `limit` is the time for all of them together, in seconds.
+    `limit` is the time for all of them together, in seconds, of which `used` are over.
     """
     done: queue.SimpleQueue[tuple[str, tuple[Finding, ...]]] = queue.SimpleQueue()
-    deadline = clock() + limit
+    deadline = clock() + limit - used
     for check in checks:
         work = threading.Thread(
             target=lambda check=check: done.put((check.name, _findings(check, place))),

@@ -1,11 +1,36 @@
 """THE table of checks, in the order in which they are printed."""
 
-from ganglion.doctor import configuration, federation, machine, postgres
+from ganglion.doctor import (
+    configuration,
+    content,
+    destinations,
+    disk,
+    federation,
+    indexes,
+    machine,
+    mail,
+    postgres,
+    processes,
+    sequences,
+    services,
+    turn,
+    versions,
+)
 from ganglion.doctor.finding import Check
 
 CHECKS: tuple[Check, ...] = (
     *configuration.CHECKS,
+    *versions.CHECKS,
+    *processes.CHECKS,
     *machine.CHECKS,
+    *disk.CHECKS,
     *federation.CHECKS,
     *postgres.CHECKS,
+    *sequences.CHECKS,
+    *indexes.CHECKS,
+    *content.CHECKS,
+    *destinations.CHECKS,
+    *services.CHECKS,
+    *turn.CHECKS,
+    *mail.CHECKS,
 )

@@ -64,20 +64,20 @@ def secrets_of(place: Place) -> frozenset[str]:
         for name, variable in variables()
         if variable.secret and (value := getattr(place.settings, name))
     ]
-    found += _in_options(place.operator.options)
+    found += in_options(place.operator.options)
     for directory in (place.settings.paths.kept_secrets, place.settings.paths.secret("")):
         found += _in_files(Path(directory))
     found += [str(value) for name, value in place.settings.postgres_args if SECRET.search(name)]
     return frozenset(text for item in found for text in _forms(item) if len(text) >= SHORTEST)
 
 
-def _in_options(value: object, name: str = "") -> Iterator[str]:
+def in_options(value: object, name: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _in_options(item, str(key))
+            yield from in_options(item, str(key))
     elif isinstance(value, list):
         for item in value:
-            yield from _in_options(item, name)
+            yield from in_options(item, name)
     elif isinstance(value, str) and SECRET.search(name) and not name.endswith("_path"):
         yield value
 

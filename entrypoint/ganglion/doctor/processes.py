@@ -1,0 +1,361 @@
+"""Checks of a running server: its processes, Redis, streams, and memory against the budget."""
+
+import http.client
+import re
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ganglion.control.client import read_secret, request
+from ganglion.control.status import ProcessStatus, status
+from ganglion.doctor.content import megabytes
+from ganglion.doctor.finding import Check, Finding, bad, good, notice
+from ganglion.doctor.place import Place
+from ganglion.errors import ConfigError
+from ganglion.programs.redis import client_arguments
+from ganglion.settings.reading import LARGEST_SECRET, read_text
+from ganglion.topology import topology
+from ganglion.topology.topology import Address, Topology
+
+# Processes that are asked at the same time.
+AT_ONCE = 16
+# In seconds. A position of another process arrives within milliseconds.
+BETWEEN_LOOKS = 0.6
+POSITION = re.compile(
+    r'^synapse_storage_stream_current_position\{[^}]*stream_name="(\w+)"[^}]*\} ([\d.e+]+)$',
+    re.MULTILINE,
+)
+# Part of the memory from which to warn.
+FULL = 0.95
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def _topology(place: Place) -> Topology:
+    """Return the topology that runs."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    workers = read_text(place.settings.paths.workers, LARGEST_SECRET).strip()
+    return topology.build(replace(place.settings, workers=workers, repeats_add_up=False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    """The supervisor's processes, and those that do not answer, each with the reason."""
+
+    states: tuple[ProcessStatus, ...]
+    silent: Mapping[str, str]
+
+
+def observe_processes(place: Place) -> Processes:
+    """Ask the supervisor, and the health of each Synapse process."""
+    place.need_running()
+    processes = _topology(place).processes
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = pool.map(lambda item: _health(item.http, place.network.timeout), processes)
+        silent = {
+            process.name: answer
+            for process, answer in zip(processes, answers, strict=True)
+            if answer is not None
+        }
+    return Processes(states=status(place.settings), silent=silent)
+
+
+def _health(address: Address, timeout: float) -> str | None:
+    try:
+        code, _ = request(address, "GET", "/health", timeout=timeout)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    return None if code == 200 else f"it answers {code}"
+
+
+def judge_processes(found: Processes) -> Iterator[Finding]:
+    """Judge the processes."""
+    down = [item for item in found.states if item.state not in ("RUNNING", "STARTING")]
+    for item in down:
+        why = f": {item.description}" if item.description else ""
+        yield bad(
+            f"{item.name} does not run ({item.state}){why}",
+            "others do its work, if they can; the rest fails",
+            f"ganglion restart {item.name}    # and its last lines in the log of the server",
+        )
+    starting = [item for item in found.states if item.state == "STARTING"]
+    for item in starting:
+        yield notice(
+            f"{item.name} is starting",
+            "its work waits; after an upgrade it may change the database for minutes",
+            "ganglion status    # in a minute",
+        )
+    named = {item.name for item in (*down, *starting)}
+    silent = {name: why for name, why in found.silent.items() if name not in named}
+    for name, why in silent.items():
+        yield bad(
+            f"{name} runs and does not answer: {why}",
+            "its requests hang; the watchdog replaces it if that lasts",
+            f"ganglion restart {name}",
+        )
+    if not named and not silent:
+        yield good(f"all {len(found.states)} run and answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """Which processes follow replication.
+
+    `listeners` is how many listen in Redis, None if Redis does not answer, of `processes` that
+    should. `behind` has, for each process that has not reached a position that another had a second
+    before, the streams.
+    """
+
+    listeners: int | None
+    failure: str
+    processes: int
+    behind: Mapping[str, tuple[str, ...]]
+    measured: bool
+
+
+def observe_streams(place: Place) -> Streams:
+    """Count the listeners in Redis, and compare positions twice if metrics are on."""
+    place.need_running()
+    layout = _topology(place)
+    listeners, failure = None, ""
+    try:
+        listeners = _listeners(place)
+    except (redis.RedisError, OSError) as error:
+        failure = str(error)
+    behind: dict[str, tuple[str, ...]] = {}
+    if place.settings.enable_metrics:
+        first = _positions(place, layout)
+        time.sleep(BETWEEN_LOOKS)
+        behind = standing(first, _positions(place, layout))
+    return Streams(
+        listeners=listeners,
+        failure=failure,
+        # A server without workers does not use Redis to replicate, and still listens.
+        processes=len(layout.processes),
+        behind=behind,
+        measured=place.settings.enable_metrics,
+    )
+
+
+def _listeners(place: Place) -> int:
+    settings = place.settings
+    try:
+        password: str | None = read_secret(settings, "redis_password")
+    except ConfigError:
+        password = None
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(
+        password=password,
+        socket_timeout=place.network.timeout,
+        retry=once,
+        **client_arguments(settings),
+    ) as server:
+        ((_, number),) = server.pubsub_numsub(place.server_name)
+    return int(number)
+
+
+def _positions(place: Place, layout: Topology) -> dict[str, dict[str, float]]:
+    """Return the position of each stream in each process that answers."""
+
+    def ask(address: Address) -> dict[str, float]:
+        try:
+            _, text = request(address, "GET", "/_synapse/metrics", timeout=place.network.timeout)
+        except (OSError, http.client.HTTPException):
+            return {}
+        return {stream: float(number) for stream, number in POSITION.findall(text)}
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = pool.map(ask, [process.metrics for process in layout.processes])
+        names = [process.name for process in layout.processes]
+        return dict(zip(names, found, strict=True))
+
+
+def standing(
+    first: Mapping[str, Mapping[str, float]], second: Mapping[str, Mapping[str, float]]
+) -> dict[str, tuple[str, ...]]:
+    """Return the streams of each process that has not reached the position that any had before."""
+    goals: dict[str, float] = {}
+    for streams in first.values():
+        for stream, position in streams.items():
+            goals[stream] = max(position, goals.get(stream, 0))
+    found: dict[str, tuple[str, ...]] = {}
+    for name, streams in second.items():
+        late = tuple(stream for stream, goal in goals.items() if streams.get(stream, goal) < goal)
+        if late:
+            found[name] = late
+    return found
+
+
+def judge_streams(found: Streams) -> Iterator[Finding]:
+    """Judge replication."""
+    means = "users of these processes see nothing new, though the processes answer"
+    if found.listeners is None:
+        yield bad(
+            f"Redis does not answer: {found.failure}",
+            means,
+            "ganglion restart redis    # or start the server that REDIS_HOST names",
+        )
+        return
+    if found.listeners < found.processes:
+        missing = found.processes - found.listeners
+        yield bad(
+            f"{found.listeners} of {found.processes} processes listen to replication",
+            means,
+            f"ganglion status    # {missing} just restarted, or: ganglion restart all",
+        )
+    for name, streams in found.behind.items():
+        yield bad(
+            f"{name} answers, and its position stands in {', '.join(streams)}",
+            means,
+            f"ganglion restart {name}",
+        )
+    if not found.behind and found.listeners >= found.processes:
+        how = "" if found.measured else "; SYNAPSE_ENABLE_METRICS=yes would compare their positions"
+        yield good(f"all {found.processes} processes listen to replication{how}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Memory in bytes: used by all processes, the budget's, the container's or the machine's.
+
+    `killed` is how often the kernel killed a process of the container for lack of memory.
+    """
+
+    used: int | None
+    budget: int
+    source: str
+    actual: int
+    killed: int
+
+
+def observe_memory(place: Place) -> Memory:
+    """Read what the container, or else each process, uses."""
+    limits = place.limits
+    actual = _total()
+    cgroup = _number(CGROUP / "memory.max")
+    if cgroup is not None:
+        actual = min(actual, cgroup)
+    used = None
+    if place.running:
+        used = _of_container() if cgroup is not None else _of_processes(place)
+    events = _table(CGROUP / "memory.events")
+    return Memory(
+        used=used,
+        budget=limits.memory,
+        source=limits.memory_from,
+        actual=actual,
+        killed=events.get("oom_kill", 0) if cgroup is not None else 0,
+    )
+
+
+def _total() -> int:
+    return _table(Path("/proc/meminfo")).get("MemTotal:", 0) * 1024
+
+
+def _of_container() -> int | None:
+    """Return the container's memory without the kernel's file cache, which makes room."""
+    found = _table(CGROUP / "memory.stat")
+    if "anon" not in found:
+        return None
+    return found["anon"] + found.get("shmem", 0) + found.get("kernel", 0)
+
+
+def _of_processes(place: Place) -> int | None:
+    """Return the sum of the processes' shares; None if this account may not read them."""
+    pid = _number(Path(place.settings.paths.supervisord_pid))
+    if pid is None:
+        return None
+    total, pids = 0, [pid]
+    while pids:
+        current = pids.pop()
+        try:
+            text = Path(f"/proc/{current}/smaps_rollup").read_text(encoding="utf-8")
+            children = Path(f"/proc/{current}/task/{current}/children").read_text(encoding="utf-8")
+        except PermissionError:
+            return None
+        except OSError:
+            continue
+        share = re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)
+        total += int(share[1]) * 1024 if share else 0
+        pids += [int(child) for child in children.split()]
+    return total
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Return the numbers of a file of lines with a name and a number."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    words = (line.split() for line in lines)
+    return {item[0]: int(item[1]) for item in words if len(item) > 1 and item[1].isdecimal()}
+
+
+def judge_memory(found: Memory) -> Iterator[Finding]:
+    """Judge memory."""
+    fewer = "WORKERS=small    # fewer workers; `ganglion budget --explain` shows the shares"
+    faults = False
+    if found.budget > found.actual:
+        faults = True
+        yield bad(
+            f"the budget is {megabytes(found.budget)} ({found.source}), and there are"
+            f" {megabytes(found.actual)}",
+            "under load the kernel kills processes",
+            "unset GANGLION_MEMORY, or raise the container's limit: docker update --memory",
+        )
+    if found.killed:
+        faults = True
+        yield notice(
+            f"the kernel killed {found.killed} processes for lack of memory since the start",
+            "their users waited, and a kill of PostgreSQL stops everything for a moment",
+            "docker update --memory 4G --memory-swap 4G NAME    # more, then restart; or",
+            fewer,
+        )
+    if found.used is not None and found.used > FULL * found.budget:
+        faults = True
+        yield notice(
+            f"{megabytes(found.used)} of the budget of {megabytes(found.budget)} are in use",
+            "soon the kernel kills processes",
+            "docker update --memory 4G --memory-swap 4G NAME    # more, then restart; or",
+            fewer,
+        )
+    if not faults:
+        used = "" if found.used is None else f"{megabytes(found.used)} in use; "
+        yield good(f"{used}the budget is {megabytes(found.budget)}: {found.source}")
+
+
+CHECKS = (
+    Check(
+        name="processes",
+        about="the state of every process, and the health of Synapse's",
+        observe=observe_processes,
+        judge=judge_processes,
+    ),
+    Check(
+        name="streams",
+        about="processes that answer and whose streams stand: listeners in Redis and, with metrics,"
+        " each process's positions",
+        observe=observe_streams,
+        judge=judge_streams,
+    ),
+    Check(
+        name="memory",
+        about="memory in use against the budget, the budget against the container's limit, and"
+        " kills by the kernel",
+        observe=observe_memory,
+        judge=judge_memory,
+    ),
+)

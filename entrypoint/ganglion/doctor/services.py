@@ -1,0 +1,400 @@
+"""Checks of the services around Synapse: application services, MAS, Element Call, previews."""
+
+import http.client
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import yaml
+
+from ganglion.doctor.finding import Check, Finding, bad, good, notice
+from ganglion.doctor.network import NoResolver, Response, why
+from ganglion.doctor.place import Place
+from ganglion.doctor.unavailable import Unavailable
+from ganglion.errors import reason
+from ganglion.settings import bounded_yaml
+from ganglion.settings.operator_files import delegates_accounts
+from ganglion.settings.reading import LARGEST_FILE, read_text
+
+FAILURES = (OSError, http.client.HTTPException, ValueError)
+# Synapse stops sending to an application service that failed, and keeps what it missed.
+MANY_TRANSACTIONS = 100
+# The options of Element Call beside its transports.
+DELAYS, EXPERIMENTS = "max_event_delay_duration", "experimental_features"
+EXTRA = "extra_well_known_client_content"
+# A name that any resolver of the internet knows, and that Synapse asks anyway.
+SOME_SERVER = "matrix.org"
+# Synapse's default: DEFAULT_IP_RANGE_BLOCKLIST in synapse/config/server.py.
+PRIVATE = (
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+    *("192.0.0.0/24", "169.254.0.0/16", "192.88.99.0/24", "198.18.0.0/15", "192.0.2.0/24"),
+    *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "::1/128", "fe80::/10", "fc00::/7"),
+    *("2001:db8::/32", "ff00::/8", "fec0::/10"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """One application service: the response to a ping, or why there is none.
+
+    `waiting` is how many transactions Synapse keeps for it, None if unknown.
+    """
+
+    name: str
+    path: str
+    url: str
+    status: int | None = None
+    failure: str | None = None
+    waiting: int | None = None
+
+
+def observe_bridges(place: Place) -> tuple[Bridge, ...]:
+    """Ping every application service as Synapse would.
+
+    https://spec.matrix.org/latest/application-service-api/#pinging
+    """
+    paths = place.operator.all_registrations
+    if not paths:
+        raise Unavailable("no application service is registered")
+    waiting: dict[str, int] = {}
+    try:
+        rows = place.database.rows(
+            "SELECT as_id, count(*) FROM application_services_txns GROUP BY as_id"
+        )
+        waiting = dict(rows)
+    except Unavailable:
+        pass
+    return tuple(_ping(place, path, waiting) for path in paths)
+
+
+def _ping(place: Place, path: str, waiting: Mapping[str, int]) -> Bridge:
+    try:
+        found = bounded_yaml.load(read_text(path, LARGEST_FILE))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        return Bridge(name=path, path=path, url="", failure=f"cannot be read: {reason(error)}")
+    registration = found if isinstance(found, dict) else {}
+    name, url = str(registration.get("id", path)), registration.get("url")
+    if not url:
+        return Bridge(name=name, path=path, url="", status=200)
+    place_of = f"{str(url).rstrip('/')}/_matrix/app/v1/ping"
+    headers = {
+        "Authorization": f"Bearer {registration.get('hs_token')}",
+        "Content-Type": "application/json",
+    }
+    body = json.dumps({"transaction_id": "ganglion-doctor"}).encode()
+    try:
+        answer = place.network.get(place_of, method="POST", headers=headers, body=body)
+    except FAILURES as error:
+        return Bridge(
+            name=name, path=path, url=str(url), failure=why(error), waiting=waiting.get(name)
+        )
+    return Bridge(
+        name=name, path=path, url=str(url), status=answer.status, waiting=waiting.get(name)
+    )
+
+
+def judge_bridges(found: tuple[Bridge, ...]) -> Iterator[Finding]:
+    """Judge the responses. One that does not know the ping answers 404 or 405, which is enough."""
+    faults = False
+    for item in found:
+        waiting = item.waiting or 0
+        kept = f"; {waiting} transactions wait for it" if waiting else ""
+        if item.failure is not None:
+            faults = True
+            yield bad(
+                f"the application service {item.name} does not answer at {item.url or item.path}:"
+                f" {item.failure}{kept}",
+                "its bridge or bot gets no messages",
+                f"start it, or correct `url` in {item.path} and restart the server",
+            )
+        elif item.status in (401, 403):
+            faults = True
+            yield bad(
+                f"the application service {item.name} rejects Synapse's hs_token ({item.status})",
+                "its bridge or bot gets no messages",
+                f"copy hs_token and as_token from its own registration into {item.path}, and",
+                "restart both",
+            )
+        elif item.status is not None and item.status >= 500:
+            faults = True
+            yield bad(
+                f"the application service {item.name} answers {item.status}{kept}",
+                "its bridge or bot may get no messages; its own log says why",
+                f"restart the program at {item.url}",
+            )
+        elif waiting > MANY_TRANSACTIONS:
+            faults = True
+            yield notice(
+                f"{waiting} transactions wait for the application service {item.name}",
+                "its bridge or bot is behind, or was away for long",
+                f"see the log of the program at {item.url}",
+            )
+    if not faults:
+        yield good(f"answers: {', '.join(item.name for item in found)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounts:
+    """The Matrix Authentication Service, and the login page that clients reach.
+
+    `login` is the response of the public URL at /login, None if it was not asked.
+    """
+
+    endpoint: str
+    source: str
+    discovery: Response | None = None
+    failure: str | None = None
+    baseurl: str | None = None
+    login: Response | None = None
+    login_failure: str | None = None
+
+
+def observe_accounts(place: Place) -> Accounts:
+    """Ask MAS for its own description, and the public URL for ways to log in."""
+    if not delegates_accounts(place.operator):
+        raise Unavailable("the Matrix Authentication Service is not set up")
+    section = place.operator.section("matrix_authentication_service")
+    endpoint, source = str(section.get("endpoint", "http://localhost:8080")), "endpoint"
+    if section.get("enabled") is not True:
+        experiment = place.operator.section("experimental_features").get("msc3861")
+        endpoint = str(experiment.get("issuer", "")) if isinstance(experiment, Mapping) else ""
+        source = "issuer"
+    unasked = Accounts(endpoint=endpoint, source=source, baseurl=place.public_baseurl)
+    try:
+        discovery = place.network.get(f"{endpoint.rstrip('/')}/.well-known/openid-configuration")
+    except FAILURES as error:
+        return replace(unasked, failure=why(error))
+    login, login_failure = None, None
+    if place.public_baseurl is not None and place.running:
+        try:
+            login = place.network.get(f"{place.public_baseurl.rstrip('/')}/_matrix/client/v3/login")
+        except FAILURES as error:
+            login_failure = why(error)
+    return replace(unasked, discovery=discovery, login=login, login_failure=login_failure)
+
+
+def judge_accounts(found: Accounts) -> Iterator[Finding]:
+    """Judge whether MAS answers, and whether /login leads to it."""
+    means = "nobody can log in, and Synapse rejects every token"
+    description = found.discovery.mapping() if found.discovery else None
+    if found.discovery is None or found.discovery.status != 200 or not description:
+        answer = found.discovery
+        problem = found.failure or (f"it answers {answer.status}" if answer else "")
+        if answer is not None and answer.status == 200:
+            problem = "it answers, but not as an OpenID provider"
+        yield bad(
+            f"the Matrix Authentication Service cannot be used at {found.endpoint}: {problem}",
+            means,
+            "matrix_authentication_service:",
+            f"  {found.source}: http://mas:8080    # where Synapse reaches it",
+        )
+        return
+    url = f"{(found.baseurl or '').rstrip('/')}/_matrix/client/v3/login"
+    if found.login_failure is not None:
+        yield notice(
+            f"{found.baseurl} cannot be reached from here: {found.login_failure}",
+            "clients that log in with a password may fail; it could not be checked",
+            f"curl {shlex.quote(url)}    # on another machine",
+        )
+    elif found.login is not None and (found.login.mapping() or {}).get("flows") is None:
+        yield bad(
+            f"{url} is not answered by MAS ({found.login.status})",
+            "older clients cannot log in, out, or refresh their tokens",
+            "in the proxy, for ^/_matrix/client/[^/]+/(login|logout|refresh):",
+            "pass it on to MAS instead of HTTP_PORT: docs/reverse-proxy.md",
+        )
+    else:
+        yield good(f"the Matrix Authentication Service answers at {found.endpoint}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """The transports of Element Call, each with the response of its `sfu/get`.
+
+    `delays` is max_event_delay_duration. `asked` is whether clients may ask Synapse for the
+    transports, and `advertised` whether they are in the well-known document, for older clients.
+    """
+
+    transports: tuple[tuple[str, int | None, str | None], ...]
+    delays: object
+    asked: bool
+    advertised: bool
+    files: Mapping[str, str]
+
+
+def observe_call(place: Place) -> Call:
+    """Ask the service of each transport for a token without credentials, which it must reject."""
+    configured = _transports(place.operator.section("matrix_rtc").get("transports"))
+    extra = place.operator.section(EXTRA)
+    advertised = _transports(extra.get("org.matrix.msc4143.rtc_foci"))
+    if not configured and not advertised:
+        raise Unavailable("no transport of Element Call is set (matrix_rtc)")
+    found: list[tuple[str, int | None, str | None]] = []
+    for url in dict.fromkeys((*configured, *advertised)):
+        try:
+            answer = place.network.get(
+                f"{url.rstrip('/')}/sfu/get",
+                method="POST",
+                body=b"{}",
+                headers={"Content-Type": "application/json"},
+            )
+            found.append((url, answer.status, None))
+        except FAILURES as error:
+            found.append((url, None, why(error)))
+    return Call(
+        transports=tuple(found),
+        delays=place.option(DELAYS),
+        asked=place.operator.section(EXPERIMENTS).get("msc4143_enabled") is True,
+        advertised=bool(advertised),
+        files={name: place.file_of(name) for name in (DELAYS, EXPERIMENTS, EXTRA)},
+    )
+
+
+def _transports(value: object) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else []
+    urls = [item.get("livekit_service_url") for item in items if isinstance(item, Mapping)]
+    return tuple(url for url in urls if isinstance(url, str))
+
+
+def judge_call(found: Call) -> Iterator[Finding]:
+    """Judge the transports. A service that works answers 400, 401 or 403 without credentials."""
+    faults = False
+    for url, status, failure in found.transports:
+        if status in (200, 400, 401, 403):
+            continue
+        faults = True
+        yield bad(
+            f"{url}/sfu/get {f'answers {status}' if status else f'does not answer: {failure}'}",
+            "calls end with 'waiting for media' or MISSING_MATRIX_RTC_FOCUS",
+            "have the proxy pass this path on to lk-jwt-service, without its prefix, or correct",
+            "matrix_rtc: {transports: [{type: livekit, livekit_service_url: https://…}]}",
+        )
+    if not found.delays:
+        faults = True
+        yield bad(
+            "delayed events are off, which Element Call needs",
+            "people who lose their connection stay in the call for ever",
+            f"{DELAYS}: 24h    # in {found.files[DELAYS]}; then restart",
+        )
+    if not found.asked:
+        faults = True
+        yield notice(
+            "Synapse does not answer clients that ask for the transports",
+            "newer clients report MISSING_MATRIX_RTC_TRANSPORT",
+            f"{EXPERIMENTS}: {{msc4143_enabled: true}}    # in {found.files[EXPERIMENTS]}; restart",
+        )
+    if not found.advertised:
+        faults = True
+        urls = [url for url, _, _ in found.transports]
+        yield notice(
+            "the transports are not in /.well-known/matrix/client",
+            "clients that do not ask the homeserver for transports cannot call",
+            f"{EXTRA}:    # in {found.files[EXTRA]}; then restart",
+            "  org.matrix.msc4143.rtc_foci:",
+            *(f"    - {{type: livekit, livekit_service_url: {json.dumps(url)}}}" for url in urls),
+        )
+    if not faults:
+        yield good(f"answers: {', '.join(url for url, _, _ in found.transports)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """The addresses of a public server, as this machine resolves it, and those that are blocked."""
+
+    host: str
+    addresses: tuple[str, ...]
+    blocked: tuple[str, ...]
+    failure: str | None = None
+
+
+def observe_previews(place: Place) -> Resolver:
+    """Resolve a public name, and apply Synapse's list of blocked networks."""
+    if place.option("url_preview_enabled") is not True:
+        raise Unavailable("URL previews are off")
+    if place.option("http_proxy", place.settings.http_proxy):
+        raise Unavailable("the HTTP proxy resolves names for URL previews")
+    networks = [ip_network(text, strict=False) for text in _blocked_networks(place)]
+    try:
+        addresses = place.network.addresses(SOME_SERVER)
+    except NoResolver as error:
+        return Resolver(host=SOME_SERVER, addresses=(), blocked=(), failure=str(error))
+    blocked = tuple(
+        address
+        for address in addresses
+        if any(ip_address(address) in network for network in networks)
+    )
+    return Resolver(host=SOME_SERVER, addresses=addresses, blocked=blocked)
+
+
+def _blocked_networks(place: Place) -> tuple[str, ...]:
+    names = ("url_preview_ip_range_blacklist", "url_preview_ip_range_blocklist")
+    lists: list[Any] = [place.option(name) for name in names]
+    given = next((item for item in lists if isinstance(item, list)), PRIVATE)
+    return tuple(str(item) for item in given if _is_network(str(item)))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def judge_previews(found: Resolver) -> Iterator[Finding]:
+    """Judge the resolver."""
+    means = "users see no previews of links"
+    if found.failure is not None:
+        yield bad(
+            f"no name server answers: {found.failure}",
+            means,
+            "cat /etc/resolv.conf    # in Docker: docker run --dns ADDRESS",
+        )
+    elif not found.addresses:
+        yield notice(
+            f"the name server knows no address of {found.host}",
+            f"{means} of public sites, if it knows no public names at all",
+            "cat /etc/resolv.conf    # in Docker: docker run --dns ADDRESS",
+        )
+    elif len(found.blocked) == len(found.addresses):
+        yield bad(
+            f"the name server gives {found.host} the address {found.blocked[0]}, which"
+            " url_preview_ip_range_blacklist blocks",
+            f"{means}: a resolver that rewrites public names, such as one with NAT64 or a filter",
+            "use another name server: in Docker, docker run --dns 9.9.9.9",
+        )
+    else:
+        yield good(f"public names resolve, such as {found.host} to {found.addresses[0]}")
+
+
+CHECKS = (
+    Check(
+        name="application-services",
+        about="application services that do not answer a ping, reject the token, or are behind",
+        observe=observe_bridges,
+        judge=judge_bridges,
+    ),
+    Check(
+        name="mas",
+        about="the Matrix Authentication Service: reachable, and `/login` of the public URL leads"
+        " to it",
+        observe=observe_accounts,
+        judge=judge_accounts,
+    ),
+    Check(
+        name="element-call",
+        about="Element Call: its transports, their `sfu/get`, and delayed events",
+        observe=observe_call,
+        judge=judge_call,
+    ),
+    Check(
+        name="url-previews",
+        about="the name server behind URL previews: it answers, and not with addresses that Synapse"
+        " blocks",
+        observe=observe_previews,
+        judge=judge_previews,
+    ),
+)

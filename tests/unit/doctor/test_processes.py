@@ -1,0 +1,96 @@
+"""Judgements of a running server. tests/live/test_doctor.py breaks a real one."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ganglion.control.status import ProcessStatus
+from ganglion.doctor.finding import Level
+from ganglion.doctor.processes import POSITION, Memory, Processes, Streams, standing
+from tests.doctoring import assert_quiet, finding, judged, place
+
+GB = 1024**3
+
+
+def state(name: str, state: str = "RUNNING", description: str = "") -> ProcessStatus:
+    return ProcessStatus(name=name, state=state, pid=7, uptime=20, description=description)
+
+
+def test_processes_that_do_not_run_or_answer() -> None:
+    fine = Processes(states=(state("main"), state("pusher1")), silent={})
+    assert_quiet(judged("processes", fine))
+    down = replace(fine, states=(state("main"), state("pusher1", "FATAL", "no such file")))
+    (found,) = judged("processes", replace(down, silent={"pusher1": "refused"}))
+    assert found.level is Level.BAD
+    assert found.message == "pusher1 does not run (FATAL): no such file"
+    (found,) = judged("processes", replace(fine, silent={"pusher1": "timed out"}))
+    assert found.message == "pusher1 runs and does not answer: timed out"
+    assert found.fix == ("ganglion restart pusher1",)
+    (found,) = judged("processes", replace(fine, states=(state("main", "STARTING"),)))
+    assert found.level is Level.NOTICE
+
+
+STREAMS = Streams(listeners=3, failure="", processes=3, behind={}, measured=True)
+
+
+def test_streams_that_stand() -> None:
+    assert_quiet(judged("streams", STREAMS))
+    (found,) = judged("streams", replace(STREAMS, listeners=2))
+    assert found.message == "2 of 3 processes listen to replication"
+    (found,) = judged("streams", replace(STREAMS, behind={"sync1": ("events", "receipts")}))
+    assert found.message == "sync1 answers, and its position stands in events, receipts"
+    assert found.fix == ("ganglion restart sync1",)
+    (found,) = judged("streams", replace(STREAMS, listeners=None, failure="refused"))
+    assert found.message == "Redis does not answer: refused"
+
+
+def test_a_position_counts_against_those_of_a_second_before() -> None:
+    before = {"main": {"events": 10.0, "caches": 3.0}, "sync1": {"events": 9.0, "caches": 3.0}}
+    after = {"main": {"events": 12.0, "caches": 3.0}, "sync1": {"events": 10.0, "caches": 3.0}}
+    # It lags, and moves.
+    assert standing(before, after) == {}
+    assert standing(before, before) == {"sync1": ("events",)}
+    # A process that does not answer is the business of another check.
+    assert standing(before, {**after, "sync1": {}}) == {}
+
+
+def test_positions_are_read_from_metrics() -> None:
+    text = (
+        "# TYPE synapse_storage_stream_current_position gauge\n"
+        'synapse_storage_stream_current_position{server_name="x",stream_name="events"} 1.0\n'
+        'synapse_storage_stream_current_position{stream_name="caches"} 2.5e+06\n'
+        'synapse_other{stream_name="caches"} 7.0\n'
+    )
+    assert POSITION.findall(text) == [("events", "1.0"), ("caches", "2.5e+06")]
+
+
+MEMORY = Memory(used=2 * GB, budget=4 * GB, source="cgroup", actual=4 * GB, killed=0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "message"),
+    [
+        ({"used": 3.9 * GB}, Level.NOTICE, "3.9 GB of the budget of 4.0 GB are in use"),
+        ({"actual": 2 * GB}, Level.BAD, "the budget is 4.0 GB (cgroup), and there are 2.0 GB"),
+        ({"killed": 2}, Level.NOTICE, "the kernel killed 2 processes for lack of memory"),
+    ],
+)
+def test_memory_against_the_budget(changed: dict[str, Any], level: Level, message: str) -> None:
+    assert_quiet(judged("memory", MEMORY))
+    (found,) = judged("memory", replace(MEMORY, **changed))
+    assert found.level is level
+    assert message in found.message
+
+
+def test_memory_of_a_stopped_server() -> None:
+    assert_quiet(judged("memory", replace(MEMORY, used=None)))
+    assert finding("memory", place()).level is Level.GOOD
+
+
+def test_a_budget_larger_than_the_machine() -> None:
+    where = place()
+    huge = replace(where.limits, memory=10**15, memory_from="GANGLION_MEMORY")
+    found = finding("memory", replace(where, limits=huge))
+    assert found.level is Level.BAD
+    assert "(GANGLION_MEMORY)" in found.message
