@@ -22,7 +22,7 @@ OLD_TRANSACTIONS = 1_000_000_000
 SAMPLE, UNREFERENCED_PART, UNREFERENCED = 2000, 0.1, 10_000
 # Rows of a state group after compression: of its difference to another one.
 COMPRESSED_ROWS = 3
-# What compression must gain to be worth it: bytes, and a part of the table.
+# The gain from which compression is worth it: bytes, and a part of the table.
 GAIN, GAIN_PART = 1024**3, 0.5
 MARK = "mark_unreferenced_state_groups_for_deletion_bg_update"
 

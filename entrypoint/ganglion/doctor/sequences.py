@@ -202,7 +202,7 @@ def judge(found: Found) -> Iterator[Finding]:
     for item in found.behind:
         yield bad(
             f"the sequence {item.sequence} is at {item.last}, behind {item.used} in {item.where}",
-            "Synapse refuses to start, or gives an ID twice and loses what has it",
+            "Synapse refuses to start, or gives an ID twice and loses the row that had it",
             found.repair,
         )
     if not found.behind:
