@@ -6,6 +6,7 @@ import json
 import queue
 import re
 import threading
+import time
 from collections.abc import Iterator
 
 import psycopg2
@@ -17,8 +18,11 @@ from ganglion.settings.environment import from_environ
 from tests.controls import ControlledServer
 from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis
 from tests.flows import whole_flow
-from tests.harness import SHARED_SECRET, WITHIN, Server, free_port
+from tests.harness import SHARED_SECRET, WITHIN, Server, free_port, wait_until
 from tests.matrix import CLIENT
+
+# In seconds: more than GANGLION_WATCHDOG, and less than requests wait.
+AWAY = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +237,55 @@ def test_a_database_has_one_server(postgres: Postgres, redis: Redis) -> None:
         first.kill()
         second.start()
         second.stop()
+
+
+def test_requests_wait_for_a_database_that_is_away(postgres: Postgres, redis: Redis) -> None:
+    """For longer than a process may hang, whose health is another matter. Not without an end."""
+    for dependency in (postgres, redis):
+        if dependency.process is None:
+            dependency.start()
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres.execute(f"CREATE DATABASE waited OWNER synapse {right}")
+    # A process whose threads wait must end long before this.
+    variables = {"POSTGRES_DB": "waited", "GANGLION_WATCHDOG": "2s", "GANGLION_STOP_TIMEOUT": "90"}
+    with ControlledServer("client_reader", environment(postgres, redis) | variables) as server:
+        server.start()
+        (alice,) = server.users(1)
+        pids = {row["name"]: row["pid"] for row in server.status()}
+        # No process keeps them in a cache.
+        devices = f"{CLIENT}/devices"
+        alice.call("GET", devices)
+
+        mark = server.log.mark()
+        postgres.stop()
+        room_ids: list[str] = []
+        creating = threading.Thread(target=lambda: room_ids.append(alice.create_room()))
+        creating.start()
+        server.log.wait_for("does not answer; requests wait for it", mark)
+        time.sleep(AWAY)
+        postgres.start()
+        creating.join(WITHIN)
+        assert room_ids
+        server.log.wait_for("answers again after", mark)
+        assert {row["name"]: row["pid"] for row in server.status()} == pids
+
+        # Later ones fail at once, and all works again once it is back.
+        mark = server.log.mark()
+        postgres.stop()
+        assert alice.call("GET", devices, expect=None) == 500
+        server.log.wait_for("has not answered for 10 s; requests fail", mark)
+        assert {row["name"]: row["pid"] for row in server.status()} == pids
+        postgres.start()
+        wait_until("it to answer", lambda: alice.call("GET", devices, expect=None) == 200)
+
+        # A process that is to end waits no longer.
+        mark = server.log.mark()
+        postgres.stop()
+        with alice.asking(devices, at="client_reader1"):
+            server.log.wait_for("does not answer; requests wait for it", mark)
+            server.stop()
+        assert "has not answered for" not in server.log.text(mark)
+    postgres.start()
 
 
 def test_a_server_whose_lock_another_one_got_stops(postgres: Postgres, redis: Redis) -> None:

@@ -7,6 +7,7 @@ FIXES: dict[str, str] = {
         "a transaction opens with its first statement, and a single statement is sent alone: two"
         " thirds of the round trips to PostgreSQL remain"
     ),
+    "database_waits": "a request waits while PostgreSQL restarts, up to 10 s, instead of failing",
     "device_list_wakes": (
         "a long poll wakes when its user signs another user's key, or changes a device while in no"
         " room"
