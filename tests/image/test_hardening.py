@@ -242,6 +242,8 @@ WORDS = {
     "render": "render --output /tmp/rendered",
     "register-user": "register-user carol",
     "test": "test reset",
+    "backup": "backup /tmp/backup.tar",
+    "restore": "restore /tmp/no-such-file.tar",
     "install-module": "install-module --data /no-such-module",
 }
 # `/data` of another account, with an option that names a file.

@@ -8,10 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -131,12 +133,55 @@ async def with_traffic(server: Server, backup: Path) -> Past:
 def origin() -> Iterator[Server]:
     with Server("small") as server:
         server.start()
+        with connected(server) as cursor:
+            cursor.execute(REMOTE_MEDIA)
+            cursor.connection.commit()
+        for name in ("remote_content/far.org/aa/bb/cc", "url_cache/2026-01-01/abc"):
+            path = server.data / "media_store" / name
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"copy")
         yield server
 
 
 @pytest.fixture(scope="module")
 def past(origin: Server) -> Past:
     return asyncio.run(with_traffic(origin, origin.root / "backup.tar"))
+
+
+@contextlib.contextmanager
+def connected(server: Server) -> Iterator[Any]:
+    """Yield a cursor of Synapse's role."""
+    password = (server.data / "secrets" / "postgres_password").read_text().strip()
+    connection = psycopg2.connect(
+        host=f"{server.run}/postgres", user="synapse", dbname="synapse", password=password
+    )
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        yield cursor
+
+
+# Copies of two media of another server, of which one is in quarantine, and a preview of a URL.
+REMOTE_MEDIA = """
+INSERT INTO remote_media_cache (media_origin, media_id, media_type, created_ts, media_length,
+    filesystem_id, quarantined_by) VALUES
+    ('far.org', 'plain', 'image/png', 1, 9, 'aabbcc', NULL),
+    ('far.org', 'bad', 'image/png', 1, 9, 'aabbdd', '@admin:localhost');
+INSERT INTO remote_media_cache_thumbnails (media_origin, media_id, thumbnail_width,
+    thumbnail_height, thumbnail_method, thumbnail_type, thumbnail_length, filesystem_id)
+    VALUES ('far.org', 'plain', 32, 32, 'scale', 'image/png', 9, 'aabbcc');
+INSERT INTO local_media_repository (media_id, media_type, media_length, created_ts, url_cache)
+    VALUES ('2026-01-01_abc', 'image/png', 9, 1, 'https://far.org/');
+"""
+
+
+def remote_media(server: Server) -> list[str]:
+    """Return the rows for files that a backup leaves out."""
+    with connected(server) as cursor:
+        cursor.execute(
+            "SELECT media_id FROM remote_media_cache"
+            " UNION ALL SELECT 'thumbnail' FROM remote_media_cache_thumbnails"
+            " UNION ALL SELECT media_id FROM local_media_repository WHERE url_cache IS NOT NULL"
+        )
+        return [row[0] for row in cursor.fetchall()]
 
 
 def empty(server: Server) -> Server:
@@ -208,7 +253,50 @@ def test_a_restored_server_is_the_same_server(past: Past) -> None:
         server.stop()
         server.start()
         assert sequences_behind(server) == []
+        # Without a file, a row means 404 for good; that of a medium in quarantine has no file.
+        assert remote_media(server) == ["bad"]
+        assert not (server.data / "media_store" / "remote_content").exists()
         server.stop()
+
+
+def test_remote_media_are_in_it_on_demand(origin: Server, past: Past) -> None:
+    path = past.backup.with_name("all.tar")
+    answer = origin.ganglion("backup", "--remote-media", str(path))
+    assert answer.returncode == 0, answer.stderr
+    with tarfile.open(path) as archive:
+        names = archive.getnames()
+    with tarfile.open(past.backup) as archive:
+        without = archive.getnames()
+    for name in ("media/remote_content/far.org/aa/bb/cc", "media/url_cache/2026-01-01/abc"):
+        assert name in names
+        assert name not in without
+
+
+def test_a_full_disk_leaves_nothing(origin: Server, past: Past, tmp_path: Path) -> None:
+    """A limit for the size of files stands for the disk."""
+    limit = ("prlimit", "--fsize=100000")
+    path = tmp_path / "b.tar"
+    answer = subprocess.run(
+        [*limit, *GANGLION, "backup", str(path)],
+        env=origin.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 2, answer.stderr
+    assert f"{path}: cannot be written: File too large" in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+    with Server("none") as server:
+        answer = subprocess.run(
+            [*limit, *GANGLION, "restore", str(past.backup)],
+            env=empty(server).environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert answer.returncode == 2, answer.stderr
+        assert "Traceback" not in answer.stderr
+        assert {path.name for path in server.data.iterdir()} <= {".lock", "secrets"}
 
 
 def sequences_behind(server: Server) -> list[str]:
@@ -343,16 +431,12 @@ def test_standard_output_and_a_reader_that_goes_away(origin: Server, tmp_path: P
 @contextlib.contextmanager
 def locked_table(server: Server) -> Iterator[Callable[[], bool]]:
     """Keep a dump waiting: it reads all tables. Yields a function that says whether it waits."""
-    password = (server.data / "secrets" / "postgres_password").read_text().strip()
-    connection = psycopg2.connect(
-        host=f"{server.run}/postgres", user="synapse", dbname="synapse", password=password
-    )
-    with contextlib.closing(connection), connection.cursor() as cursor:
+    with connected(server) as cursor:
         cursor.execute("LOCK TABLE threepid_validation_token")
 
         def is_waiting() -> bool:
             cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
-            return cursor.fetchone() != (0,)
+            return bool(cursor.fetchone() != (0,))
 
         yield is_waiting
 

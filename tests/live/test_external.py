@@ -5,6 +5,9 @@ import contextlib
 import json
 import queue
 import re
+import shutil
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +21,8 @@ from ganglion.settings.environment import from_environ
 from tests.controls import ControlledServer
 from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis
 from tests.flows import whole_flow
-from tests.harness import SHARED_SECRET, WITHIN, Server, free_port, wait_until
-from tests.matrix import CLIENT
+from tests.harness import GANGLION, SHARED_SECRET, WITHIN, Server, free_port, wait_until
+from tests.matrix import CLIENT, Clients
 
 # In seconds: more than GANGLION_WATCHDOG, and less than requests wait.
 AWAY = 5.0
@@ -122,6 +125,80 @@ def test_an_empty_database_does_not_replace_one_with_accounts(
         )
         assert json.loads((server.data / "server.json").read_text()) == record
     postgres.execute("DROP DATABASE other")
+
+
+def test_a_backup_goes_into_an_empty_external_database_and_never_into_the_old_one(
+    postgres: Postgres, redis: Redis
+) -> None:
+    """Also if the restore is killed while it fills the database."""
+    if redis.process is None:
+        redis.start()
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    for database in ("origin", "target"):
+        postgres.execute(f"CREATE DATABASE {database} OWNER synapse {right}")
+    with postgres.connected("origin") as cursor:
+        # Synapse's role may not read them.
+        cursor.execute("CREATE SCHEMA others CREATE TABLE kept (a int)")
+        cursor.execute('CREATE TABLE public."not Synapse\'s" (a int)')
+    old = environment(postgres, redis) | {"POSTGRES_DB": "origin"}
+    new = environment(postgres, redis) | {"POSTGRES_DB": "target"}
+    with Server("none", old) as server, Server("none", new) as other:
+        server.start()
+        user = asyncio.run(registered(server))
+        backup = server.root / "b.tar"
+        answer = server.ganglion("backup", str(backup))
+        assert answer.returncode == 0, answer.stderr
+        server.stop()
+        shutil.rmtree(other.data)
+        answer = other.ganglion("restore", str(backup), POSTGRES_DB="origin")
+        assert answer.returncode == 2
+        assert "the database origin at 127.0.0.1 is not empty" in answer.stderr
+        assert not other.data.exists()
+        with postgres.connected("target") as cursor:
+            cursor.execute("BEGIN; LOCK TABLE pg_class IN EXCLUSIVE MODE")
+            process = subprocess.Popen(
+                [*GANGLION, "restore", str(backup)],
+                env=other.environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+            def is_waiting() -> bool:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                return process.poll() is not None or cursor.fetchone() != (0,)
+
+            wait_until("restore of the database", is_waiting)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+            cursor.execute("ROLLBACK")
+        answer = other.ganglion("run")
+        assert answer.returncode == 2
+        assert "holds a restore that has not ended" in answer.stderr
+        answer = other.ganglion("restore", str(backup))
+        assert answer.returncode == 0, answer.stderr
+        assert "a restore was interrupted here: it goes on" in answer.stderr
+        other.start()
+        assert asyncio.run(whoami(other, user[1])) == user[0]
+        other.stop()
+    with postgres.connected("target") as cursor:
+        cursor.execute("SELECT to_regclass('others.kept'), to_regclass('\"not Synapse''s\"')")
+        assert cursor.fetchone() == (None, None)
+        cursor.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
+        assert cursor.fetchall() == [("synapse",)]
+    postgres.execute("DROP DATABASE origin", "DROP DATABASE target")
+
+
+async def registered(server: Server) -> tuple[str, str]:
+    """Register a user. Returns its name and its token."""
+    async with Clients(server.base_url) as clients:
+        user = await clients.register("user")
+        return user.user_id, str(user.nio.access_token)
+
+
+async def whoami(server: Server, token: str) -> str:
+    async with Clients(server.base_url) as clients:
+        user = clients.resume("@unknown:localhost", token)
+        return str((await user.call("GET", f"{CLIENT}/account/whoami"))["user_id"])
 
 
 def test_ganglion_waits_for_servers_that_start_later(postgres: Postgres, redis: Redis) -> None:

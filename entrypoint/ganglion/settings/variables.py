@@ -2,8 +2,8 @@
 
 Each field of Settings is one row: the variable's name, its parser, its default, one line of
 documentation, and, if they differ from the usual, whether it is secret and its other names.
-Rows for PostgreSQL and Redis are in stores.py, rows that only Synapse's images have in
-synapse_image.py.
+Rows for backups are in backups.py, for PostgreSQL and Redis in stores.py, rows that only Synapse's
+images have in synapse_image.py.
 `scripts/docs` generates docs/variables.md from this table.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ganglion.data.paths import Paths
 from ganglion.settings import parsers
+from ganglion.settings.backups import BackupSettings
 from ganglion.settings.fix_names import ALL as ALL_FIXES
 from ganglion.settings.fixes import fixes as parse_fixes
 from ganglion.settings.stores import StoreSettings
@@ -25,7 +26,7 @@ REQUESTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(StoreSettings):
+class Settings(BackupSettings):
     """The value of every variable. `given` names those that are set; the others have defaults."""
 
     workers: str | None = _row(
@@ -294,27 +295,6 @@ class Settings(StoreSettings):
         " as with `docker stop -t` or `stop_grace_period`.",
         shown_default="10s",
     )
-    backup_directory: str | None = _row(
-        "GANGLION_BACKUP",
-        parsers.absolute_path,
-        None,
-        "A directory for scheduled backups, on another disk than the data if possible; see"
-        " docs/backup.md.",
-        shown_default="none are made",
-    )
-    backup_every: float = _row(
-        "GANGLION_BACKUP_EVERY",
-        parsers.duration_of(1, 366 * 86400),
-        86400.0,
-        "How often a scheduled backup is made, such as 6h.",
-        shown_default="1d",
-    )
-    backup_keep: int = _row(
-        "GANGLION_BACKUP_KEEP",
-        parsers.whole_number(1, 1000),
-        7,
-        "How many scheduled backups are kept.",
-    )
     asyncio_reactor: bool = _row(
         "SYNAPSE_ASYNC_IO_REACTOR",
         parsers.boolean,
@@ -413,7 +393,7 @@ def variables() -> tuple[tuple[str, Variable], ...]:
     rows = [item for item in dataclasses.fields(Settings) if "variable" in item.metadata]
     bases = [
         {item.name for item in dataclasses.fields(base)}
-        for base in (StoreSettings, SynapseImageSettings)
+        for base in (BackupSettings, StoreSettings, SynapseImageSettings)
     ]
     rows.sort(key=lambda item: sum(item.name in base for base in bases))
     return tuple((item.name, item.metadata["variable"]) for item in rows)

@@ -170,7 +170,7 @@ def _names(request: Request, file: BinaryIO, found: Verified) -> Iterator[Proble
 
 def _check_empty(request: Request, summary: Summary) -> None:
     """Raise ConfigError for each place that is not empty."""
-    problems = [*_not_empty(request), *_external(request, summary)]
+    problems = [*not_empty(request), *_external(request, summary)]
     if problems:
         raise ConfigError(problems)
 
@@ -182,7 +182,8 @@ def _check_room(request: Request, file: BinaryIO, found: Verified) -> None:
         raise ConfigError(problems)
 
 
-def _not_empty(request: Request) -> Iterator[Problem]:
+def not_empty(request: Request) -> Iterator[Problem]:
+    """Yield a problem for each place that holds something."""
     settings = request.settings
     data, own = Path(settings.data), set(NOTHING)
     for inside in (Path(settings.run), request.media):
@@ -235,19 +236,12 @@ def _external(request: Request, summary: Summary) -> Iterator[Problem]:
 
 def _room(request: Request, file: BinaryIO, found: Verified) -> Iterator[Problem]:
     """Yield a problem for each disk that is too small, or if the dump is damaged."""
-    listing = verify.ends(file).listing
     try:
-        text = dump.measure(request.client, verify.database(file, listing), dump.growth)
+        sizes = needed(request, file, found)
     except Failed as error:
         yield _problem(f"has a dump that cannot be read: {error}", "use another backup")
         return
-    database = max(found.summary.database_size, text)
-    cluster = database + database // 4 + CLUSTER if request.settings.embedded_postgres else 0
-    data, media = Path(request.settings.data), request.media
-    needed = {data: found.files + cluster + (found.media if media is None else 0)}
-    if media is not None:
-        needed[media] = found.media
-    for path, size in needed.items():
+    for path, size in sizes.items():
         place = next(parent for parent in (path, *path.parents) if parent.exists())
         free = shutil.disk_usage(place).free
         # Each file of the media store takes a part of a block more.
@@ -255,6 +249,21 @@ def _room(request: Request, file: BinaryIO, found: Verified) -> Iterator[Problem
         if wanted > free:
             message = f"has {free // 1024**2} MB free, and the restore needs {wanted // 1024**2}"
             yield _problem(message, "make room, or name a larger disk", str(path))
+
+
+def needed(request: Request, file: BinaryIO, found: Verified) -> dict[Path, int]:
+    """Return the bytes that each directory has to take. The whole dump is read for it.
+
+    Raises Failed if the dump cannot be read.
+    """
+    dumped = verify.database(file, verify.ends(file).listing)
+    database = max(found.summary.database_size, dump.measure(request.client, dumped, dump.growth))
+    cluster = database * 5 // 4 + CLUSTER if request.settings.embedded_postgres else 0
+    data, media = Path(request.settings.data), request.media
+    sizes = {data: found.files + cluster + (found.media if media is None else 0)}
+    if media is not None:
+        sizes[media] = found.media
+    return sizes
 
 
 def _staged(request: Request, file: BinaryIO, found: Verified) -> Journal:
@@ -305,22 +314,26 @@ def _fill(client: Client, request: Request, file: BinaryIO, found: Verified) -> 
 
 
 def _filled(request: Request, file: BinaryIO, found: Verified, journal: Journal) -> Journal:
-    """Fill the external database, if that has not been done, and return the next journal.
-
-    It was empty before, and is filled in one transaction: if it has tables now, it is filled.
-    """
-    paths = request.settings.paths
+    """Fill the external database and return the next journal."""
     try:
-        if not dump.is_filled(request.client):
-            _fill(request.client, request, file, found)
-        else:
-            dump.prune(request.client, remote_media=found.summary.remote_media)
+        fill_external(request, file, found)
     except BaseException:
         with contextlib.suppress(Failed):
             if not dump.is_filled(request.client):
-                restoring.discard(paths, journal)
+                restoring.discard(request.settings.paths, journal)
         raise
     return _whole(request, journal)
+
+
+def fill_external(request: Request, file: BinaryIO, found: Verified) -> None:
+    """Fill the external database, if that has not been done.
+
+    It was empty before, and is filled in one transaction: if it has tables now, it is filled.
+    """
+    if dump.is_filled(request.client):
+        dump.prune(request.client, remote_media=found.summary.remote_media)
+    else:
+        _fill(request.client, request, file, found)
 
 
 def _whole(request: Request, journal: Journal) -> Journal:

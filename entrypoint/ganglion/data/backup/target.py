@@ -88,7 +88,12 @@ def written(path: Path, usage: Usage = disk_usage) -> Iterator[Sink]:
     except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EIO,
+            errno.EFBIG,
+        ):
             error.filename = str(path)
         raise
     flush_entry(path)

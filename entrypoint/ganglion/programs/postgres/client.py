@@ -164,12 +164,10 @@ class Running:
             if kind is not None:
                 self.process.kill()
             for stream in (self.process.stdin, self.process.stdout):
-                if stream is not None and not stream.closed and kind is not None:
+                if stream is not None:
                     with contextlib.suppress(BrokenPipeError):
                         stream.close()
             status = self.process.wait()
-            if self.process.stdout is not None:
-                self.process.stdout.close()
             if kind is None and status:
                 raise Failed(f"{self.name} failed: {self.said() or f'status {status}'}")
         finally:
