@@ -229,9 +229,17 @@ class Watchdog(Reader):
             self._epoll.register(descriptor, watch.question.events)
 
     def _withdraw(self, watch: Watch) -> None:
-        """Close the open question. That also takes its descriptor out of the epoll."""
+        """Close the open question.
+
+        To close its descriptor does not take it out of the epoll while a child that was just forked
+        holds it too.
+        """
         if watch.question is not None:
-            self._questions.pop(watch.question.fileno(), None)
+            descriptor = watch.question.fileno()
+            if self._questions.pop(descriptor, None) is not None:
+                # It is out already if it was answered.
+                with contextlib.suppress(FileNotFoundError):
+                    self._epoll.unregister(descriptor)
             watch.question.close()
             watch.question = None
 

@@ -110,6 +110,21 @@ def test_a_program_that_responds_is_left_alone(room: Room, peer: Peer, protocol:
     assert (room.kills(program), room.lines) == (0, [])
 
 
+def test_a_question_that_a_forked_child_holds_too_is_forgotten(room: Room, peer: Peer) -> None:
+    program = started(room, f"http {peer.path}")
+    room.go(EVERY + 1)
+    (descriptor,) = room.watchdog._questions
+    held_by_the_child = os.dup(descriptor)
+    try:
+        program.pid += 1
+        room.watchdog.look()
+        peer.accept(b"N")
+        room.watchdog.handle_read_event()
+    finally:
+        os.close(held_by_the_child)
+    assert room.lines == []
+
+
 @pytest.mark.parametrize("behaviour", ["takes no connection", "refuses", "closes", "is gone"])
 def test_a_silent_program_without_work_is_replaced(room: Room, peer: Peer, behaviour: str) -> None:
     if behaviour == "refuses":
