@@ -68,7 +68,7 @@ def within(found: Budget, memory: int) -> None:
     assert 0 < proxy.connections < proxy.open_files <= 65536
     if "shared_buffers" in found.memory:
         server = postgres.amounts(found)
-        assert found.connections + SPARE_CONNECTIONS == server.max_connections
+        assert found.connections + SPARE_CONNECTIONS < server.max_connections
         assert server.shared_buffers * MB <= found.memory["shared_buffers"]
         assert 3 * server.maintenance_work_mem * MB <= found.memory["maintenance_work_mem"]
         assert server.work_mem >= 4
@@ -194,7 +194,8 @@ def test_pools_that_are_given_count(workers: str, processes: int) -> None:
     found = budget(workers, 8 * GB, POSTGRES_CP_MIN="2", POSTGRES_CP_MAX="7")
     assert found is not None
     assert {(pool.least, pool.most) for pool in found.pools.values()} == {(2, 7)}
-    assert postgres.amounts(found).max_connections == 7 * processes + SPARE_CONNECTIONS
+    pools = 7 * processes
+    assert postgres.amounts(found).max_connections == pools + pools // 2 + SPARE_CONNECTIONS
 
 
 def test_a_least_number_of_connections_is_kept_open_everywhere() -> None:

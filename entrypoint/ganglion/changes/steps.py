@@ -85,7 +85,7 @@ def between(old: Layout, new: Layout) -> Changes:
     if grows:
         # Every process would lose its connections. None has any while it is stopped.
         together, conflicting = list(stay), list(removed)
-        reasons.append("PostgreSQL restarts, to take more connections")
+        reasons.append("PostgreSQL, which restarts to take more connections")
     steps = _steps(
         old,
         new,

@@ -92,7 +92,7 @@ def lines(old: Layout, new: Layout, changes: Changes) -> Iterator[str]:
     left = [name for name in old.processes if name not in (*changes.removed, *changes.together)]
     yield f"{'untouched':<11}{', '.join(left) or '-'}"
     if changes.reasons:
-        yield f"{'together':<11}because they share {'; '.join(changes.reasons)}"
+        yield f"{'together':<11}because of {'; '.join(changes.reasons)}"
     yield ""
     for number, step in enumerate(changes.steps, start=1):
         yield f"{number}. {in_words(step)}"

@@ -45,12 +45,21 @@ def amounts(budget: Budget) -> Amounts:
     memory = budget.memory
     sorts = _sorts(budget.limits, len(budget.pools))
     return Amounts(
-        max_connections=budget.connections + SPARE_CONNECTIONS,
+        max_connections=budget.connections + SPARE_CONNECTIONS + further(budget),
         shared_buffers=memory["shared_buffers"] // MB,
         effective_cache_size=(memory["shared_buffers"] + memory["files"]) // MB,
         work_mem=memory["work_mem"] // sorts // MB,
         maintenance_work_mem=memory["maintenance_work_mem"] // VACUUMS // MB,
     )
+
+
+def further(budget: Budget) -> int:
+    """How many connections more a running server takes, for workers that `ganglion apply` adds.
+
+    The number is fixed while PostgreSQL runs. Each costs 50 kB of shared memory once it is used
+    (PostgreSQL 17, shared_memory_size with max_connections from 60 to 220).
+    """
+    return budget.connections // 2
 
 
 def owner(machine: Machine) -> str:
@@ -154,8 +163,8 @@ def _rows(plan: Plan) -> tuple[Row, ...]:
             name="max_connections",
             amount=f"{found.max_connections}",
             memory=memory["connections"],
-            reason=f"all pools full, {plan.budget.connections}, and {SPARE_CONNECTIONS} spare for"
-            " administration",
+            reason=f"all pools full, {plan.budget.connections}, {SPARE_CONNECTIONS} spare for"
+            f" administration, and {further(plan.budget)} for workers that are added while it runs",
         ),
         Row(
             name="shared_buffers",
