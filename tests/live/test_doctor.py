@@ -4,7 +4,9 @@ The repair is the command that the doctor prints, typed into a shell as it stand
 """
 
 import json
+import os
 import pwd
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import WITHIN, Server, wait_until
+from tests.harness import WITHIN, Server, free_port, wait_until
 from tests.raw_http import raw_request
 
 PSQL = "/usr/lib/postgresql/{version}/bin/psql"
@@ -21,10 +23,42 @@ PSQL = "/usr/lib/postgresql/{version}/bin/psql"
 PATIENCE = ("--wait", "60")
 
 
+# A module of Synapse that stops the handling of replicated rows in one worker while a file exists.
+STALL = """
+import os
+
+class Stall:
+    def __init__(self, config, api):
+        hs = api._hs
+        if hs.get_instance_name() != "synchrotron1":
+            return
+        data = hs.get_replication_data_handler()
+        handle = data.on_rdata
+
+        async def on_rdata(stream, writer, token, rows):
+            while os.path.exists({flag!r}):
+                await api.sleep(0.05)
+            await handle(stream, writer, token, rows)
+
+        data.on_rdata = on_rdata
+"""
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server with workers for all tests here. Each repairs what it breaks."""
-    with Server("pusher, synchrotron") as server:
+    """A server with workers for all tests here. Each repairs what it breaks.
+
+    No watchdog replaces the processes that tests freeze.
+    """
+    environment = {
+        "SYNAPSE_ENABLE_METRICS": "yes",
+        "CONTROL_PORT": str(free_port()),
+        "GANGLION_WATCHDOG": "0",
+    }
+    with Server("pusher, synchrotron", environment, "modules: [{module: stall.Stall}]") as server:
+        (server.data / "modules").mkdir()
+        flag = server.root / "stalled"
+        (server.data / "modules" / "stall.py").write_text(STALL.format(flag=str(flag)))
         server.start()
         wait_until("end of background updates", lambda: updates(server) == "0")
         make_room(server)
@@ -32,19 +66,20 @@ def server() -> Iterator[Server]:
 
 
 def token_of_administrator(server: Server) -> str:
-    """Log the first user in, and make him an administrator."""
-    sql(server, "UPDATE users SET admin = 1 WHERE name LIKE '@alice:%'")
-    user = {"type": "m.id.user", "user": "alice"}
-    login = {"type": "m.login.password", "identifier": user, "password": "secret-of-alice"}
+    """Register an administrator if there is none, and log in."""
+    password = "secret-of-admin"
+    server.ganglion("register-user", "admin", "--admin", stdin=f"{password}\n")
+    user = {"type": "m.id.user", "user": "admin"}
+    login = {"type": "m.login.password", "identifier": user, "password": password}
     return str(post(server, "/_matrix/client/v3/login", login)["access_token"])
 
 
-def make_room(server: Server) -> None:
+def make_room(server: Server, name: str = "alice") -> None:
     """Register a user and make a room, so that there are events."""
     user = post(
         server,
         "/_matrix/client/v3/register",
-        {"username": "alice", "password": "secret-of-alice", "auth": {"type": "m.login.dummy"}},
+        {"username": name, "password": f"secret-of-{name}", "auth": {"type": "m.login.dummy"}},
     )
     post(server, "/_matrix/client/v3/createRoom", {}, user["access_token"])
 
@@ -88,8 +123,8 @@ def doctor(server: Server, *checks: str, status: int | None = None) -> list[dict
     """Return the findings of some checks, or of all."""
     answer = server.ganglion("doctor", "--json", *PATIENCE, *checks)
     assert answer.stderr == ""
-    assert status is None or answer.returncode == status, answer.stdout
     found: list[dict[str, Any]] = json.loads(answer.stdout)
+    assert status is None or answer.returncode == status, faults(found)
     return found
 
 
@@ -103,7 +138,8 @@ def faults(found: list[dict[str, Any]]) -> list[str]:
 
 def repair(server: Server, command: str) -> None:
     """Type a command into a shell of the machine that the server runs on."""
-    command = command.replace("TOKEN-OF-AN-ADMINISTRATOR", token_of_administrator(server))
+    if "TOKEN-OF-AN-ADMINISTRATOR" in command:
+        command = command.replace("TOKEN-OF-AN-ADMINISTRATOR", token_of_administrator(server))
     answer = subprocess.run(
         ["bash", "-c", command],
         env=server.environment,
@@ -283,6 +319,80 @@ def test_what_is_broken_in_the_database_is_found_and_repaired(
         if breakage.undo:
             sql(server, *breakage.undo)
     assert faults(doctor(server, breakage.check, status=0)) == []
+
+
+def test_a_worker_that_answers_and_whose_streams_stand(server: Server) -> None:
+    flag = server.root / "stalled"
+    flag.touch()
+    try:
+        make_room(server, "bob")
+        assert faults(doctor(server, "processes")) == []
+        (found,) = doctor(server, "streams", status=2)
+        assert found["message"].startswith("synchrotron1 answers, and its position stands in ")
+        assert found["fix"] == ["ganglion restart synchrotron1"]
+    finally:
+        flag.unlink()
+    wait_until("end of the stall", lambda: not faults(doctor(server, "streams")))
+
+
+@pytest.mark.parametrize(
+    ("process", "check", "message"),
+    [
+        ("pusher1", "processes", "pusher1 runs and does not answer: "),
+        ("redis", "streams", "Redis does not answer: "),
+        ("postgres", "database", "PostgreSQL does not answer (the embedded server): it accepts no"),
+    ],
+)
+def test_a_process_that_hangs(server: Server, process: str, check: str, message: str) -> None:
+    pid = server.pid(process)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        answer = server.ganglion("doctor", "--json", "--wait", "10")
+        assert answer.returncode == 2
+        found = [item for item in json.loads(answer.stdout) if item["level"] == "error"]
+        # Nothing else is blamed, and all others are checked meanwhile.
+        assert [item["check"] for item in found] == [check]
+        assert found[0]["message"].startswith(message)
+        command = "ganglion restart pusher1" if process == "pusher1" else "docker restart NAME "
+        assert found[0]["fix"][0].startswith(command)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until("answer", lambda: not faults(doctor(server, "processes", "streams", "database")))
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "mode"),
+    [
+        ("file-modes", "secrets/form_secret", 0o644),
+        ("file-modes", "postgres", 0o755),
+        ("media-store", "media_store", 0o500),
+    ],
+)
+def test_a_file_with_a_wrong_mode(server: Server, check: str, name: str, mode: int) -> None:
+    path = server.data / name
+    before = path.stat().st_mode
+    path.chmod(mode)
+    try:
+        (found,) = doctor(server, check, status=2)
+        assert str(path) in found["message"]
+        repair(server, found["fix"][0])
+        assert faults(doctor(server, check, status=0)) == []
+    finally:
+        path.chmod(before)
+
+
+def test_other_workers_than_those_that_run(server: Server) -> None:
+    answer = server.ganglion("doctor", "workers", WORKERS="pusher")
+    assert answer.returncode == 1
+    assert "synchrotron=synchrotron:1 runs, and pusher=pusher:1 would start" in answer.stdout
+
+
+def test_no_secret_is_printed(server: Server) -> None:
+    printed = server.ganglion("doctor", "--all", *PATIENCE).stdout
+    directories = (server.data / "secrets", server.run / "conf" / "secrets")
+    secrets = [path.read_text().strip() for place in directories for path in place.iterdir()]
+    assert len(secrets) > 8
+    assert not [text for text in secrets if text.rpartition(":")[2] in printed]
 
 
 def test_state_groups_that_nothing_references(server: Server) -> None:

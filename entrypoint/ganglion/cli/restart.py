@@ -41,6 +41,11 @@ from ganglion.topology.names import MAIN
 WITHIN = 300.0
 # Lines of Synapse's message about its configuration.
 SHOWN = 5
+# `python -m synapse.config`, which also finds the operator's modules, behind all other packages.
+READ = (
+    "import runpy, sys; sys.path.append(sys.argv.pop(1));"
+    " runpy.run_module('synapse.config', run_name='__main__', alter_sys=True)"
+)
 
 
 def options(parser: ArgumentParser) -> None:
@@ -128,7 +133,16 @@ def _refused_configuration(settings: Settings) -> str:
     if account is not None:
         user, group = numbers(account)
         rights = {"user": user, "group": group, "extra_groups": groups_of(account)}
-    command = [words[0], "-m", "synapse.config", "read", "server.server_name", *files]
+    command = [
+        words[0],
+        "-P",
+        "-c",
+        READ,
+        settings.paths.modules,
+        "read",
+        "server.server_name",
+        *files,
+    ]
     found = subprocess.run(
         command, cwd=Path(settings.paths.run), capture_output=True, text=True, check=False, **rights
     )

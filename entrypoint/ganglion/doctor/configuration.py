@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
-from ganglion.doctor.place import Place
+from ganglion.doctor.place import RESTART, Place
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.errors import Problem
 from ganglion.settings.owned_options import BY_OPTION
@@ -161,7 +161,7 @@ def judge_workers(found: Workers) -> Iterator[Finding]:
         f"other workers run than WORKERS asks for: {_short(found.running)} runs, and"
         f" {_short(found.next)} would start",
         "the change takes effect at the next start",
-        "restart the whole server, such as with `docker restart NAME`, to use the new WORKERS",
+        RESTART,
     )
 
 

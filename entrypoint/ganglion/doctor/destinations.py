@@ -19,7 +19,8 @@ class Destinations:
 
     `failing` have not answered for more than a day, as (name, days); `standing` would answer, yet
     events of more than a day ago are not sent to them. `given_up` is the number of those that have
-    not answered for a month. `admin` is the URL of the administration API.
+    not answered for a month. `admin` is the URL of the administration API, and
+    `sender` names the processes that send.
     """
 
     failing: tuple[tuple[str, float], ...]
@@ -27,6 +28,7 @@ class Destinations:
     standing: tuple[str, ...]
     given_up: int
     admin: str
+    sender: str = "main"
 
 
 def observe(place: Place) -> Destinations:
@@ -50,11 +52,13 @@ def observe(place: Place) -> Destinations:
         " AND r.stream_ordering > d.last_successful_stream_ordering) LIMIT %s",
         (now - DAY, SHOWN),
     )
+    senders = place.plan.topology.jobs.get("federation_sender") if place.plan else None
     return Destinations(
         failing=tuple((name, (now - since) / DAY) for name, since, _ in failing),
         number=failing[0][2] if failing else 0,
         standing=tuple(name for (name,) in standing),
         given_up=given_up,
+        sender=" ".join(senders or ("main",)),
         admin=f"http://{place.settings.reachable_at}:{place.settings.http_port}/_synapse/admin/v1",
     )
 
@@ -69,7 +73,7 @@ def judge(found: Destinations) -> Iterator[Finding]:
         yield notice(
             f"{found.number} {plural} not answered for more than a day: {names}{more}",
             "their users get no messages from here; they may be down, or block this server",
-            "curl -X POST -d '{}' -H 'Authorization: Bearer TOKEN-OF-AN-ADMINISTRATOR' "
+            "curl -f -X POST -d '{}' -H 'Authorization: Bearer TOKEN-OF-AN-ADMINISTRATOR' "
             + shlex.quote(f"{found.admin}/federation/destinations/{first}/reset_connection"),
         )
     if found.standing:
@@ -77,7 +81,7 @@ def judge(found: Destinations) -> Iterator[Finding]:
             f"events of more than a day ago are not sent to {', '.join(found.standing)}, though"
             " nothing failed",
             "the process that sends to other servers stands still",
-            "ganglion restart federation_sender1    # or main, if WORKERS has no federation_sender",
+            f"ganglion restart {found.sender}",
         )
     if not found.failing and not found.standing:
         gone = f"; {found.given_up} have been gone for a month" if found.given_up else ""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ganglion.data.certificate_check import faults
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
-from ganglion.doctor.place import Place
+from ganglion.doctor.place import RESTART, Place
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.errors import reason
 from ganglion.settings import test_mode
@@ -88,7 +88,7 @@ def judge_ports(found: tuple[Port, ...]) -> Iterator[Finding]:
             yield bad(
                 f"nothing answers at {item.host}:{item.port} ({item.variable}): {item.problem}",
                 "clients, proxies and other servers cannot connect",
-                "ganglion restart nginx",
+                RESTART,
             )
         else:
             yield bad(
@@ -111,6 +111,7 @@ class Certificate:
     now: dt.datetime
     until: dt.datetime | None = None
     served_until: dt.datetime | None = None
+    nginx_pid: str = ""
 
 
 def observe_certificate(place: Place) -> Certificate:
@@ -140,7 +141,12 @@ def observe_certificate(place: Place) -> Certificate:
     if place.running:
         served = _served(settings.reachable_at, settings.federation_port, place.network.timeout)
     return Certificate(
-        path=settings.tls_cert, faults=found, now=place.now, until=until, served_until=served
+        path=settings.tls_cert,
+        faults=found,
+        now=place.now,
+        until=until,
+        served_until=served,
+        nginx_pid=settings.paths.nginx_pid,
     )
 
 
@@ -183,7 +189,7 @@ def judge_certificate(found: Certificate) -> Iterator[Finding]:
             f"nginx serves a certificate until {found.served_until:%Y-%m-%d}, and the file has one"
             f" until {found.until:%Y-%m-%d}",
             "the renewed certificate is not in use; the old one ends first",
-            "ganglion restart nginx",
+            f"kill -HUP $(cat {found.nginx_pid})    # nginx reads it again",
         )
     else:
         yield good(f"valid for {days} days, until {found.until:%Y-%m-%d}")

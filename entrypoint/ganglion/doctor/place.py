@@ -18,6 +18,9 @@ from ganglion.programs.program import Plan
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
 
+# The command that restarts everything: one program alone can only be restarted if it is Synapse's.
+RESTART = "docker restart NAME    # without Docker: scripts/down && scripts/up"
+
 
 class Once:
     """A fact that several checks need and that is observed once, by the first that asks."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ganglion.doctor.database import Unreachable
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
-from ganglion.doctor.place import Place
+from ganglion.doctor.place import RESTART, Place
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.programs.postgres.cluster import create_database, literal, name
 
@@ -70,7 +70,7 @@ def judge_server(found: Server) -> Iterator[Finding]:
         yield bad(
             f"PostgreSQL does not answer ({found.where}): {found.failure}",
             "every request fails, and the checks of the database are not made",
-            "ganglion restart postgres    # then its lines in the log of the server"
+            f"{RESTART}; then see the lines of `postgres` in the log"
             if found.embedded
             else "correct POSTGRES_HOST and the rest of POSTGRES_, or start that server",
         )

@@ -4,7 +4,6 @@ import http.client
 import re
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +15,14 @@ from ganglion.control.client import read_secret, request
 from ganglion.control.status import ProcessStatus, status
 from ganglion.doctor.content import megabytes
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
-from ganglion.doctor.place import Place
+from ganglion.doctor.place import RESTART, Place
+from ganglion.doctor.together import together
 from ganglion.errors import ConfigError
 from ganglion.programs.redis import client_arguments
 from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.topology import topology
 from ganglion.topology.topology import Address, Topology
 
-# Processes that are asked at the same time.
-AT_ONCE = 16
 # In seconds. A position of another process arrives within milliseconds.
 BETWEEN_LOOKS = 0.6
 POSITION = re.compile(
@@ -46,24 +44,31 @@ def _topology(place: Place) -> Topology:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
-    """The supervisor's processes, and those that do not answer, each with the reason."""
+    """The supervisor's processes, and those that do not answer, each with the reason.
+
+    `synapse` are the names of Synapse's, which can be restarted one by one.
+    """
 
     states: tuple[ProcessStatus, ...]
     silent: Mapping[str, str]
+    synapse: frozenset[str]
 
 
 def observe_processes(place: Place) -> Processes:
     """Ask the supervisor, and the health of each Synapse process."""
     place.need_running()
     processes = _topology(place).processes
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = pool.map(lambda item: _health(item.http, place.network.timeout), processes)
-        silent = {
-            process.name: answer
-            for process, answer in zip(processes, answers, strict=True)
-            if answer is not None
-        }
-    return Processes(states=status(place.settings), silent=silent)
+    answers = together(lambda item: _health(item.http, place.network.timeout), processes)
+    silent = {
+        process.name: answer
+        for process, answer in zip(processes, answers, strict=True)
+        if answer is not None
+    }
+    return Processes(
+        states=status(place.settings),
+        silent=silent,
+        synapse=frozenset(process.name for process in processes),
+    )
 
 
 def _health(address: Address, timeout: float) -> str | None:
@@ -82,7 +87,8 @@ def judge_processes(found: Processes) -> Iterator[Finding]:
         yield bad(
             f"{item.name} does not run ({item.state}){why}",
             "others do its work, if they can; the rest fails",
-            f"ganglion restart {item.name}    # and its last lines in the log of the server",
+            f"ganglion restart {item.name}" if item.name in found.synapse else RESTART,
+            f"docker logs NAME 2>&1 | grep '^{item.name} |' | tail    # says why",
         )
     starting = [item for item in found.states if item.state == "STARTING"]
     for item in starting:
@@ -117,6 +123,7 @@ class Streams:
     processes: int
     behind: Mapping[str, tuple[str, ...]]
     measured: bool
+    embedded: bool = True
 
 
 def observe_streams(place: Place) -> Streams:
@@ -140,6 +147,7 @@ def observe_streams(place: Place) -> Streams:
         processes=len(layout.processes),
         behind=behind,
         measured=place.settings.enable_metrics,
+        embedded=place.settings.embedded_redis,
     )
 
 
@@ -170,10 +178,9 @@ def _positions(place: Place, layout: Topology) -> dict[str, dict[str, float]]:
             return {}
         return {stream: float(number) for stream, number in POSITION.findall(text)}
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = pool.map(ask, [process.metrics for process in layout.processes])
-        names = [process.name for process in layout.processes]
-        return dict(zip(names, found, strict=True))
+    found = together(ask, [process.metrics for process in layout.processes])
+    names = [process.name for process in layout.processes]
+    return dict(zip(names, found, strict=True))
 
 
 def standing(
@@ -199,7 +206,7 @@ def judge_streams(found: Streams) -> Iterator[Finding]:
         yield bad(
             f"Redis does not answer: {found.failure}",
             means,
-            "ganglion restart redis    # or start the server that REDIS_HOST names",
+            RESTART if found.embedded else "start the server that REDIS_HOST names, or correct it",
         )
         return
     if found.listeners < found.processes:
@@ -207,7 +214,7 @@ def judge_streams(found: Streams) -> Iterator[Finding]:
         yield bad(
             f"{found.listeners} of {found.processes} processes listen to replication",
             means,
-            f"ganglion status    # {missing} just restarted, or: ganglion restart all",
+            f"ganglion restart --all    # unless {missing} of them just started",
         )
     for name, streams in found.behind.items():
         yield bad(

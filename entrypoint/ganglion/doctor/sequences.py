@@ -103,11 +103,7 @@ SEQUENCES: tuple[Sequence, ...] = (
     _one("thread_subscriptions_sequence", "thread_subscriptions", "thread_subscriptions.stream_id"),
     _one("sticky_events_sequence", "sticky_events", "sticky_events.stream_id"),
     _one("profile_updates_sequence", "profile_updates", "profile_updates.stream_id"),
-    _one(
-        "quarantined_media_id_seq",
-        "quarantined_media_changes",
-        "quarantined_media_changes.stream_id",
-    ),
+    _one("quarantined_media_id_seq", "quarantined_media", "quarantined_media_changes.stream_id"),
     _one("event_auth_chain_id", None, "event_auth_chains.chain_id"),
     _one("application_services_txn_id_seq", None, "application_services_txns.txn_id"),
     _one("state_group_id_seq", None, "state_groups.id"),

@@ -13,6 +13,7 @@ import yaml
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
 from ganglion.doctor.network import NoResolver, Response, why
 from ganglion.doctor.place import Place
+from ganglion.doctor.together import together
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.errors import reason
 from ganglion.settings import bounded_yaml
@@ -67,7 +68,7 @@ def observe_bridges(place: Place) -> tuple[Bridge, ...]:
         waiting = dict(rows)
     except Unavailable:
         pass
-    return tuple(_ping(place, path, waiting) for path in paths)
+    return tuple(together(lambda path: _ping(place, path, waiting), paths))
 
 
 def _ping(place: Place, path: str, waiting: Mapping[str, int]) -> Bridge:
@@ -232,18 +233,18 @@ def observe_call(place: Place) -> Call:
     advertised = _transports(extra.get("org.matrix.msc4143.rtc_foci"))
     if not configured and not advertised:
         raise Unavailable("no transport of Element Call is set (matrix_rtc)")
-    found: list[tuple[str, int | None, str | None]] = []
-    for url in dict.fromkeys((*configured, *advertised)):
+
+    def ask(url: str) -> tuple[str, int | None, str | None]:
+        headers = {"Content-Type": "application/json"}
         try:
             answer = place.network.get(
-                f"{url.rstrip('/')}/sfu/get",
-                method="POST",
-                body=b"{}",
-                headers={"Content-Type": "application/json"},
+                f"{url.rstrip('/')}/sfu/get", method="POST", body=b"{}", headers=headers
             )
-            found.append((url, answer.status, None))
         except FAILURES as error:
-            found.append((url, None, why(error)))
+            return url, None, why(error)
+        return url, answer.status, None
+
+    found = together(ask, tuple(dict.fromkeys((*configured, *advertised))))
     return Call(
         transports=tuple(found),
         delays=place.option(DELAYS),

@@ -1,6 +1,7 @@
 """THE table of checks, in the order in which they are printed."""
 
 from ganglion.doctor import (
+    backups,
     configuration,
     content,
     destinations,
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     *processes.CHECKS,
     *machine.CHECKS,
     *disk.CHECKS,
+    *backups.CHECKS,
     *federation.CHECKS,
     *postgres.CHECKS,
     *sequences.CHECKS,

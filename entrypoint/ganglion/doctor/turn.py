@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ganglion.doctor.finding import Check, Finding, bad, good
 from ganglion.doctor.network import why
 from ganglion.doctor.place import Place
+from ganglion.doctor.together import together
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.settings.reading import LARGEST_SECRET, read_text
 
@@ -57,7 +58,7 @@ def observe(place: Place) -> Turn:
     if not uris:
         raise Unavailable("no TURN server is set (turn_uris)")
     credentials = _credentials(place)
-    relays = tuple(_ask(place, uri, credentials) for uri in uris)
+    relays = tuple(together(lambda uri: _ask(place, uri, credentials), uris))
     return Turn(
         relays=relays, credentials=credentials is not None, file=place.file_of("turn_shared_secret")
     )

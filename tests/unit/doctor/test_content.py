@@ -158,7 +158,7 @@ def test_destinations() -> None:
     # A name of another server is quoted in the command.
     assert "'http://127.0.0.1:8008/_synapse/admin/v1/federation/destinations/$(" in found.fix[0]
     (found,) = judged("destinations", replace(DESTINATIONS, standing=("b.example.org",)))
-    assert found.fix[0].startswith("ganglion restart federation_sender1")
+    assert found.fix[0].startswith("ganglion restart main")
 
 
 def test_the_statistics_of_a_stopped_server_are_not_asked() -> None:

@@ -48,7 +48,7 @@ def test_a_running_server_whose_port_does_not_answer() -> None:
     port = free_port()
     found = finding("ports", with_port(port, running=True))
     assert found.level is Level.BAD
-    assert found.fix == ("ganglion restart nginx",)
+    assert found.fix[0].startswith("docker restart NAME")
     with socket.create_server(("127.0.0.1", 0)) as own:
         assert_quiet(findings("ports", with_port(own.getsockname()[1], running=True)))
 
@@ -95,11 +95,16 @@ def test_a_certificate_that_cannot_be_read(certificate: tuple[Path, Path]) -> No
 def test_a_renewed_certificate_that_nginx_does_not_serve() -> None:
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     facts = Certificate(
-        path="/c.pem", faults=(), now=now, until=now + dt.timedelta(days=80), served_until=now
+        path="/c.pem",
+        faults=(),
+        now=now,
+        until=now + dt.timedelta(days=80),
+        served_until=now,
+        nginx_pid="/run/nginx.pid",
     )
     (found,) = judged("certificate", facts)
     assert found.level is Level.BAD
-    assert found.fix == ("ganglion restart nginx",)
+    assert found.fix == ("kill -HUP $(cat /run/nginx.pid)    # nginx reads it again",)
     assert_quiet(judged("certificate", replace(facts, served_until=facts.until)))
 
 

@@ -32,7 +32,7 @@ def test_a_locale_that_synapse_does_not_accept() -> None:
 def test_the_embedded_server_does_not_answer() -> None:
     (found,) = judged("database", Server(where="the embedded server", failure="no socket"))
     assert found.level is Level.BAD
-    assert found.fix[0].startswith("ganglion restart postgres")
+    assert found.fix[0].startswith("docker restart NAME")
 
 
 def test_a_collation_of_another_version() -> None:

@@ -18,12 +18,19 @@ def state(name: str, state: str = "RUNNING", description: str = "") -> ProcessSt
 
 
 def test_processes_that_do_not_run_or_answer() -> None:
-    fine = Processes(states=(state("main"), state("pusher1")), silent={})
+    fine = Processes(
+        states=(state("main"), state("pusher1"), state("nginx")),
+        silent={},
+        synapse=frozenset({"main", "pusher1"}),
+    )
     assert_quiet(judged("processes", fine))
     down = replace(fine, states=(state("main"), state("pusher1", "FATAL", "no such file")))
     (found,) = judged("processes", replace(down, silent={"pusher1": "refused"}))
     assert found.level is Level.BAD
     assert found.message == "pusher1 does not run (FATAL): no such file"
+    assert found.fix[0] == "ganglion restart pusher1"
+    (found,) = judged("processes", replace(fine, states=(state("nginx", "FATAL"),)))
+    assert found.fix[0].startswith("docker restart NAME")
     (found,) = judged("processes", replace(fine, silent={"pusher1": "timed out"}))
     assert found.message == "pusher1 runs and does not answer: timed out"
     assert found.fix == ("ganglion restart pusher1",)
