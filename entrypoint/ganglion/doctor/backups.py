@@ -79,7 +79,7 @@ def judge(found: Backups) -> Iterator[Finding]:
         )
     if found.directory is None:
         return
-    lost = "what was written since the last good one would be lost with the disk"
+    lost = "everything since the last good one would be lost with the disk"
     by_hand = f"ganglion backup {quote(found.directory)}/by-hand.tar    # one now"
     faults = found.restoring is not None
     if found.unreadable is not None:
