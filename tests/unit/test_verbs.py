@@ -29,6 +29,8 @@ CONTROLS: dict[str, Any] = {
 }
 # One process, as supervisord describes it.
 PROCESS = {"name": "main", "statename": "RUNNING", "pid": 7, "now": 30, "start": 10, "spawnerr": ""}
+# A golden case of an import.
+OLD = Path(__file__).parents[1] / "golden" / "imports" / "guide"
 # Each verb that has --json, with the arguments that it needs and the start of its text.
 WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
     (("check",), "PROCESS  ROLES"),
@@ -39,6 +41,7 @@ WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
     (("status",), "PROCESS  STATE    PID  UPTIME  PROBLEM\nmain     RUNNING  7    20 s\n"),
     (("doctor", "time-zone"), "✓ time-zone  UTC"),
     (("plan", "synchrotron:2"), "now     pusher"),
+    (("import", f"{OLD}/files"), "VARIABLES\n  SYNAPSE_SERVER_NAME=example.org\n"),
     (("version",), "ganglion "),
     (("test", "reset"), "reset in 0.50 s\n"),
     (("test", "users", "1"), "USER   DEVICE  TOKEN  PASSWORD\n@a1:x  D       T      P\n"),

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from inspect import cleandoc
+from keyword import iskeyword
 
 from ganglion.errors import Problem
 
@@ -19,6 +20,7 @@ VERBS = (
     "run",
     "generate",
     "migrate_config",
+    "import",
     "ready",
     "status",
     "doctor",
@@ -67,7 +69,9 @@ class Verb:
 
 def load(name: str) -> Verb:
     """Import the module of a verb. Raises ModuleNotFoundError if `name` is not in VERBS."""
-    module = importlib.import_module(f"ganglion.cli.{name.replace('-', '_')}")
+    word = name.replace("-", "_")
+    # `import` is a word of Python, so its module is import_.
+    module = importlib.import_module(f"ganglion.cli.{word}{'_' if iskeyword(word) else ''}")
     verb: Verb = module.VERB
     return verb
 
