@@ -21,6 +21,7 @@ ORDER = (
     "supervisor",
     "control",
     "doctor",
+    "importing",
     "cli",
 )
 # These put the packages together, so they may import all of them, and no package may import them.
