@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ganglion.cli.main import main
+from ganglion.errors import ConfigError
 from ganglion.importing import writing
 from ganglion.importing.layout import Copy, Layout
 
@@ -164,7 +165,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path
         # Without blocks: the disk does not have that much.
         file.truncate(2**43)
     layout = Layout(files=(), copies=(Copy(source=large, target="large"),), notes=())
-    with pytest.raises(writing.ConfigError, match="MB are needed"):
+    with pytest.raises(ConfigError, match="MB are needed"):
         writing.check(tmp_path / "new", layout)
     assert not (tmp_path / "new").exists()
 

@@ -25,7 +25,7 @@ from ganglion.programs.postgres.cluster import literal
 # In pages of the backup API, each 4 KB as a rule.
 PAGES = 4096
 HEADER = b"SQLite format 3\0"
-# What may lie beside a file that a process has open, or that was not closed.
+# The files beside a file that a process has open, or that was not closed.
 BESIDE = ("-wal", "-journal", "-shm")
 # A line of progress of synapse_port_db: `events: 50% (500/1000)`.
 PROGRESS = re.compile(r"^(?P<table>\w+): (?P<percent>\d+)% \((?P<done>-?\d+)/(?P<total>-?\d+)\)$")
