@@ -182,6 +182,34 @@ def test_a_configuration_that_synapse_rejects_restarts_nothing(server: Server) -
     assert server.pid("main") == before
 
 
+def test_a_process_that_does_not_start_comes_back_as_it_was(server: Server) -> None:
+    """Synapse accepts this module when it reads its configuration, and fails when it starts."""
+    before = {item["name"]: item["pid"] for item in server.status()}
+    file = server.data / "homeserver.d" / "00-tests.yaml"
+    right = file.read_text()
+    file.write_text(f"{right}spam_checker: {{module: collections.OrderedDict, config: {{}}}}\n")
+    try:
+        answer = server.ganglion("restart", "client_reader1", "receipts1", "main")
+        assert answer.returncode == 1
+        assert "client_reader1 does not start with its changed configuration" in answer.stderr
+        assert "receipts1, main left alone" in answer.stderr
+        after = {item["name"]: item["pid"] for item in server.status()}
+        changed = {name for name in after if after[name] != before[name]}
+        assert changed == {"client_reader1"}
+        assert unix_request(server.run / "sockets" / "client_reader1.sock", "GET", WHOAMI).status
+        # It keeps it, whatever ends it.
+        _kill(after["client_reader1"])
+        replaced(server, "client_reader1", after["client_reader1"])
+        # Main would take the whole server along.
+        answer = server.ganglion("restart", "main")
+        assert (answer.returncode, "main does not start" in answer.stderr) == (1, True)
+        assert server.get(WHOAMI).status == 401
+    finally:
+        file.write_text(right)
+    answer = server.ganglion("restart", "client_reader1", "main")
+    assert answer.returncode == 0, answer.stderr
+
+
 def _kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     wait_until("its end", lambda: not identity(pid))

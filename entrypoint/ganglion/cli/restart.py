@@ -2,8 +2,9 @@
 
 Names main, workers, or --all. Each is ready again before the next is ended,
 and main comes last. Requests wait meanwhile; long polls end early and empty.
-Synapse must accept its configuration first, or nothing is restarted. nginx
-reads its files again on SIGHUP.
+Synapse must accept its configuration first, or nothing is restarted. A
+process that does not start with it, because a module fails, gets the one that
+it had before. nginx reads its files again on SIGHUP.
 
 Exit status: 0 if all were restarted, 1 if one did not get ready (the rest is
 left alone), 2 for wrong names. In JSON, each process has its seconds.
@@ -60,7 +61,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     status(settings)
     names = chosen(options.names, known, every=options.all)
     with _alone(settings):
-        refusal = _refused_configuration(settings)
+        refusal = "" if _is_unchanged(settings) else _refused_configuration(settings)
         if refusal:
             print(
                 f"nothing was restarted: Synapse rejects its configuration: {refusal}",
@@ -118,6 +119,16 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 def _problem(path: str, message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(variable="restart", value=path, message=message, hint=hint)])
+
+
+def _is_unchanged(settings: Settings) -> bool:
+    """Return whether Synapse has accepted this very configuration: to read it takes a second."""
+    request = {"do": "compare", "names": [MAIN]}
+    try:
+        ask(command_socket.path(settings), "the supervisor", request, WITHIN)
+    except Refusal:
+        return False
+    return True
 
 
 def _refused_configuration(settings: Settings) -> str:

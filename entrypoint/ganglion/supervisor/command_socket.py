@@ -9,6 +9,7 @@ The protocol is one line of JSON each way: the response to
 
 import contextlib
 import json
+import shlex
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from supervisor.states import ProcessStates
 
 from ganglion.settings.variables import Settings
 from ganglion.supervisor.dispatcher import Reader
+from ganglion.supervisor.fork import configuration
 from ganglion.supervisor.program import GatedProcess
 
 Response = dict[str, str]
@@ -29,6 +31,10 @@ Verb = Callable[[list[GatedProcess], Mapping[str, Any]], Pending]
 
 LONGEST_REQUEST = 64 * 1024
 DONE: Response = {}
+WENT_BACK = (
+    "does not start with its changed configuration, so it runs with the one that it had before;"
+    " see its log"
+)
 
 
 def path(settings: Settings) -> str:
@@ -230,7 +236,9 @@ def _restart(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pendi
 
     def ready() -> Response | None:
         if program.ready and program.pid != before:
-            return DONE
+            return {"error": f"{name} {WENT_BACK}"} if program.goes_back else DONE
+        if program.may_go_back:
+            return None
         if program.pauses or program.state in (ProcessStates.BACKOFF, ProcessStates.FATAL):
             return {"error": f"{name} did not get ready; it is tried again, see its log"}
         return None
@@ -238,7 +246,19 @@ def _restart(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pendi
     return ready
 
 
-VERBS: Mapping[str, Verb] = {"restart": _restart}
+def _compare(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pending:
+    """Say whether programs still have the configuration that they got ready with."""
+    for program in programs:
+        options = program.config.options
+        # Modules of others may have changed, which it names.
+        unknown = options.shared_config is None
+        found = configuration.read(shlex.split(program.config.command), options.account)
+        if unknown or program.used != found:
+            return _refused("the configuration has changed")
+    return lambda: DONE
+
+
+VERBS: Mapping[str, Verb] = {"restart": _restart, "compare": _compare}
 # Of test mode alone.
 TEST_VERBS: Mapping[str, Verb] = {
     "hold": _hold,

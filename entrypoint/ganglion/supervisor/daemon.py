@@ -21,6 +21,7 @@ from ganglion.in_synapse.listening import VARIABLE as SOCKETS
 from ganglion.supervisor import clock
 from ganglion.supervisor.command_socket import TEST_VERBS, VERBS, CommandSocket
 from ganglion.supervisor.fork.become import become
+from ganglion.supervisor.fork.configuration import with_contents
 from ganglion.supervisor.fork.immortal import prepare_shared_memory
 from ganglion.supervisor.fork.preload import preload
 from ganglion.supervisor.fork.shared_config import SharedConfig, read
@@ -148,7 +149,11 @@ class Options(ServerOptions):
     def execve(self, filename: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Become a program. supervisord calls this in a child, as its last step."""
         app = app_of(argv)
-        env = {**env, **self._handed(env.get("SUPERVISOR_PROCESS_NAME", ""))}
+        name = env.get("SUPERVISOR_PROCESS_NAME", "")
+        env = {**env, **self._handed(name)}
+        program = self.programs.get(name)
+        if program is not None and program.goes_back and program.used is not None:
+            argv = with_contents(argv, program.used)
         if app is not None:
             _schedule_as_batch()
             if self.prefork:

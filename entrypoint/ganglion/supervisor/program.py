@@ -14,6 +14,7 @@ from supervisor.states import ProcessStates
 
 from ganglion.machine.parent_death import end_with_parent
 from ganglion.machine.unix_accounts import numbers
+from ganglion.supervisor.fork import configuration
 from ganglion.supervisor.fork.synapse_command import app_of
 from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
 from ganglion.supervisor.output import PrefixedOutput
@@ -118,6 +119,16 @@ class GatedProcess(Subprocess):
         self.ended_at: float | None = None
         self.was_given_up = False
         self.restarting = False
+        # The contents of its configuration files: at its last start, and when it was last ready.
+        self.tried: configuration.Contents = {}
+        self.used: configuration.Contents | None = None
+        # Whether it starts with those that it was last ready with.
+        self.goes_back = False
+
+    @property
+    def may_go_back(self) -> bool:
+        """Whether it was ready before with another configuration than the one of its last start."""
+        return not self.goes_back and self.used not in (None, self.tried)
 
     @property
     def ready(self) -> bool:
@@ -134,6 +145,10 @@ class GatedProcess(Subprocess):
         self.late = False
         self.was_given_up = False
         self._open_sockets()
+        if self.config.is_synapse and not self.goes_back:
+            self.tried = configuration.read(
+                shlex.split(self.config.command), self.config.options.account
+            )
         # An end before readiness is a failed start, however late it comes.
         self.config.startsecs = NEVER
         return super().spawn()
@@ -202,6 +217,8 @@ class GatedProcess(Subprocess):
         now = self._now()
         self.late = False
         self.ready_since = now
+        if not self.goes_back:
+            self.used = self.tried
         self.delay = 0
         self.backoff = 0
         self.config.startsecs = 0
@@ -240,6 +257,8 @@ class GatedProcess(Subprocess):
         expected, self.end_expected = self.end_expected, False
         if was_running and self.state == ProcessStates.EXITED and not expected:
             self._count_failure(self._now() - ready_since)
+        if self.state == ProcessStates.BACKOFF and self.may_go_back:
+            self._go_back()
         comes_back = self.state == ProcessStates.EXITED and self.not_before <= self._now()
         if self.restarting:
             self.restarting = False
@@ -289,8 +308,19 @@ class GatedProcess(Subprocess):
             f" is in {pause:.0f} s. Find the cause in its last lines above"
         )
 
+    def _go_back(self) -> None:
+        """Start it at once with the configuration that it was last ready with."""
+        self.goes_back = True
+        self.release()
+        self.delay = 0
+        self.config.options.logger.error(
+            f"{self.config.name} does not start with its changed configuration, so it gets the one"
+            " that it had before. Find the cause in its last lines above"
+        )
+
     def restart(self) -> None:
-        """End the program as a stop does, and start it again at once."""
+        """End the program as a stop does, and start it again at once, as its files are now."""
+        self.goes_back = False
         self.restarting = True
         self.kill(self.config.stopsignal)
 

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+from pathlib import Path
 
+from ganglion.supervisor.fork.configuration import with_contents
 from ganglion.supervisor.program import MOST_FAILURES, STABLE
 from tests.fake_supervisor import RETRIES, FakeOptions, end, run, state, wait
 
@@ -249,3 +252,52 @@ def test_a_paused_program_is_continued_when_it_is_stopped(options: FakeOptions) 
     options.signals.clear()
     main.stop()
     assert [number for _, number in options.signals] == [signal.SIGTERM]
+
+
+def test_a_process_that_does_not_start_gets_the_configuration_it_had(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    """Once. It keeps that one until it is restarted on purpose."""
+    file = tmp_path / "homeserver.yaml"
+    file.write_bytes(b"right")
+    main = options.program("main")
+    paths = f"--config-path {file} --config-path {tmp_path}/rendered.yaml"
+    main.config.command = f"python -m synapse.app.homeserver {paths}"
+    main.transition()
+    end(main)
+    # It had none before.
+    assert (state(main), main.goes_back) == ("BACKOFF", False)
+    wait(main, 5)
+    main.mark_ready()
+    file.write_bytes(b"wrong")
+    main.restart()
+    end(main, signal.SIGTERM)
+    main.transition()
+    assert main.may_go_back
+    end(main)
+    assert "so it gets the one that it had before" in options.logger.lines[-1]
+    main.transition()
+    assert (state(main), main.goes_back, main.may_go_back) == ("STARTING", True, False)
+    assert main.used == {str(file): b"right"}
+    main.mark_ready()
+    end(main)
+    main.transition()
+    assert (state(main), main.goes_back) == ("STARTING", True)
+    main.mark_ready()
+    main.restart()
+    end(main, signal.SIGTERM)
+    main.transition()
+    assert (main.tried, main.goes_back) == ({str(file): b"wrong"}, False)
+    main.mark_ready()
+    assert main.used == {str(file): b"wrong"}
+
+
+def test_a_configuration_in_memory_is_read_like_a_file() -> None:
+    """As often as it is wanted, and by a program that this one executes."""
+    command = ["python", "--config-path", "/a.yaml", "--config-path", "/c.yaml"]
+    given = with_contents(command, {"/a.yaml": b"a: 1"})
+    assert [*given[:2], *given[3:]] == ["python", "--config-path", "--config-path", "/c.yaml"]
+    assert Path(given[2]).read_bytes() == Path(given[2]).read_bytes() == b"a: 1"
+    read = subprocess.run(["cat", given[2]], close_fds=False, capture_output=True, check=True)
+    assert read.stdout == b"a: 1"
+    os.close(int(Path(given[2]).name))
