@@ -127,3 +127,21 @@ def _item(item: Any, names: dict[int, str]) -> Iterator[str]:
 def _is_any(items: Iterable[Any]) -> bool:
     """Return whether the items are one character class, as in `[^/]*`: one sample is enough."""
     return [kind for kind, _ in items] in ([op.NOT_LITERAL], [op.ANY], [op.IN])
+
+
+def compared() -> tuple[str, ...]:
+    """Return the lines of importing/requests.txt: each registration in one spelling of its IDs."""
+    others = {sample for samples in SAMPLES.values() for sample in samples[1:]}
+    firsts = {samples[0] for samples in SAMPLES.values()}
+    found: dict[str, None] = {}
+    for row in load():
+        plain = [
+            (method, path)
+            for method, path in row.requests
+            if not any(other in path for other in others - firsts)
+        ]
+        for method, path in plain or row.requests[:1]:
+            found[f"{method} {path}"] = None
+            if path.endswith("/sync") and method == "GET":
+                found[f"{method} {path}?since=s1"] = None
+    return tuple(found)

@@ -22,6 +22,10 @@ runs pending background updates and Synapse's own program, compares the number
 of rows of all tables, and has the user directory made again. Stop the old
 server first.
 
+With --nginx, asks the old proxy's FILE and our table for every request that
+Synapse serves, and prints those whose process changes, in groups; in JSON, each
+request. The ports of listeners tell which old process a destination is.
+
 Exit status: 0; 1 if the move of the data failed; 2 with all problems if a file
 cannot be understood or used.
 """
@@ -37,7 +41,7 @@ from ganglion.cli.backup import end
 from ganglion.cli.output import print_json, print_notes
 from ganglion.cli.verb import Verb
 from ganglion.errors import ConfigError, Problem
-from ganglion.importing import layout, moving, report, sqlite, writing
+from ganglion.importing import layout, moving, old_proxy, report, sqlite, writing
 from ganglion.importing.findings import OldServer
 from ganglion.importing.imported import Imported, interpret
 from ganglion.importing.moving import Move
@@ -48,6 +52,7 @@ from ganglion.programs import registry
 from ganglion.programs.postgres import client
 from ganglion.settings.existing_database import SQLITE_FILE
 from ganglion.settings.reading import impossible
+from ganglion.topology import topology
 
 HERE = ""
 
@@ -55,6 +60,9 @@ HERE = ""
 def options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH", help="a file or a directory to read"
+    )
+    parser.add_argument(
+        "--nginx", type=Path, metavar="FILE", help="compare the old proxy's configuration"
     )
     parser.add_argument("--write", type=Path, metavar="DIR", help="make a data directory")
     parser.add_argument(
@@ -83,15 +91,19 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         target = {} if options.write is None else {"GANGLION_DATA": str(options.write.absolute())}
         file = _file(options, server)
         moved = _move({**environ, **target}, file, found.server_name)
+    compared, remarks = _compare(options, environ, server, found)
     if options.json:
-        print_json(report.as_json(found))
+        proxies = {"proxy": old_proxy.as_json(compared)} if compared else {}
+        print_json(report.as_json(found) | proxies)
     else:
         print(report.as_text(found))
+        if compared:
+            print(f"\n{old_proxy.as_text(compared)}")
         if planned:
             print("\nWRITES")
             print("\n".join(f"  {line}" for line in writing.described(planned, options.write)))
     sys.stdout.flush()
-    print_notes([*found.notes, *(planned.notes if planned else ())])
+    print_notes([*found.notes, *remarks, *(planned.notes if planned else ())])
     own: tuple[str, ...] = ()
     if moved is not None:
         if not _carry_out(moved):
@@ -129,6 +141,16 @@ def _planned(options: Namespace, server: OldServer, found: Imported) -> layout.L
     planned = layout.plan(server, found, (options.seen_as or str(directory)).rstrip("/"))
     writing.check(directory, planned)
     return planned
+
+
+def _compare(
+    options: Namespace, environ: Mapping[str, str], server: OldServer, found: Imported
+) -> tuple[tuple[old_proxy.Comparison, ...], list[str]]:
+    """Compare the routes of the old proxy, if it is named. Raises ConfigError."""
+    if options.nginx is None:
+        return (), []
+    settings = read_variables({**environ, "WORKERS": found.workers})
+    return old_proxy.compare(options.nginx, server, found.names, topology.build(settings))
 
 
 def _file(options: Namespace, server: OldServer) -> Path:
