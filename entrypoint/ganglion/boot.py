@@ -18,6 +18,7 @@ from ganglion.data.ownership import take_over
 from ganglion.data.run_directory import claimed
 from ganglion.data.secrets import keep_secrets, kept_text
 from ganglion.data.usable_files import usable
+from ganglion.errors import ConfigError, Problem
 from ganglion.files import disk
 from ganglion.files.file import PUBLIC, SECRET
 from ganglion.files.write import write_directory, write_file
@@ -37,6 +38,7 @@ from ganglion.settings.variables import Settings
 from ganglion.supervisor import command_socket
 from ganglion.supervisor.background import in_background
 from ganglion.supervisor.daemon import supervise
+from ganglion.supervisor.errand import Errand
 from ganglion.supervisor.fork.preload import preload
 from ganglion.supervisor.helper import Helper
 from ganglion.supervisor.output import Output
@@ -127,7 +129,14 @@ def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[He
         yield watch
     if settings.backup_directory is not None:
         job = _backups(plan)
-        backups = Helper("backups", lambda tell: schedule.run_for_ever(job, tell))
+        backups = Errand(
+            "scheduled backups",
+            lambda tell: schedule.run(job, tell),
+            wait=schedule.first_wait(job),
+            longest=schedule.longest(settings),
+            retry=schedule.retry(settings),
+            failed=lambda text: schedule.failed(settings, text),
+        )
         closing.callback(backups.close)
         yield backups
 
@@ -137,6 +146,12 @@ def _backups(plan: Plan) -> schedule.Job:
     settings, machine = plan.settings, plan.machine
     account = machine.account("synapse")
     programs = machine.postgres_bin if settings.embedded_postgres else newest_programs()
+    if programs is None:
+        hint = "apt-get install postgresql-client"
+        message = "needs pg_dump, which is not installed"
+        raise ConfigError(
+            [Problem(variable="GANGLION_BACKUP", value=None, message=message, hint=hint)]
+        )
     contents = Contents(
         settings=settings,
         operator=plan.operator,
@@ -148,7 +163,7 @@ def _backups(plan: Plan) -> schedule.Job:
     return schedule.Job(
         contents=contents,
         server_name=identity.server_name(settings, plan.operator),
-        client=lambda: of_server(settings, programs or "", account),
+        client=lambda: of_server(settings, programs, account),
     )
 
 

@@ -1,5 +1,6 @@
 """Scheduled backups: when they are due, and which are deleted."""
 
+import contextlib
 import os
 import random
 import subprocess
@@ -121,34 +122,32 @@ def test_a_failure_is_said_and_deletes_nothing(tmp_path: Path) -> None:
     assert len(list(work.directory.iterdir())) == 9
 
 
-def test_a_backup_whose_process_dies_has_failed(tmp_path: Path) -> None:
+def test_a_failure_is_told_with_the_time_of_the_next_attempt(tmp_path: Path) -> None:
+    """In a process of its own, because it lowers its priority."""
     work = job(tmp_path)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            schedule.run(work, lambda line: print_line(writer, line))
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as file:
+        told, pause = file.read().splitlines()
+    assert told.startswith("log the scheduled backup failed: /nonexistent/psql cannot be started")
+    assert pause == f"pause {schedule.RETRY}"
+    state = schedule.read_state(work.settings)
+    assert state is not None
+    assert state.state == FAILED
+    schedule.failed(work.settings, "killed")
+    state = schedule.read_state(work.settings)
+    assert state is not None
+    assert state.text == "killed"
 
-    def die() -> Client:
-        os._exit(3)
 
-    state = schedule.in_a_child(replace(work, client=die))
-    assert (state.state, state.text) == (FAILED, "its process ended with 3")
-    assert schedule.read_state(work.settings) == state
-
-
-def test_the_helper_goes_on_after_a_failure(tmp_path: Path) -> None:
-    """It waits for the next, and reports each."""
-    work = job(tmp_path)
-    fast = replace(work.contents, settings=replace(work.settings, backup_every=0.01))
-    lines: list[str] = []
-
-    class EnoughError(Exception):
-        pass
-
-    def tell(line: str) -> None:
-        lines.append(line)
-        if len(lines) == 2:
-            raise EnoughError
-
-    with pytest.raises(EnoughError):
-        schedule.run_for_ever(replace(work, contents=fast), tell)
-    assert all(line.startswith("log the scheduled backup failed: ") for line in lines)
+def print_line(descriptor: int, line: str) -> None:
+    os.write(descriptor, f"{line}\n".encode())
 
 
 def test_the_state_is_read_while_it_runs_and_when_it_is_damaged(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -34,6 +34,7 @@ from ganglion.data.backup.make import make
 from ganglion.data.backup.target import Sink
 from ganglion.data.backup.verify import Verified
 from ganglion.errors import ConfigError, Problem
+from ganglion.machine import temporary
 from ganglion.machine.installed import discover
 from ganglion.plan import read_settings, read_variables
 from ganglion.programs import registry
@@ -54,8 +55,10 @@ def options(parser: ArgumentParser) -> None:
     what.add_argument("--remote-media", action="store_true", help="copies of remote media as well")
 
 
-def run(options: Namespace, environ: Mapping[str, str]) -> int:
+def run(options: Namespace, environ: MutableMapping[str, str]) -> int:
     signal.signal(signal.SIGTERM, end)
+    temporary.ensure(environ, read_variables(environ).paths.temporary)
+    temporary.check()
     try:
         if options.verify or options.rehearse:
             return _check(options, environ)
@@ -109,8 +112,9 @@ def _make(options: Namespace, environ: Mapping[str, str]) -> int:
         quiet = replace(contents, note=lambda _: None)
         bar.total = quiet.size() + dump.facts(client).size // 4
     try:
+        scratch = None if options.file == STDOUT else Path(options.file).absolute().parent
         with contextlib.closing(bar), _sink(options.file) as sink:
-            made = make(sink, contents, client, bar.show, scheduled=False)
+            made = make(sink, contents, client, bar.show, scheduled=False, scratch=scratch)
     except BrokenPipeError:
         raise Failed("the reader of the backup has gone") from None
     print_notes(notes)
@@ -145,6 +149,10 @@ def _sink(name: str) -> Iterator[Sink]:
     except BrokenPipeError:
         # Python flushes it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+    except OSError as error:
+        if error.filename is None:
+            error.filename = "standard output"
         raise
 
 

@@ -26,6 +26,7 @@ from ganglion.cli.progress import Bar
 from ganglion.cli.verb import Verb
 from ganglion.data.backup.restore import Request, restore
 from ganglion.data.backup.verify import Verified
+from ganglion.machine import temporary
 from ganglion.machine.installed import Machine, discover
 from ganglion.plan import read_variables
 from ganglion.programs import registry
@@ -40,6 +41,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     signal.signal(signal.SIGTERM, end)
+    temporary.check()
     settings = read_variables(environ)
     machine = discover(
         Path(settings.paths.postgres),

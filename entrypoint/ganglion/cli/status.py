@@ -40,8 +40,10 @@ def _backup(settings: Settings) -> Iterator[ProcessStatus]:
     if state is None:
         yield ProcessStatus(name="backup", state="WAITING", pid=0, uptime=0, description="")
         return
-    text = state.text if state.state == schedule.FAILED else ""
     age = max(0, int(time.time()) - state.at)
+    text = state.text
+    if state.state == schedule.WAITING:
+        text = f"none; the next is due in {max(0, settings.backup_every - age) / 3600:.1f} h"
     yield ProcessStatus(name="backup", state=state.state, pid=0, uptime=age, description=text)
 
 

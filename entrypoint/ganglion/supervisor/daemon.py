@@ -302,9 +302,7 @@ class Daemon(Supervisor):
         if self.watchdog is not None:
             self.watchdog.look()
         for helper in self.helpers:
-            if helper.ended:
-                self._warn(f"the process of the {helper.name} has ended; another one is started")
-                helper.restart()
+            helper.look(self._warn)
 
     def _on_line(self, line: str) -> None:
         """Heed a helper. The first line after a restart says only that it works."""

@@ -9,10 +9,14 @@ import os
 import signal
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from ganglion.machine.parent_death import end_with_parent
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.listening_sockets import close_all
+
+# Standard input, output and error are the numbers up to this one.
+STANDARD = 2
 
 Tell = Callable[[str], None]
 Work = Callable[[Tell], None]
@@ -24,6 +28,9 @@ class Helper(Reader):
     `work` runs in it until the supervisor ends. If it ends sooner, the owner starts another one:
     restart().
     """
+
+    # Whether its process lets go of the supervisor's descriptors.
+    alone = False
 
     def __init__(self, name: str, work: Work) -> None:
         self.name = name
@@ -38,9 +45,15 @@ class Helper(Reader):
         parent = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
-            _run(self._work, writer, parent)
+            _run(self._work, writer, parent, alone=self.alone)
         os.close(writer)
         self.ended = False
+
+    def look(self, warn: Callable[[str], None]) -> None:
+        """Start another process if this one has ended. Called each second."""
+        if self.ended:
+            warn(f"the process of the {self.name} has ended; another one is started")
+            self.restart()
 
     def restart(self) -> None:
         """Start another process after one that has ended."""
@@ -70,7 +83,11 @@ class Helper(Reader):
         self.ended = not data
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
-            self.lines(line.decode())
+            self.heed(line.decode())
+
+    def heed(self, line: str) -> None:
+        """Pass on one line."""
+        self.lines(line)
 
     def close(self) -> None:
         """End the process and wait for that."""
@@ -81,7 +98,7 @@ class Helper(Reader):
         os.close(self._pipe)
 
 
-def _run(work: Work, writer: int, parent: int) -> None:
+def _run(work: Work, writer: int, parent: int, *, alone: bool) -> None:
     """Work in the child. Its end is that of the process: the parent's frames are above."""
     try:
         signal.set_wakeup_fd(-1)
@@ -91,6 +108,8 @@ def _run(work: Work, writer: int, parent: int) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         end_with_parent(parent, signal.SIGKILL)
         close_all()
+        if alone:
+            _let_go(writer)
 
         def tell(line: str) -> None:
             os.write(writer, " ".join(line.split()).encode() + b"\n")
@@ -100,3 +119,15 @@ def _run(work: Work, writer: int, parent: int) -> None:
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def _let_go(kept: int) -> None:
+    """Replace the supervisor's descriptors but `kept`: a client waits for the end of its own.
+
+    They are not closed: an object that still has one would close another file of that number later.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        number = int(entry.name)
+        if number > STANDARD and number not in (kept, nothing):
+            os.dup2(nothing, number, inheritable=False)

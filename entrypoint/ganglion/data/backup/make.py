@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import BinaryIO
 
 from ganglion import __version__
@@ -17,7 +18,7 @@ from ganglion.data.backup.manifest import Entry, Summary
 from ganglion.data.backup.target import Sink
 from ganglion.data.identity import server_name
 from ganglion.programs.postgres import dump
-from ganglion.programs.postgres.client import Client
+from ganglion.programs.postgres.client import Client, Failed
 from ganglion.programs.postgres.dump import Facts
 
 # Gets the part that is being written, and how many bytes are written.
@@ -61,15 +62,24 @@ def summary_of(contents: Contents, found: Facts, *, pg_dump: int, scheduled: boo
 
 
 def make(
-    sink: Sink, contents: Contents, client: Client, progress: Progress, *, scheduled: bool
+    sink: Sink,
+    contents: Contents,
+    client: Client,
+    progress: Progress,
+    *,
+    scheduled: bool,
+    scratch: Path | None = None,
 ) -> Made:
     """Write a backup. `client` is that of the running database.
 
-    Raises client.Failed if the database cannot be dumped, and OSError.
+    The listing, of up to 200 bytes for each file, is in the directory `scratch` meanwhile, or in
+    that of temporary files, which may be in memory.
+
+    Raises client.Failed if the database or a file cannot be read, and OSError.
     """
     found = dump.facts(client)
     summary = summary_of(contents, found, pg_dump=client.version(), scheduled=scheduled)
-    with tempfile.TemporaryFile() as listing:
+    with tempfile.TemporaryFile(dir=scratch) as listing:
         writer = Writer(sink, listing, summary.created)
         writer.text(manifest.SUMMARY, summary.text().encode())
         # The snapshot of the database comes first: a file of the media store that the database does
@@ -108,7 +118,7 @@ class Writer:
         if not archive.fits(member):
             self._long += 1
             member = f"{manifest.LONG}/{self._long:06}"
-        pieces = _read(item.descriptor, item.size) if item.descriptor >= 0 else [item.text]
+        pieces = _read(item) if item.descriptor >= 0 else [item.text]
         digest, missing = self._member(member, item.size, pieces)
         entry = Entry(
             member=member,
@@ -158,9 +168,15 @@ class Writer:
             self.written += len(data)
 
 
-def _read(descriptor: int, size: int) -> Iterator[bytes]:
-    """Read at most `size` bytes: a file that grows meanwhile is read as it was."""
+def _read(item: Found) -> Iterator[bytes]:
+    """Read at most the size of a file: one that grows meanwhile is read as it was."""
     at = 0
-    while at < size and (piece := os.pread(descriptor, min(archive.CHUNK, size - at), at)):
+    while at < item.size:
+        try:
+            piece = os.pread(item.descriptor, min(archive.CHUNK, item.size - at), at)
+        except OSError as error:
+            raise Failed(f"{item.path} cannot be read: {error.strerror}") from error
+        if not piece:
+            return
         at += len(piece)
         yield piece

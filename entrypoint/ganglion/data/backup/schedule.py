@@ -10,7 +10,6 @@ import json
 import os
 import re
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -22,7 +21,6 @@ from ganglion.data.backup.contents import Contents
 from ganglion.data.backup.make import make
 from ganglion.errors import ConfigError, Problem, reason
 from ganglion.files.write import write_file
-from ganglion.machine.parent_death import end_with_parent
 from ganglion.programs.postgres.client import Client, Failed
 from ganglion.settings.reading import LARGEST_FILE, parse_json, read_text
 from ganglion.settings.variables import Settings
@@ -30,6 +28,9 @@ from ganglion.settings.variables import Settings
 NAME = re.compile(r"ganglion-(\d{6,12})-\d{8}T\d{6}Z\.tar", re.ASCII)
 # In seconds. A server that starts has better things to do; a backup that failed is tried again.
 AFTER_START, RETRY = 60.0, 600.0
+# How long a backup may take, or one period if that is longer: a dump that hangs keeps the database
+# from removing old rows.
+LONGEST = 86400.0
 RUNNING, WAITING, FAILED = "RUNNING", "WAITING", "FAILED"
 PUBLIC = 0o644
 
@@ -125,47 +126,42 @@ def wait(every: float, last: Kept | None, now: float) -> float:
     return min(max(due, AFTER_START), every)
 
 
-def run_for_ever(job: Job, tell: Callable[[str], None]) -> None:
-    """Make a backup whenever one is due. It blocks, so it has a process of its own.
-
-    Each backup has one more, whose memory is free again afterwards.
-    """
-    every = job.settings.backup_every
+def first_wait(job: Job) -> float:
+    """Return the seconds until the first backup of a server that has just started."""
     try:
         before = made_before(job.directory, job.server_name)
     except OSError:
         before = []
-    pause = wait(every, before[-1] if before else None, time.time())
-    while True:
-        time.sleep(pause)
-        state = in_a_child(job)
-        failed = state.state == FAILED
-        tell(f"{'log the scheduled backup failed' if failed else 'info backed up'}: {state.text}")
-        pause = every if state.state == WAITING else min(every, RETRY)
+    return wait(job.settings.backup_every, before[-1] if before else None, time.time())
 
 
-def in_a_child(job: Job) -> State:
-    """Make one backup in another process, and return how it went."""
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            end_with_parent(parent, 9)  # type: ignore[arg-type]
-            os.nice(19)
-            keep_state(job.settings, State(state=RUNNING, at=int(time.time()), text=""))
-            keep_state(job.settings, attempt(job))
-            status = 0
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    found = read_state(job.settings)
-    if status or found is None or found.state == RUNNING:
-        text = f"its process ended with {os.waitstatus_to_exitcode(status)}"
-        found = State(state=FAILED, at=int(time.time()), text=text)
-        keep_state(job.settings, found)
-    return found
+def longest(settings: Settings) -> float:
+    """Return how many seconds a backup may take."""
+    return max(LONGEST, settings.backup_every)
+
+
+def retry(settings: Settings) -> float:
+    """Return the seconds between a backup that failed and the next."""
+    return min(settings.backup_every, RETRY)
+
+
+def run(job: Job, tell: Callable[[str], None]) -> None:
+    """Make one backup, and tell the supervisor how it went. It blocks: it needs its own process."""
+    settings = job.settings
+    os.nice(19)
+    keep_state(settings, State(state=RUNNING, at=int(time.time()), text=""))
+    state = attempt(job)
+    keep_state(settings, state)
+    has_failed = state.state == FAILED
+    verb = "log the scheduled backup failed" if has_failed else "info backed up"
+    tell(f"{verb}: {state.text}")
+    tell(f"pause {retry(settings) if has_failed else settings.backup_every}")
+
+
+def failed(settings: Settings, text: str) -> None:
+    """Record a backup whose process has ended without a word. Never fails."""
+    with contextlib.suppress(OSError):
+        keep_state(settings, State(state=FAILED, at=int(time.time()), text=text))
 
 
 def attempt(job: Job) -> State:
@@ -194,7 +190,14 @@ def _make(job: Job) -> tuple[Path, int]:
     stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
     path = job.directory / f"ganglion-{max(numbers, default=0) + 1:06}-{stamp}.tar"
     with target.written(path) as sink:
-        made = make(sink, job.contents, job.client(), lambda _part, _done: None, scheduled=True)
+        made = make(
+            sink,
+            job.contents,
+            job.client(),
+            lambda _part, _done: None,
+            scheduled=True,
+            scratch=job.directory,
+        )
     try:
         with verify.opened(path) as file:
             verify.verify(path, file, lambda _part, _done: None)

@@ -6,7 +6,6 @@ import re
 import resource
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,8 +98,9 @@ class Running:
         environment = {"LC_ALL": "C", "PATH": client.programs, **client.environment}
         if passfile:
             environment["PGPASSFILE"] = f"/proc/self/fd/{passfile[0]}"
-        # A pipe could fill up, and the program would wait for ever.
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this
+        # In memory. A pipe could fill up, and the program would wait for ever.
+        said = os.memfd_create("said", os.MFD_CLOEXEC)
+        self._said: IO[bytes] = os.fdopen(said, "w+b")
         try:
             self.process = subprocess.Popen(
                 [str(program), *command[1:]],
