@@ -281,6 +281,43 @@ def test_test_mode_leaves_a_database_that_is_not_of_tests(postgres: Postgres, re
             assert cursor.fetchone() == (True,)
 
 
+def test_a_start_moves_sequences_forward_that_are_behind_their_streams(
+    postgres: Postgres, redis: Redis
+) -> None:
+    """After a failover to a server that replicates no sequences, all begin anew."""
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    for dependency in (postgres, redis):
+        if dependency.process is None:
+            dependency.start()
+    postgres.execute(f"CREATE DATABASE behind OWNER synapse {right}")
+    variables = environment(postgres, redis) | {"POSTGRES_DB": "behind"}
+    with Server("none", variables) as server:
+        server.start()
+        asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+        server.stop()
+        with postgres.connected("behind") as cursor:
+            cursor.execute(
+                "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
+                " AND relname <> 'user_id_seq'"
+            )
+            cursor.execute("SELECT max(stream_id) FROM stream_positions WHERE stream_name='events'")
+            ((position,),) = cursor.fetchall()
+        mark = server.log.mark()
+        server.start()
+        server.log.wait_for(
+            # Synapse has moved the first one as far as its tables require.
+            r"The sequence receipts_sequence was at 0, behind \d+ in stream_positions of receipts;"
+            r" it would have given out numbers again\. It was moved forward;",
+            mark,
+        )
+        asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
+        server.stop()
+        with postgres.connected("behind") as cursor:
+            cursor.execute("SELECT last_value FROM events_stream_seq")
+            assert cursor.fetchall()[0][0] > position
+    postgres.execute("DROP DATABASE behind")
+
+
 def test_stop_while_waiting(postgres: Postgres, redis: Redis) -> None:
     nowhere = {"POSTGRES_PORT": str(free_port())}
     with Server("none", environment(postgres, redis) | nowhere) as server:

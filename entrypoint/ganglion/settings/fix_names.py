@@ -24,6 +24,10 @@ FIXES: dict[str, str] = {
     "replication_chatter": (
         "a message makes every process handle two commands from Redis, instead of four"
     ),
+    "sequences_behind": (
+        "a sequence that is behind the positions of its stream, as after a failover of PostgreSQL,"
+        " is moved forward, instead of stopping each start"
+    ),
     "whole_schema": (
         "a new database gets its tables in one transaction, so a first start that is interrupted"
         " leaves it empty"
