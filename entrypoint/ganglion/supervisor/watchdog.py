@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import select
 import signal
@@ -29,12 +30,17 @@ QUESTIONS = {
 MISSES = 3
 # In seconds, from the response to one question until the next.
 EVERY = 2.0
+# The same for a program that did nothing since: to ask it is what wakes it most. One that is
+# stopped, or has worked for more than this share of the time, is asked after EVERY.
+IDLE_EVERY, IDLE_SHARE = 10.0, 0.001
 # A program that works without responding is left alone for this many times longer.
 BUSY_FACTOR = 10
 # A program that starts without working is waited for this many times longer.
 START_FACTOR = 10
 # The share of the time for which a busy program has a processor, or waits for one.
 BUSY_SHARE = 0.1
+# The state of a process in proc(5) that a signal has stopped.
+STOPPED = "T"
 
 
 @dataclass(slots=True)
@@ -42,8 +48,8 @@ class Watch:
     """The state of one program with a process ID.
 
     `asked_at` is the time of the open question, `unanswered_since` that of the first of those
-    without a response in a row, both in seconds. `work` is its work until that time. `stopped` are
-    its children that were stopped at the last response.
+    without a response in a row, both in seconds. `work` is its work until that time, `rested` until
+    the last response. `stopped` are its children that were stopped at the last response.
     """
 
     pid: int
@@ -53,11 +59,13 @@ class Watch:
     unanswered_since: float | None = None
     misses: int = 0
     work: float = 0.0
+    rested: float = -math.inf
     stopped: frozenset[int] = frozenset()
     is_reported: bool = False
 
-    def rest(self, now: float) -> None:
+    def rest(self, now: float, work: float) -> None:
         """Wait for the next question, with none unanswered."""
+        self.rested = work
         self.misses, self.unanswered_since, self.is_reported = 0, None, False
         self.next_at = now + EVERY
 
@@ -108,7 +116,8 @@ class Watchdog(Reader):
 
     `programs` gives all of them. `limit` is how long a program may be silent, in seconds. `work`
     returns the seconds for which a process and its children have had a processor or waited for one,
-    and `waits` whether one of them waits for the disk.
+    and `waits` whether one of them waits for the disk. `state` returns a process's state as a
+    letter of proc(5).
     `report` gets a line for each program that is replaced.
     """
 
@@ -121,6 +130,7 @@ class Watchdog(Reader):
         *,
         work: Callable[[int], float] | None = None,
         waits: Callable[[int], bool] | None = None,
+        state: Callable[[int], str] | None = None,
     ) -> None:
         self._programs = programs
         self._patience = limit / MISSES
@@ -129,6 +139,7 @@ class Watchdog(Reader):
         self._report = report
         self._work = work or work_of
         self._waits = waits or waits_for_the_disk
+        self._state = state or _state
         self._watches: dict[str, Watch] = {}
         self._questions: dict[int, Question] = {}
         self._epoll = select.epoll()
@@ -171,13 +182,13 @@ class Watchdog(Reader):
     def _go_on(self, watch: Watch, program: GatedProcess, now: float) -> None:
         question = watch.question
         if question is None:
-            if now >= watch.next_at:
+            if self._is_due(watch, now):
                 self._ask(watch, program, now)
         elif question.answered:
             self._withdraw(watch)
             if watch.is_reported:
                 self._report(f"{program.config.name} responds again")
-            watch.rest(now)
+            watch.rest(now, self._work(watch.pid))
             self._look_at_children(watch, program)
         elif now - watch.asked_at >= self._patience:
             self._withdraw(watch)
@@ -190,7 +201,19 @@ class Watchdog(Reader):
                 for child in children_of(watch.pid):
                     _kill(program, child)
                 program.kill_on_purpose()
-                watch.rest(now)
+                watch.rest(now, self._work(watch.pid))
+
+    def _is_due(self, watch: Watch, now: float) -> bool:
+        """Return whether to ask a program now: an idle one less often."""
+        if now < watch.next_at:
+            return False
+        resting = now - watch.next_at + EVERY
+        worked = self._work(watch.pid) - watch.rested
+        return (
+            resting >= IDLE_EVERY
+            or worked > IDLE_SHARE * resting
+            or self._state(watch.pid) == STOPPED
+        )
 
     def _look_at_start(self, program: GatedProcess, now: float) -> None:
         """Have the others go on without a program whose start hangs. It may still get ready."""
@@ -211,7 +234,7 @@ class Watchdog(Reader):
         """
         if not program.config.health.startswith("nginx "):
             return
-        stopped = frozenset(pid for pid in children_of(watch.pid) if _state(pid) == "T")
+        stopped = frozenset(pid for pid in children_of(watch.pid) if _state(pid) == STOPPED)
         for pid in stopped & watch.stopped:
             self._report(f"process {pid} of {program.config.name} is stopped, so it is replaced")
             _kill(program, pid)

@@ -15,9 +15,11 @@ from ganglion.supervisor.watchdog import (
     BUSY_FACTOR,
     BUSY_SHARE,
     EVERY,
+    IDLE_EVERY,
     MISSES,
     QUESTIONS,
     START_FACTOR,
+    STOPPED,
     Watchdog,
     children_of,
     waits_for_the_disk,
@@ -55,6 +57,8 @@ class Room:
     def __init__(self, options: FakeOptions) -> None:
         self.options = options
         self.work = 0.0
+        self.is_idle = False
+        self.state = "S"
         self.waits = False
         self.lines: list[str] = []
         self.watchdog = Watchdog(
@@ -64,12 +68,15 @@ class Room:
             self.lines.append,
             work=lambda _: self.work,
             waits=lambda _: self.waits,
+            state=lambda _: self.state,
         )
 
     def go(self, seconds: float) -> None:
         """Let time pass, a second a look, as supervisord's loop does."""
         for _ in range(round(seconds)):
             self.options.fake_clock.now += 1
+            # A few requests: far from busy.
+            self.work += 0.0 if self.is_idle else 0.005
             self.watchdog.handle_read_event()
             self.watchdog.look()
             self.watchdog.handle_read_event()
@@ -108,6 +115,36 @@ def test_a_program_that_responds_is_left_alone(room: Room, peer: Peer, protocol:
     assert set(peer.requests) == {QUESTIONS[protocol]}
     assert len(peer.requests) == 2 * MISSES
     assert (room.kills(program), room.lines) == (0, [])
+
+
+def test_a_program_that_does_nothing_is_asked_less_often(room: Room, peer: Peer) -> None:
+    program = started(room, f"http {peer.path}")
+    room.go(EVERY + 1)
+    peer.accept(b"N")
+    room.go(1)
+    room.is_idle = True
+    room.go(IDLE_EVERY - 1)
+    assert not room.watchdog._questions
+    room.go(2)
+    peer.accept(b"N")
+    room.go(1)
+    assert len(peer.requests) == 2
+    # It works again, or hangs as soon as it does.
+    room.is_idle = False
+    room.go(EVERY + 1)
+    assert room.watchdog._questions
+    room.go(LIMIT)
+    assert room.kills(program) == 1
+
+
+def test_a_program_that_is_stopped_while_idle_is_replaced_as_soon(room: Room, peer: Peer) -> None:
+    program = started(room, f"http {peer.path}")
+    room.go(EVERY + 1)
+    peer.accept(b"N")
+    room.go(1)
+    room.is_idle, room.state = True, STOPPED
+    room.go(EVERY + LIMIT + MISSES)
+    assert room.kills(program) == 1
 
 
 def test_a_question_that_a_forked_child_holds_too_is_forgotten(room: Room, peer: Peer) -> None:
