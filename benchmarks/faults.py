@@ -1,10 +1,12 @@
 """Requests that fail, and how long users wait, while parts of a running server fail.
 
 Clients ask one server without a pause, each over a connection of its own. Half of them send
-messages to rooms, the others read. One fault follows the other.
+messages to rooms, the others read. One fault follows the other. Those of servers outside of
+Ganglion come to a second server, which uses them.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -12,21 +14,29 @@ import signal
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
+
+import redis
 
 from benchmarks import results
 from benchmarks.output import deliver
 from benchmarks.results import Session, Table
 from benchmarks.variants import LAYOUT
+from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis
 from tests.harness import Server
 from tests.matrix import CLIENT, Json
+from tests.processes import descendants
 
 CLIENTS = 8
 # In seconds: of a client for one response, and of the load before and after each fault.
 WITHIN = 60
 BEFORE, AFTER = 3.0, 8.0
+# In seconds: how long a server outside of Ganglion is away.
+AWAY, LONG_AWAY = 5.0, 30.0
 # How many messages a page of /messages has.
 PAGE = 500
 # How often a client asks what no fault should fail.
@@ -35,11 +45,49 @@ NOTE = (
     "{clients} clients of {workers}, each with one connection, ask again as soon as they have an "
     "answer: half send messages to a room of their own, half sync and ask whoami in turn. The "
     "fault comes {before:.0f} s after the load began, which goes on for {after:.0f} s after the "
-    "fault (for a restart: after its end). A request failed if its response is not 200, or "
+    "end of the fault{requests}. A request failed if its response is not 200, or "
     "its connection was refused or cut. The longest gap is that between two answers to one client, "
     "its own request included. A message was lost if the client had its event ID and the room "
-    "does not have it afterwards. A client does not repeat a request that failed."
+    "does not have it afterwards. A client does not repeat a request that failed. An external "
+    "PostgreSQL or Redis is one on the same machine that Ganglion does not supervise."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Servers that Ganglion does not supervise."""
+
+    postgres: Postgres
+    redis: Redis
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls) -> "Iterator[Outside]":
+        """Start both, with an empty database for Synapse."""
+        with contextlib.ExitStack() as stack:
+            found = cls(Postgres(), Redis())
+            for server in (found.postgres, found.redis):
+                stack.callback(server.remove)
+                server.start()
+            role = PASSWORD.replace("'", "''")
+            found.postgres.execute(
+                f"CREATE ROLE synapse LOGIN PASSWORD '{role}'",
+                "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 ENCODING 'UTF8'"
+                " LC_COLLATE 'C' LC_CTYPE 'C'",
+            )
+            yield found
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which Ganglion uses them."""
+        return {
+            "POSTGRES_HOST": "127.0.0.1",
+            "POSTGRES_PORT": str(self.postgres.port),
+            "POSTGRES_PASSWORD": PASSWORD,
+            "REDIS_HOST": "127.0.0.1",
+            "REDIS_PORT": str(self.redis.port),
+            "REDIS_PASSWORD": REDIS_PASSWORD,
+        }
 
 
 def _restart(server: Server) -> None:
@@ -47,13 +95,49 @@ def _restart(server: Server) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+def _stop_and_start(server: Server) -> None:
+    server.stop()
+    server.start()
+
+
 def _signalled(name: str, number: signal.Signals) -> Callable[[Server], None]:
     return lambda server: os.kill(server.pid(name), number)
+
+
+def _kill_a_session(server: Server) -> None:
+    """Kill a process of PostgreSQL's, as the kernel does where memory is short."""
+    children = descendants(server.pid("postgres"))
+    sessions = [pid for pid in children if "[local]" in _title(pid)]
+    os.kill(sessions[0], signal.SIGKILL)
+
+
+def _title(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    return ""
+
+
+def _away(which: str, seconds: float) -> Callable[[Outside], None]:
+    """Stop a server for so long, and start it again."""
+
+    def away(outside: Outside) -> None:
+        dependency: Postgres | Redis = getattr(outside, which)
+        dependency.stop()
+        time.sleep(seconds)
+        dependency.start()
+
+    return away
+
+
+def _flush(outside: Outside) -> None:
+    with redis.Redis(port=outside.redis.port, password=REDIS_PASSWORD) as client:
+        client.flushall()
 
 
 FAULTS: dict[str, Callable[[Server], object]] = {
     "none": lambda _: None,
     "ganglion restart --all": _restart,
+    "stop and start": _stop_and_start,
     "nginx killed": _signalled("nginx", signal.SIGKILL),
     "main killed": _signalled("main", signal.SIGKILL),
     "event_persister1 killed": _signalled("event_persister1", signal.SIGKILL),
@@ -61,7 +145,17 @@ FAULTS: dict[str, Callable[[Server], object]] = {
     "synchrotron1 frozen": _signalled("synchrotron1", signal.SIGSTOP),
     "Redis killed": _signalled("redis", signal.SIGKILL),
     "PostgreSQL killed": _signalled("postgres", signal.SIGKILL),
+    "PostgreSQL restarted": _signalled("postgres", signal.SIGINT),
+    "a session of PostgreSQL killed": _kill_a_session,
 }
+EXTERNAL: dict[str, Callable[[Outside], object]] = {
+    "external PostgreSQL restarted": _away("postgres", 0.0),
+    f"external PostgreSQL away for {AWAY:.0f} s": _away("postgres", AWAY),
+    f"external Redis away for {LONG_AWAY:.0f} s": _away("redis", LONG_AWAY),
+    "external Redis flushed": _flush,
+}
+# Those that take a time of their own, which is measured.
+ACTS = ("ganglion restart --all", "stop and start")
 
 
 @dataclass(slots=True)
@@ -159,8 +253,13 @@ def longest_gap(ended: Sequence[float], until: float) -> float:
     return max(after - before for before, after in pairwise(moments))
 
 
-def suffer(server: Server, clients: Sequence[Client], fault: str) -> dict[str, float]:
-    """Have clients ask while something fails. Returns the columns of the table."""
+def suffer(
+    clients: Sequence[Client], fault: Callable[[], object], least: int = 0
+) -> tuple[dict[str, float], float]:
+    """Have clients ask while something fails, and send `least` requests in all.
+
+    Returns the columns of the table, and how many seconds the fault took.
+    """
     done = threading.Event()
 
     def ask(client: Client) -> None:
@@ -173,8 +272,12 @@ def suffer(server: Server, clients: Sequence[Client], fault: str) -> dict[str, f
         thread.start()
     try:
         time.sleep(BEFORE)
-        FAULTS[fault](server)
+        began = time.monotonic()
+        fault()
+        took = time.monotonic() - began
         time.sleep(AFTER)
+        while sum(each.requests for each in clients) < least:
+            time.sleep(1)
     finally:
         done.set()
         for thread in threads:
@@ -184,7 +287,7 @@ def suffer(server: Server, clients: Sequence[Client], fault: str) -> dict[str, f
         writes: max(longest_gap(each.ended, until) for each in clients if each.writes is writes)
         for writes in (True, False)
     }
-    return {
+    found = {
         "requests": sum(each.requests for each in clients),
         "failed": sum(each.failed for each in clients),
         "longest gap of a writer, s": gaps[True],
@@ -192,14 +295,19 @@ def suffer(server: Server, clients: Sequence[Client], fault: str) -> dict[str, f
         "messages acknowledged": sum(len(each.sent) for each in clients),
         "lost": sum(each.lost() for each in clients),
     }
+    return found, took
 
 
 def main(words: Sequence[str]) -> int:
     """Run the benchmark with the words of a command line. Returns the exit status."""
+    known = [*FAULTS, *EXTERNAL]
     parser = argparse.ArgumentParser(prog="scripts/bench faults", description=__doc__)
     parser.add_argument("--workers", default=LAYOUT, help=f"the layout ({LAYOUT})")
     parser.add_argument(
-        "--fault", action="append", choices=FAULTS, help="only this one; may be repeated"
+        "--fault", action="append", choices=known, help="only this one; may be repeated"
+    )
+    parser.add_argument(
+        "--requests", type=int, default=0, help="under each fault, at least so many (0)"
     )
     results.add_arguments(parser, rounds=1)
     options = parser.parse_args(words)
@@ -207,19 +315,51 @@ def main(words: Sequence[str]) -> int:
     table = session.add(
         Table(title="Under each fault", unit="number or seconds", ratios=False, plotted=False)
     )
+    acts = session.add(Table(title="Until all is there again", unit="s", ratios=False))
     plot = session.add(Table(title="Requests that failed", unit="number", ratios=False))
-    with Server(options.workers) as server:
-        server.start()
-        clients = [Client(server.base_url, writes=bool(n % 2)) for n in range(CLIENTS)]
-        for client in clients:
-            client.register()
-        for _ in range(options.rounds):
-            for fault in options.fault or FAULTS:
-                found = suffer(server, clients, fault)
-                for column, value in found.items():
-                    table.add(fault, column, value)
-                plot.add(fault, options.workers, found["failed"])
-                server.wait_ready()
-    note = NOTE.format(clients=CLIENTS, workers=options.workers, before=BEFORE, after=AFTER)
+    chosen = options.fault or known
+
+    def measure(
+        server: Server, clients: Sequence[Client], name: str, fault: Callable[[], object]
+    ) -> None:
+        found, took = suffer(clients, fault, options.requests)
+        for column, value in found.items():
+            table.add(name, column, value)
+        plot.add(name, options.workers, found["failed"])
+        if name in ACTS:
+            acts.add(name, options.workers, took)
+        server.wait_ready()
+
+    inside = [name for name in FAULTS if name in chosen]
+    outside = [name for name in EXTERNAL if name in chosen]
+    if inside:
+        with Server(options.workers) as server:
+            clients = _clients(server)
+            for name in inside * options.rounds:
+                measure(server, clients, name, partial(FAULTS[name], server))
+    if outside:
+        with (
+            Outside.running() as others,
+            Server(options.workers, others.environment) as server,
+        ):
+            clients = _clients(server)
+            for name in outside * options.rounds:
+                measure(server, clients, name, partial(EXTERNAL[name], others))
+    note = NOTE.format(
+        clients=CLIENTS,
+        workers=options.workers,
+        before=BEFORE,
+        after=AFTER,
+        requests=f", and until {options.requests} requests were sent" if options.requests else "",
+    )
     deliver(session.result("While parts of the server fail", note), options)
     return 0
+
+
+def _clients(server: Server) -> list[Client]:
+    """Start the server, and register clients."""
+    server.start()
+    clients = [Client(server.base_url, writes=bool(n % 2)) for n in range(CLIENTS)]
+    for client in clients:
+        client.register()
+    return clients

@@ -76,9 +76,12 @@ class ListeningSockets:
             if address.startswith(UNIX):
                 with acting_as(self._account), contextlib.suppress(OSError):
                     Path(address.removeprefix(UNIX)).unlink()
-            _give_back(each)
+            waiting = _accepted(each)
+            # Before any answer: nginx sends the request again at once, which would wait here again.
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+            for connection in waiting:
+                _give_back(connection)
         self.close()
 
     def are_reachable(self) -> bool:
@@ -125,18 +128,24 @@ def close_all(kept: frozenset[int] = frozenset()) -> None:
             each.close()
 
 
-def _give_back(listening: socket.socket) -> None:
-    """Give back the requests of all connections that no process has accepted."""
+def _accepted(listening: socket.socket) -> list[socket.socket]:
+    """Return all connections that no process has accepted."""
+    found: list[socket.socket] = []
     # It ends with BlockingIOError after the last one.
     with contextlib.suppress(OSError):
         while True:
-            connection, _ = listening.accept()
-            connection.setblocking(False)
-            with connection, contextlib.suppress(OSError):
-                # A TCP connection that is closed with data unread is reset.
-                with contextlib.suppress(BlockingIOError):
-                    connection.recv(MOST_READ)
-                connection.send(GIVEN_BACK)
+            found.append(listening.accept()[0])
+    return found
+
+
+def _give_back(connection: socket.socket) -> None:
+    """Give the request of a connection back, and close it."""
+    connection.setblocking(False)
+    with connection, contextlib.suppress(OSError):
+        # A TCP connection that is closed with data unread is reset.
+        with contextlib.suppress(BlockingIOError):
+            connection.recv(MOST_READ)
+        connection.send(GIVEN_BACK)
 
 
 def _is_reachable(address: str) -> bool:

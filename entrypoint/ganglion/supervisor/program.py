@@ -140,7 +140,8 @@ class GatedProcess(Subprocess):
         if self.config.name == "nginx" and not self.config.options.durable():
             return None
         if self.held or self._now() < self.not_before or not self._needs_met():
-            self._give_up_overdue(self.ended_at)
+            if self.held or self.config.name not in ESSENTIAL:
+                self._give_up_overdue(self.ended_at)
             return None
         self.late = False
         self.was_given_up = False
@@ -265,8 +266,12 @@ class GatedProcess(Subprocess):
             comes_back = True
             self.release()
         self.config.options.has_ended = True
-        is_slow = start_took > SOON and self.config.name not in ESSENTIAL
-        if not comes_back or is_slow:
+        if self.config.name in ESSENTIAL:
+            # Others cannot answer meanwhile.
+            comes_back |= self.state in (ProcessStates.EXITED, ProcessStates.BACKOFF)
+        elif start_took > SOON:
+            comes_back = False
+        if not comes_back:
             self._give_up_sockets()
 
     def _count_failure(self, lasted: float) -> None:

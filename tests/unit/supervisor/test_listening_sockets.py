@@ -1,9 +1,11 @@
 """Sockets that the supervisor owns: opened, handed over, given up."""
 
+import contextlib
 import os
 import signal
 import socket
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
 from ganglion.supervisor.program import SOON
 from tests.fake_supervisor import FakeOptions, end, run, state, wait
 from tests.raw_http import refuses
+
+OTHERS = 300
 
 
 def connect(path: Path) -> socket.socket:
@@ -122,25 +126,80 @@ def test_connections_wait_for_a_process_that_comes_back(
 
 
 def test_a_second_early_end_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
-    path = tmp_path / "main.sock"
-    main = options.program("main", listens=f"unix:{path}")
-    run(main)
-    end(main)
-    run(main)
-    end(main)
+    path = tmp_path / "worker.sock"
+    worker = options.program("worker", listens=f"unix:{path}")
+    run(worker)
+    end(worker)
+    run(worker)
+    end(worker)
     assert refuses(path)
-    wait(main, 1.0)
-    assert (state(main), refuses(path)) == ("STARTING", False)
+    wait(worker, 1.0)
+    assert (state(worker), refuses(path)) == ("STARTING", False)
 
 
 def test_a_failed_start_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
-    path = tmp_path / "main.sock"
-    main = options.program("main", listens=f"unix:{path}")
-    run(main)
-    end(main)
-    main.transition()
-    end(main)
-    assert (state(main), refuses(path)) == ("BACKOFF", True)
+    path = tmp_path / "worker.sock"
+    worker = options.program("worker", listens=f"unix:{path}")
+    run(worker)
+    end(worker)
+    worker.transition()
+    end(worker)
+    assert (state(worker), refuses(path)) == ("BACKOFF", True)
+
+
+@pytest.mark.parametrize("name", ["main", "nginx"])
+def test_one_that_nobody_replaces_is_waited_for_however_often_it_ends(
+    options: FakeOptions, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "socket"
+    redis, program = (
+        options.program("redis"),
+        options.program(name, "redis", listens=f"unix:{path}"),
+    )
+    run(redis)
+    run(program)
+    end(program)
+    run(program)
+    end(program)
+    assert (state(program), refuses(path)) == ("EXITED", False)
+    end(redis)
+    wait(program, 100 * SOON)
+    assert (state(program), refuses(path)) == ("EXITED", False)
+    run(redis)
+    program.transition()
+    end(program)
+    assert (state(program), refuses(path)) == ("BACKOFF", False)
+
+
+def test_a_request_that_is_given_back_does_not_wait_here_again() -> None:
+    """nginx sends it again at once, and gives up after nine times."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    sockets = ListeningSockets([f"127.0.0.1:{port}"])
+    sockets.open()
+    given_back: list[bytes] = []
+
+    def insist() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                    connection.send(b"GET / HTTP/1.1\r\n\r\n")
+                    asked.set()
+                    given_back.append(connection.recv(1000))
+
+    asked = threading.Event()
+    client = threading.Thread(target=insist)
+    client.start()
+    assert asked.wait(10)
+    # Others, which take it long enough for the first one to ask again.
+    with contextlib.ExitStack() as stack:
+        for _ in range(OTHERS):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        sockets.give_up()
+    client.join(10)
+    assert not client.is_alive()
+    assert [answer[:12] for answer in given_back] == [b"HTTP/1.1 503"]
 
 
 def test_a_start_that_takes_long_gives_the_socket_up(options: FakeOptions, tmp_path: Path) -> None:
