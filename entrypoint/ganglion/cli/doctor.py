@@ -17,6 +17,7 @@ and fix.
 import contextlib
 import datetime as dt
 import os
+import pwd
 import re
 import socket
 import time
@@ -35,8 +36,9 @@ from ganglion.doctor.place import Place
 from ganglion.doctor.runner import Result, examine, worst
 from ganglion.doctor.table import CHECKS
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import installed
+from ganglion.machine import installed, nss_wrapper
 from ganglion.machine.limits import chosen
+from ganglion.machine.unix_accounts import is_numeric, numbers
 from ganglion.plan import assemble, notes_on
 from ganglion.programs import registry
 from ganglion.programs.program import Plan
@@ -49,6 +51,8 @@ from ganglion.settings.variables import Settings
 LIMIT = 2.6
 # Parts of it: for a connection to the database, one query, and one step of a request.
 CONNECT, QUERY, STEP = 0.7, 0.3, 0.4
+# The services whose accounts matter.
+SERVICES = ("synapse", "postgres")
 # Of the notes on a configuration that works, those on settings that do not do what they say.
 NO_EFFECT = re.compile("has no effect|is replaced|is ignored")
 MARKS = {Level.GOOD: "✓", Level.NOTICE: "!", Level.BAD: "✗", Level.SKIPPED: "-"}
@@ -120,6 +124,7 @@ def look_around(environ: Mapping[str, str], limit: float) -> Place:
     if plan is not None:
         problems = identity_problems(plan)
     running = is_running(settings)
+    accounts = accounts_of(settings)
     return Place(
         settings=settings,
         operator=operator,
@@ -131,7 +136,8 @@ def look_around(environ: Mapping[str, str], limit: float) -> Place:
         limits=chosen(installed.here(), memory=settings.memory, cpus=settings.cpus),
         database=database_of(settings, limit, running=running),
         network=Network(nameservers=nameservers(), timeout=limit * STEP),
-        account=account_of_synapse(settings),
+        accounts=accounts,
+        postgres_role=postgres_role(accounts),
         postgres_bin=installed.postgres_programs(Path(settings.paths.postgres)),
         environ=environ,
     )
@@ -146,12 +152,39 @@ def identity_problems(plan: Plan) -> tuple[Problem, ...]:
     return ()
 
 
-def account_of_synapse(settings: Settings) -> str | None:
-    """Return Synapse's account, None for this process's own or if there is none."""
+def accounts_of(settings: Settings) -> dict[str, str]:
+    """Return the accounts of Synapse and PostgreSQL; none if they have this process's own.
+
+    Only root can look at the files of others. The lock belongs to the account that started last.
+    """
+    if os.geteuid() != 0:
+        return {}
     try:
-        return registry.account_here("synapse", settings)
+        starter = Path(settings.paths.lock).stat()
+    except OSError:
+        starter = None
+    if starter is not None and starter.st_uid != 0:
+        # A start without root: all programs have its account.
+        return dict.fromkeys(SERVICES, f"{starter.st_uid}:{starter.st_gid}")
+    found = {}
+    known = dict(installed.accounts(registry.ACCOUNTS, settings.uid, settings.gid))
+    for service in SERVICES:
+        with contextlib.suppress(KeyError):
+            numbers(known[service])
+            found[service] = known[service]
+    return found
+
+
+def postgres_role(accounts: Mapping[str, str]) -> str:
+    """Return the role of the embedded database's administrator: its account's name."""
+    account = accounts.get("postgres")
+    if account is not None and not is_numeric(account):
+        return account
+    user = os.geteuid() if account is None else numbers(account)[0]
+    try:
+        return pwd.getpwuid(user).pw_name
     except KeyError:
-        return None
+        return nss_wrapper.NAME
 
 
 def is_running(settings: Settings) -> bool:

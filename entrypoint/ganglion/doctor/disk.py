@@ -15,7 +15,6 @@ from ganglion.doctor.place import Place
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.machine.acting import groups_of
 from ganglion.machine.unix_accounts import numbers
-from ganglion.programs import registry
 from ganglion.programs.postgres import server as postgres
 
 MB = 1024**2
@@ -260,9 +259,9 @@ def observe_modes(place: Place) -> tuple[tuple[Mode, ...], int]:
 
 def _database_owner(place: Place) -> Iterator[Mode]:
     cluster = Path(place.settings.paths.postgres)
-    if not cluster.is_dir() or place.plan is None:
+    if not cluster.is_dir():
         return
-    account = dict(registry.ACCOUNTS).get(postgres.NAME) if os.geteuid() == 0 else None
+    account = place.accounts.get(postgres.NAME)
     user = numbers(account)[0] if account else os.geteuid()
     # The link to the image's database has its owner.
     owner = cluster.stat().st_uid

@@ -337,69 +337,6 @@ def _has(keys: Mapping[str, str], own: str) -> bool:
     return keys.get(number, "").rstrip("=") == public.rstrip("=")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForClients:
-    """The document /.well-known/matrix/client, and the URL that this server has for clients."""
-
-    url: str
-    baseurl: str | None
-    response: Response | None = None
-    failure: str | None = None
-
-
-def observe_clients(place: Place) -> ForClients:
-    """Ask for the document that tells clients where the homeserver is."""
-    found = discover(place)
-    if found.resolver is not None:
-        raise Unavailable("no name server answers")
-    url = f"https://{found.host}{WELL_KNOWN}/client"
-    baseurl = place.public_baseurl
-    if baseurl is None:
-        raise Unavailable("SYNAPSE_PUBLIC_BASEURL is not set, so clients need the whole URL")
-    if not found.addresses:
-        return ForClients(url=url, baseurl=baseurl, failure="the name has no address")
-    try:
-        response = place.network.get(url, address=found.addresses[0], redirects=MOST_REDIRECTS)
-    except FAILURES as error:
-        return ForClients(url=url, baseurl=baseurl, failure=why(error))
-    return ForClients(url=url, baseurl=baseurl, response=response)
-
-
-def judge_clients(found: ForClients) -> Iterator[Finding]:
-    """Judge the document: its base_url must be this server's, and browsers must be allowed."""
-    baseurl = (found.baseurl or "").rstrip("/")
-    document = f'{{"m.homeserver": {{"base_url": "{baseurl}"}}}}'
-    repair = (
-        "have the proxy pass /.well-known/matrix/client on to HTTP_PORT, or serve there",
-        f"{document} with the header Access-Control-Allow-Origin: *",
-    )
-    means = "people who log in with their user ID do not find this server"
-    response = found.response
-    if response is None or response.status != 200:
-        reason = f"answers {response.status}" if response else f"cannot be read: {found.failure}"
-        yield notice(f"{found.url} {reason}", means, *repair)
-        return
-    server = (response.mapping() or {}).get("m.homeserver")
-    url = server.get("base_url") if isinstance(server, dict) else None
-    if not isinstance(url, str):
-        yield bad(f"{found.url} names no m.homeserver.base_url", means, *repair)
-    elif url.rstrip("/") != baseurl:
-        yield bad(
-            f"{found.url} names {url}, and this server's URL for clients is {baseurl}",
-            "clients talk to another address than the one that this server uses in links",
-            f"SYNAPSE_PUBLIC_BASEURL={url}    # if that one is right; else:",
-            *repair,
-        )
-    elif response.headers.get("access-control-allow-origin") != "*":
-        yield bad(
-            f"{found.url} lacks the header Access-Control-Allow-Origin: *",
-            "clients in a browser may not read it, and report that there is no such server",
-            *repair,
-        )
-    else:
-        yield good(f"{found.url} names {url}")
-
-
 CHECKS = (
     Check(
         name="server-name",
@@ -420,12 +357,5 @@ CHECKS = (
         " server's own signing key in the response",
         observe=observe_federation,
         judge=judge_federation,
-    ),
-    Check(
-        name="well-known-client",
-        about="`/.well-known/matrix/client` of the server name: this server's public URL, and the"
-        " header that lets browsers read it",
-        observe=observe_clients,
-        judge=judge_clients,
     ),
 )

@@ -4,7 +4,6 @@ https://www.postgresql.org/docs/current/amcheck.html
 """
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,18 +112,16 @@ def _reindex(place: Place, label: str) -> str:
 
 def _examine(place: Place) -> Any:  # noqa: ANN401 - JSON
     """Return the result of the script; None if this account is not the administrator's."""
-    settings, plan = place.settings, place.plan
-    if not settings.embedded_postgres or place.postgres_bin is None or plan is None:
+    settings, account = place.settings, place.accounts.get(server.NAME)
+    if not settings.embedded_postgres or place.postgres_bin is None:
         return None
-    account = dict(plan.machine.accounts).get(server.NAME) if os.geteuid() == 0 else None
-    role = server.owner(plan.machine) if account else None
     # Half of the budget is for the last index: the statement ends in any case.
     limit = place.database.limit / 0.3 * BUDGET
     script = SCRIPT.format(statement=int(limit), budget=int(limit / 2))
     command = [
         f"{place.postgres_bin}/psql",
         *("-XAtq", "-h", settings.paths.postgres_sockets, "-d", settings.postgres_db),
-        *(("-U", role) if role else ()),
+        *("-U", place.postgres_role),
     ]
     try:
         user, group = numbers(account) if account else (None, None)

@@ -14,6 +14,7 @@ from ganglion.doctor.network import Network
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.errors import Problem
 from ganglion.machine.limits import Limits
+from ganglion.machine.unix_accounts import numbers
 from ganglion.programs.program import Plan
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
@@ -49,8 +50,9 @@ class Place:
 
     `plan` is None if the configuration does not work; `problems` says why. `notes` are remarks on a
     configuration that works. `running` says whether its supervisor runs. `now` has a time zone.
-    `account` is Synapse's account, None for this process's own. `postgres_bin` is the directory of
-    PostgreSQL's programs, if they are installed. `environ` is for TZ alone.
+    `accounts` are those of Synapse and PostgreSQL, by service; empty if they have this process's
+    own. `postgres_role` is the role of the embedded database's administrator. `postgres_bin` is the
+    directory of PostgreSQL's programs, if they are installed. `environ` is for TZ alone.
     """
 
     settings: Settings
@@ -63,11 +65,17 @@ class Place:
     limits: Limits
     database: Database
     network: Network
-    account: str | None = None
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    postgres_role: str = "postgres"
     postgres_bin: str | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     discovery: Once = field(default_factory=Once)
     state_groups: Once = field(default_factory=Once)
+
+    @property
+    def account(self) -> str | None:
+        """Synapse's account, None for this process's own."""
+        return self.accounts.get("synapse")
 
     @property
     def server_name(self) -> str:
@@ -122,10 +130,11 @@ class Place:
         settings = self.settings
         words = [f"{self.postgres_bin}/{program}" if self.postgres_bin else program]
         if settings.embedded_postgres:
-            words += ["-h", settings.paths.postgres_sockets]
-            owner = dict(self.plan.machine.accounts).get("postgres") if self.plan else None
-            if self.account is not None and owner:
-                flags = [f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
+            words += ["-h", settings.paths.postgres_sockets, "-U", self.postgres_role]
+            owner = self.accounts.get("postgres")
+            if owner:
+                user, group = numbers(owner)
+                flags = [f"--reuid={user}", f"--regid={group}", "--clear-groups"]
                 words = ["setpriv", *flags, *words]
         else:
             words += ["-h", str(settings.postgres_host), "-p", str(settings.postgres_port)]

@@ -2,6 +2,7 @@
 
 from ganglion.doctor import (
     backups,
+    clients,
     configuration,
     content,
     destinations,
@@ -11,6 +12,7 @@ from ganglion.doctor import (
     machine,
     mail,
     postgres,
+    previews,
     processes,
     sequences,
     services,
@@ -27,12 +29,14 @@ CHECKS: tuple[Check, ...] = (
     *disk.CHECKS,
     *backups.CHECKS,
     *federation.CHECKS,
+    *clients.CHECKS,
     *postgres.CHECKS,
     *sequences.CHECKS,
     *indexes.CHECKS,
     *content.CHECKS,
     *destinations.CHECKS,
     *services.CHECKS,
+    *previews.CHECKS,
     *turn.CHECKS,
     *mail.CHECKS,
 )

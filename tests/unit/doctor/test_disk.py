@@ -57,7 +57,7 @@ def test_a_media_store_that_is_a_file(data: Path) -> None:
 def test_a_media_store_of_another_account(data: Path) -> None:
     (data / "media_store").chmod(0o500)
     # Root may write anywhere, so look with the eyes of another account.
-    where = of(data, account="65534:65534" if os.geteuid() == 0 else None)
+    where = of(data, accounts={"synapse": "65534:65534"} if os.geteuid() == 0 else {})
     found = finding("media-store", where)
     assert found.level is Level.BAD
     assert "is not writable" in found.message
@@ -120,7 +120,7 @@ def test_secrets_that_others_can_read(data: Path, name: str) -> None:
 
 def test_a_database_that_others_can_enter(data: Path) -> None:
     (data / "postgres").mkdir(mode=0o700)
-    where = of(data)
+    where = of(data, accounts={"postgres": "65534:65534"} if os.geteuid() == 0 else {})
     if os.geteuid() == 0:
         before = finding("file-modes", where)
         assert f"{data}/postgres belongs to UID 0, and PostgreSQL runs as UID" in before.message
