@@ -1,6 +1,7 @@
 """The concurrent run of checks, their time limit, and how they are printed."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -221,3 +222,34 @@ def test_the_list_has_every_check_once(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_unknown_check_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "colour"], {}) == 2
     assert "ganglion doctor --list" in capsys.readouterr().err
+
+
+def test_the_accounts_are_those_of_the_last_start(tmp_path: Path) -> None:
+    settings = place({"GANGLION_DATA": str(tmp_path)}).settings
+    lock = write(tmp_path / ".lock", "", 0o600)
+    if os.geteuid() != 0:
+        # Only root can look at the files of others.
+        assert doctor.accounts_of(settings) == {}
+        return
+    os.chown(lock, 12345, 12346)
+    found = doctor.accounts_of(settings)
+    assert found == {"synapse": "12345:12346", "postgres": "12345:12346"}
+    assert doctor.postgres_role(found) == "postgres"
+    os.chown(lock, 0, 0)
+    assert "12345:12346" not in doctor.accounts_of(settings).values()
+
+
+def test_a_check_has_the_time_that_the_start_has_left() -> None:
+    forever = threading.Event()
+    try:
+        (late,) = examine((check(lambda _: forever.wait()),), place(), 1000.0, used=999.9)
+    finally:
+        forever.set()
+    assert late.findings[0].message == "could not be checked within 1000 s"
+    assert 0 <= doctor.age() < doctor.LIMIT
+
+
+def test_every_check_is_documented() -> None:
+    for item in CHECKS:
+        assert item.about
+        assert item.name == item.name.lower()
