@@ -14,6 +14,7 @@ from synapse.logging.context import PreserveLoggingContext
 from synapse.metrics import install_gc_manager
 from synapse.metrics._reactor_metrics import CallWrapper
 from synapse.storage.databases.main.events_worker import EventsWorkerStore
+from synapse.storage.databases.main.lock import LockStore
 from synapse.util import stringutils
 from synapse.util.clock import Clock
 from synapse.util.duration import Duration
@@ -289,3 +290,29 @@ def test_a_change_of_context_is_named_by_a_number() -> None:
         (first, second), again = pool.apply(names, (None,))
         assert int(second) == int(first) + 1
         assert again
+
+
+def reaps(text: str | None, *, app: str | None, background: bool) -> int:
+    """Return how often a process begins to delete stale locks when its time has come."""
+    fixes.apply(text)
+    begun: list[object] = []
+    store: Any = LockStore.__new__(LockStore)
+    worker = SimpleNamespace(run_background_tasks=background, worker_app=app)
+    store.hs = SimpleNamespace(
+        config=SimpleNamespace(worker=worker),
+        run_as_background_process=lambda *_, **__: begun.append(None),
+    )
+    store._reap_stale_read_write_locks()
+    return len(begun)
+
+
+def test_one_process_deletes_the_locks_of_ended_ones() -> None:
+    app = "synapse.app.generic_worker"
+    for text, named, expected in (
+        ("device_list_wakes", {"app": app, "background": False}, 1),
+        (None, {"app": app, "background": False}, 0),
+        (None, {"app": app, "background": True}, 1),
+        (None, {"app": None, "background": False}, 1),
+    ):
+        with FORK.Pool(1) as pool:
+            assert pool.apply(reaps, (text,), named) == expected

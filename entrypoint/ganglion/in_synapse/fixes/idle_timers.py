@@ -5,6 +5,9 @@ Each process of Synapse wakes 14 times a second of itself, and a server with the
 of Twisted's that Synapse does not use, and the others are periodic calls, each with a time of its
 own. Here garbage is looked at before a process waits for its next event, at most as often as
 before; the time is not written; and periodic calls of 3 s and more share their times.
+
+Every process also asks the database each 12 s to delete locks of processes that ended without
+releasing them. One process is enough for that: main, and the one that runs background tasks.
 """
 
 import math
@@ -16,6 +19,7 @@ from typing import Any
 
 from synapse.http.site import SynapseSite
 from synapse.metrics import _gc, _reactor_metrics
+from synapse.storage.databases.main.lock import LockStore
 from synapse.util.clock import Clock
 from twisted.internet import task
 from twisted.web.http import HTTPFactory
@@ -39,6 +43,7 @@ def fits() -> bool:
         and digest(HTTPFactory._updateLogDateTime) == "7930dda6f3e039fc"
         and digest(SynapseSite.log) == "cc9a74061934f808"
         and digest(Clock._looping_call_common) == "08a8e17394979788"
+        and digest(LockStore._reap_stale_read_write_locks) == "d8dbf51d16bf48bd"
     )
 
 
@@ -52,6 +57,8 @@ def apply() -> None:
     # From 0 to 1, another for each process: they should not all wake at once.
     phase = os.getpid() * 0.618 % 1
     clock._looping_call_common = aligned(clock._looping_call_common, phase)
+    store: Any = LockStore
+    store._reap_stale_read_write_locks = _by_one(store._reap_stale_read_write_locks)
 
 
 def _nothing(_site: Any) -> None:
@@ -89,6 +96,18 @@ class BeforeWaiting:
         if now - self._last >= self._interval:
             self._last = now
             self._function()
+
+
+def _by_one(reap: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the deletion of stale locks for one process of all."""
+
+    def reap_here(store: Any) -> Any:
+        worker = store.hs.config.worker
+        if worker.run_background_tasks or worker.worker_app is None:
+            return reap(store)
+        return None
+
+    return reap_here
 
 
 def aligned(original: Callable[..., Any], phase: float) -> Callable[..., Any]:
