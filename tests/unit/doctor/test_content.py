@@ -7,40 +7,39 @@ from ganglion.doctor.content import Bloat, StateGroups, Table, Updates, gain
 from ganglion.doctor.destinations import Destinations
 from ganglion.doctor.finding import Level
 from ganglion.doctor.indexes import Indexes
-from ganglion.doctor.sequences import SEQUENCES, Behind, Found
+from ganglion.doctor.sequences import Found
+from ganglion.programs.postgres.sequences import Sequence, State, forward
 from tests.doctoring import NoDatabase, assert_quiet, finding, findings, judged, levels, place
 
 GB = 1024**3
 
 
+RECEIPTS = Sequence(name="receipts_sequence", stream="receipts")
+
+
 def test_a_sequence_behind_its_stream() -> None:
-    assert_quiet(judged("sequences", Found(behind=(), number=20)))
-    item = Behind(sequence="receipts_sequence", last=3, used=9, where="stream_positions")
-    (found,) = judged("sequences", Found(behind=(item,), number=20, repair="psql …"))
+    fine = State(sequence=RECEIPTS, value=9, position=9)
+    assert_quiet(judged("sequences", Found(states=(fine,))))
+    behind = State(sequence=RECEIPTS, value=3, position=9, used=4, where="receipts_linearized.x")
+    (found,) = judged("sequences", Found(states=(fine, behind), repair="psql …"))
     assert found.level is Level.BAD
-    assert found.message == ("the sequence receipts_sequence is at 3, behind 9 in stream_positions")
+    assert found.message == "the sequence receipts_sequence is at 3, behind 9 in stream_positions"
     assert found.fix == ("psql …",)
 
 
 def test_the_repair_of_sequences_only_moves_them_forward() -> None:
-    names = [(item.name,) for item in SEQUENCES]
     database = NoDatabase(
         {
-            "FROM pg_class": [*names, ("events",)],
-            "is_called": [(item.name, 10) for item in SEQUENCES],
-            "stream_positions": [("events", 25, 3), ("backfill", -4, -7)],
-            "max(stream_ordering)": [(30,)],
-            "-min(stream_ordering)": [(11,)],
+            "pg_table_is_visible(oid)": [("receipts_sequence",), ("stream_positions",)],
+            "pg_depend": [],
+            "is_called": [("receipts_sequence", 10)],
+            "stream_positions": [("receipts", 25)],
         }
     )
-    found = findings("sequences", place(database=database))
-    assert [item.message.split()[2] for item in found] == [
-        "events_stream_seq",
-        "events_backfill_stream_seq",
-    ]
-    command = found[0].fix[0]
-    assert "GREATEST((SELECT last_value FROM events_stream_seq), 30)" in command
-    assert "GREATEST((SELECT last_value FROM events_backfill_stream_seq), 11)" in command
+    found = finding("sequences", place(database=database))
+    assert found.message.endswith("is at 10, behind 25 in stream_positions")
+    for statement in forward("receipts_sequence", 25):
+        assert statement.replace("'", "'\"'\"'") in found.fix[0]
 
 
 INDEXES = Indexes(
