@@ -123,7 +123,7 @@ def test_an_sqlite_database_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "homeserver.db").write_text("something")
     expected = (
         f"the database is the SQLite file {tmp_path}/homeserver.db, which workers cannot use; to"
-        " run workers, move it to PostgreSQL (docs/drop-in.md)"
+        " run workers, move it to PostgreSQL: `ganglion import --from-sqlite`"
     )
     assert said_of(tmp_path) == (expected,)
 

@@ -115,6 +115,16 @@ def test_a_directory_that_holds_something_is_refused(
     assert main(["import", str(old), "--write", str(new)], {}) == 0
 
 
+def test_a_file_and_a_circle_of_links_are_no_directories(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, circle = tmp_path / "file", tmp_path / "circle"
+    file.touch()
+    circle.symlink_to(circle)
+    for path in (file, circle, Path("/dev/null")):
+        assert "is not a directory" in refused([str(old), "--write", str(path)], capsys)
+
+
 def test_a_directory_inside_of_the_media_is_refused(
     old: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

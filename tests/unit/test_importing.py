@@ -1,5 +1,6 @@
 """An import of odd files, and the names of workers for any old installation."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,10 +10,15 @@ from hypothesis import strategies as st
 
 from ganglion.cli.main import main
 from ganglion.errors import ConfigError
-from ganglion.importing.findings import OldWorker
+from ganglion.importing.findings import OldFile, OldServer, OldWorker
+from ganglion.importing.imported import interpret
+from ganglion.importing.keys import IN_WORKERS
 from ganglion.importing.names import name_workers
+from ganglion.importing.report import as_json, as_text
 from ganglion.importing.sources import find
+from ganglion.importing.synapse_options import KNOWN
 from ganglion.importing.units import config_paths
+from ganglion.settings.owned_options import BY_OPTION
 from ganglion.settings.reading import LARGEST_YAML
 from ganglion.topology.workers_syntax import parse_workers
 
@@ -130,6 +136,42 @@ def test_all_problems_of_all_paths_are_reported(
         path.write_text("[")
     assert main(["import", *map(str, paths), str(tmp_path / "c")], {}) == 2
     assert capsys.readouterr().err.startswith("ganglion: 3 problems\n")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["a1", "main", "client", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["names", "resources", "type", "port", "name", "args", "host"]), inner
+        )
+    ),
+    max_leaves=6,
+)
+OPTIONS = st.dictionaries(st.sampled_from(sorted({*KNOWN, *BY_OPTION, "no_option"})), VALUES)
+
+
+@given(
+    shared=OPTIONS,
+    decisive=st.dictionaries(
+        st.sampled_from(sorted(IN_WORKERS | {"listeners", "database"})), VALUES
+    ),
+    worker=OPTIONS | st.fixed_dictionaries({"worker_listeners": VALUES, "stream_writers": VALUES}),
+)
+def test_values_of_any_type_are_taken_or_refused(
+    shared: dict[str, object], decisive: dict[str, object], worker: dict[str, object]
+) -> None:
+    main_file = OldFile(path="m", options={**shared, **decisive, "server_name": "a.org"})
+    app = {"worker_app": "synapse.app.generic_worker", "worker_name": "a1"}
+    server = OldServer(shared=(main_file,), workers=(OldFile(path="w", options={**worker, **app}),))
+    try:
+        found = interpret(server)
+    except ConfigError as error:
+        assert all(item.message and item.hint for item in error.problems)  # noqa: PT017
+        return
+    assert len(found.findings) == len(main_file.options) + len(server.workers[0].options)
+    json.dumps(as_json(found))
+    as_text(found)
 
 
 @pytest.mark.parametrize(

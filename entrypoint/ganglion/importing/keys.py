@@ -168,8 +168,9 @@ def _listeners(value: object, decided: _Decided) -> tuple[Fate, str]:
             decided.variables["SYNAPSE_ENABLE_METRICS"] = "1"
             continue
         resources = listener.get("resources")
-        found = [item for item in resources or () if isinstance(item, Mapping)]
-        names = [name for item in found for name in item.get("names") or ()]
+        items = resources if isinstance(resources, list) else []
+        found = [item for item in items if isinstance(item, Mapping)]
+        names = [name for item in found for name in _list(item.get("names"))]
         port = listener.get("port")
         plain = "client" in names and listener.get("tls") is not True
         if plain and isinstance(port, int) and port != HTTP_PORT:
@@ -183,6 +184,10 @@ def _listeners(value: object, decided: _Decided) -> tuple[Fate, str]:
         decided.kept["listeners"] = left
         text += f"; {len(left)} kept in {KEPT} for the parts that main keeps"
     return Fate.REPLACED, text
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _restriction(value: object, senders: tuple[str, ...], decided: _Decided) -> tuple[Fate, str]:
@@ -201,14 +206,14 @@ def _of_worker(file: OldFile, shared: Mapping[str, Any]) -> Iterator[Finding]:
             fate, text = Fate.TAKEN, "WORKERS"
         elif key == "worker_listeners":
             fate, text = Fate.REPLACED, "a socket for each process, for the requests of its roles"
-        elif row is not None:
+        elif row is not None and row.fate not in (Ownership.MERGED, Ownership.ADOPTED):
             fate = Fate.REPLACED if row.fate is Ownership.REPLACED else Fate.DROPPED
             text = row.why
         elif key in shared and shared[key] == value:
             fate, text = Fate.DROPPED, f"the same as in the shared files, of which {KEPT} has it"
         elif key == "worker_replication_secret":
             fate, text = Fate.REPLACED, "Ganglion makes one for all processes"
-        elif key in KNOWN:
+        elif key in KNOWN or row is not None:
             fate = Fate.DROPPED
             text = f"only this worker had it; write it into {KEPT} if all processes shall have it"
         elif key in FORMER:

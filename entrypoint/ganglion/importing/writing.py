@@ -28,6 +28,8 @@ def check(directory: Path, layout: Layout, own: tuple[str, ...] = ()) -> None:
     `own` are entries that this import has made.
     """
     problems = []
+    if os.path.lexists(directory) and not directory.is_dir():
+        raise ConfigError([_problem(directory, "is not a directory", "name a new directory")])
     try:
         if directory.exists():
             found = sorted({path.name for path in directory.iterdir()} - NOTHING - {*own})

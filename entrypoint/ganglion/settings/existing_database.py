@@ -76,7 +76,7 @@ def notes(settings: Settings, operator: OperatorFiles) -> tuple[str, ...]:
     if settings.sqlite is not None and not settings.test_mode:
         found.append(
             f"the database is the SQLite file {settings.sqlite}, which workers cannot use; to run"
-            " workers, move it to PostgreSQL (docs/drop-in.md)"
+            " workers, move it to PostgreSQL: `ganglion import --from-sqlite`"
         )
     elif _is_adopted(settings):
         found.append(f"the database is the one in your files, on {settings.postgres_host}")

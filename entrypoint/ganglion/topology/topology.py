@@ -231,8 +231,8 @@ def _contradictions(
             message=f"asks for workers, which cannot use SQLite: {settings.sqlite}",
             hint="unset SYNAPSE_COMPLEMENT_DATABASE to use PostgreSQL, or set WORKERS=none"
             if tests
-            else "move the database to a PostgreSQL server with synapse_port_db (docs/drop-in.md)"
-            " and set POSTGRES_HOST; or set WORKERS=none; or move the file away to start with a"
+            else "stop the server and type `ganglion import --from-sqlite`, which runs"
+            " synapse_port_db; or set WORKERS=none; or move the file away to start with a"
             " new, empty database",
         )
 
