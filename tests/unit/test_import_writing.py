@@ -96,6 +96,17 @@ def test_the_new_directory_can_be_started(
     assert main(["check"], environ) == 0, capsys.readouterr().err
 
 
+def test_a_directory_may_be_mounted_elsewhere(old: Path, tmp_path: Path) -> None:
+    text = OLD.replace("/data/", "/etc/matrix-synapse/")
+    (old / "homeserver.yaml").write_text(text)
+    new = tmp_path / "new"
+    assert main(["import", str(old), "--write", str(new)], {}) == 0
+    assert state(new)["example.org.signing.key"] == KEY
+    # Two bridges whose files have the same name.
+    assert state(new)["appservices/registration.yaml"] == "id: irc\n"
+    assert state(new)["appservices/registration-2.yaml"] == "id: telegram\n"
+
+
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["import", *arguments], {}) == 2
     out, err = capsys.readouterr()

@@ -95,6 +95,12 @@ def locate(server: OldServer, path: str) -> Path | None:
     candidates.append(Path(path))
     if not inside.is_absolute():
         candidates = [Path(here, path) for _, here in server.roots]
+    else:
+        # A directory that is mounted elsewhere than it was: the longest end of the path counts.
+        parts = inside.parts[1:]
+        candidates += [
+            Path(here, *parts[start:]) for start in range(1, len(parts)) for _, here in server.roots
+        ]
     return next((found for found in candidates if found.exists()), None)
 
 
