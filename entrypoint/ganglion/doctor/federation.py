@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from ganglion.data import identity
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
+from ganglion.doctor.machine import DAYS_TO_RENEW
 from ganglion.doctor.network import (
     MOST_REDIRECTS,
     NoResolver,
@@ -253,6 +254,8 @@ class Reached:
     status: int = 200
     server_name: object = None
     keys: Mapping[str, str] | None = None
+    # Of the certificate that others see.
+    days_left: float | None = None
 
 
 def observe_federation(place: Place) -> tuple[str, str | None, tuple[Reached, ...]]:
@@ -282,11 +285,12 @@ def _reached(place: Place, where: str, name: str, port: int, address: str) -> Re
     except FAILURES as error:
         return Reached(where=where, failure=why(error))
     found = answer.mapping() or {}
-    keys = found.get("verify_keys")
+    keys, ends = found.get("verify_keys"), answer.certificate_ends
     verify = keys if isinstance(keys, dict) else {}
     return Reached(
         where=where,
         status=answer.status,
+        days_left=None if ends is None else (ends - place.now.timestamp()) / 86400,
         server_name=found.get("server_name"),
         keys={
             str(number): str(item.get("key"))
@@ -328,6 +332,12 @@ def judge_federation(facts: tuple[str, str | None, tuple[Reached, ...]]) -> Iter
                 "it is another installation of the same name; other servers reject one of the two",
                 f"have the proxy at {item.where} pass /_matrix on to HTTP_PORT of this server",
             )
+        elif item.days_left is not None and item.days_left < DAYS_TO_RENEW:
+            yield notice(
+                f"the certificate at {item.where} ends in {item.days_left:.0f} days",
+                f"its renewal does not work; after that day {means}",
+                "certbot renew    # or the like, on the proxy that has the certificate",
+            )
         else:
             yield good(f"{item.where} answers as {name}, with a valid certificate")
 
@@ -354,7 +364,7 @@ CHECKS = (
     Check(
         name="federation",
         about="the way of another homeserver to this one: discovery, TLS, certificate, and this"
-        " server's own signing key in the response",
+        " server's own signing key in the response; days left of the proxy's certificate",
         observe=observe_federation,
         judge=judge_federation,
     ),

@@ -41,12 +41,16 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A response of HTTP. Names of headers are in lower case."""
+    """A response of HTTP. Names of headers are in lower case.
+
+    `certificate_ends` is in seconds since 1970; None without TLS.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     url: str = ""
+    certificate_ends: float | None = None
 
     def json(self) -> object:
         """Return the body as JSON. Raises ValueError."""
@@ -163,9 +167,11 @@ class Network:
         port = parts.port or DEFAULT_PORTS[parts.scheme]
         with self.connect(address or host, port, self.timeout) as raw:
             raw.settimeout(self.timeout)
-            stream = raw
+            stream, ends = raw, None
             if parts.scheme == "https":
                 stream = self.context.wrap_socket(raw, server_hostname=host)
+                end = (stream.getpeercert() or {}).get("notAfter")
+                ends = ssl.cert_time_to_seconds(end) if isinstance(end, str) else None
             connection = http.client.HTTPConnection(host, port, timeout=self.timeout)
             connection.sock = stream
             path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
@@ -179,6 +185,7 @@ class Network:
                     headers={name.lower(): value for name, value in answer.getheaders()},
                     body=answer.read(LONGEST_BODY),
                     url=url,
+                    certificate_ends=ends,
                 )
             finally:
                 connection.close()

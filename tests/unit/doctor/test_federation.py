@@ -1,6 +1,7 @@
 """Checks of the server's name: a name server, a website and a homeserver of the tests' own."""
 
 import contextlib
+import datetime as dt
 import json
 import ssl
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,9 @@ class World:
             "SYNAPSE_SIGNING_KEY": f"ed25519 test {_seed()}",
         }
         self.options: dict[str, Any] = {}
+        # TLS itself goes by the clock of the machine.
+        self.now = dt.datetime.now(dt.UTC)
+        self.ends = self.now + dt.timedelta(days=80)
 
     def document(self, name: str, content: object, status: int = 200, **headers: str) -> None:
         """Replace one of the documents."""
@@ -70,7 +74,7 @@ class World:
         """Yield an installation that meets this world as a stranger's machine would."""
         authority = trustme.CA()
         own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(*self.names).configure_cert(own)
+        authority.issue_cert(*self.names, not_after=self.ends).configure_cert(own)
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
         with Zone(self.zone).serve() as nameserver, http_server(self.answer, own) as port:
@@ -80,7 +84,7 @@ class World:
                 context=trusting,
                 connect=redirected(dict.fromkeys(self.ports, port)),
             )
-            yield place(self.environ, self.options, network=network, running=True)
+            yield place(self.environ, self.options, network=network, running=True, now=self.now)
 
     def finding(self, name: str) -> Finding:
         with self.place() as where:
@@ -213,6 +217,13 @@ def test_a_certificate_for_another_name(world: World) -> None:
     assert found.level is Level.BAD
     assert "its certificate is not valid: " in found.message
     assert "atrix.example.org" in found.message
+
+
+def test_a_certificate_of_the_proxy_that_ends_soon(world: World) -> None:
+    world.ends = world.now + dt.timedelta(days=6, hours=1)
+    found = world.finding("federation")
+    assert found.level is Level.NOTICE
+    assert found.message == "the certificate at matrix.example.org:443 ends in 6 days"
 
 
 @pytest.mark.parametrize(

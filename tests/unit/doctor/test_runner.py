@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,13 @@ from ganglion.cli import doctor
 from ganglion.cli.main import main
 from ganglion.doctor.database import Database
 from ganglion.doctor.finding import Check, Finding, Level, bad, good, notice
+from ganglion.doctor.network import Network
 from ganglion.doctor.place import Place
 from ganglion.doctor.runner import Result, examine, worst
 from ganglion.doctor.table import CHECKS
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.doctor.words import safe, secrets_of
-from tests.doctoring import WITHIN, finding, place, write
+from tests.doctoring import BY_NAME, WITHIN, finding, place, write
 
 
 def check(observe: Callable[[Place], Any], name: str = "one") -> Check:
@@ -253,3 +255,29 @@ def test_every_check_is_documented() -> None:
     for item in CHECKS:
         assert item.about
         assert item.name == item.name.lower()
+
+
+def test_neighbours_that_are_silent_delay_nothing(tmp_path: Path) -> None:
+    """A name server, a bridge, a mail server and a TURN server that never answer."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nameserver,
+    ):
+        nameserver.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        registration = f"id: bridge\nurl: http://127.0.0.1:{port}\nhs_token: x\nas_token: y\n"
+        where = place(
+            {"SYNAPSE_SERVER_NAME": "example.org"},
+            {
+                "app_service_config_files": [str(write(tmp_path / "bridge.yaml", registration))],
+                "email": {"smtp_host": "127.0.0.1", "smtp_port": port},
+                "turn_uris": [f"turn:127.0.0.1:{port}?transport=tcp"],
+                "turn_shared_secret": "x",
+            },
+            network=Network(nameservers=(nameserver.getsockname(),), timeout=WITHIN),
+        )
+        names = ("server-name", "application-services", "mail", "turn", "time-zone")
+        found = examine([BY_NAME[name] for name in names], where, 1.0)
+    late = "could not be checked within 1 s"
+    messages = [one.findings[0].message for one in found]
+    assert messages == [late, late, late, late, "UTC, as TZ is not set"]
