@@ -4,7 +4,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from benchmarks import results, servers, usage, variants
+from benchmarks import model, results, servers, usage, variants
 from benchmarks.load import WARM_UP, add_population, crowd
 from benchmarks.output import deliver
 from benchmarks.results import Session, Table
@@ -90,7 +90,13 @@ def _spent(workers: Sequence[Program]) -> float:
 
 def main(words: Sequence[str]) -> int:
     """Run the benchmark with the words of a command line. Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="scripts/bench scale", description=__doc__)
+    if words[:1] == ["--model"]:
+        return model.main(words[1:])
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench scale",
+        description=__doc__,
+        epilog="With --model first: a model of larger machines, with options of its own.",
+    )
     variants.add_counts(parser, COUNTS)
     variants.add_changes(parser, layout="client_reader:N")
     add_settle(parser, 5)
