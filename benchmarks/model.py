@@ -24,7 +24,7 @@ from ganglion.topology.topology import Process, Topology
 PROCESSORS = (2, 4, 8, 16, 32, 64)
 # The only other program that one processor limits: PostgreSQL and nginx have several processes.
 REDIS = "redis-server"
-# What fills a layout that has free processes.
+# The cause that fills a layout that has free processes.
 ALL_PROCESSORS = "all processors"
 # In bytes: so much memory that only processors decide the layout of WORKERS=auto.
 MEMORY_OF_EACH = 8 << 30
@@ -38,8 +38,8 @@ NOTE = (
     "process of Synapse or Redis needs a whole processor, or all together need all processors. "
     "Disks, networks, locks in the database, and the kernel's own costs on many processors are not "
     "in the model. On this machine, with {processors} processors, the model says {said:.1f} "
-    "requests per second for {layout}; {clients} clients got {measured:.1f}. What is full "
-    "first: {fills}."
+    "requests per second for {layout}; {clients} clients got {measured:.1f}. The limit "
+    "of each layout: {fills}."
 )
 
 
@@ -59,7 +59,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
-    """When a layout is full: requests per second, and what is full then."""
+    """When a layout is full: requests per second, and the limit that they meet."""
 
     rate: float
     by: str
