@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -149,11 +150,11 @@ def past(origin: Server) -> Past:
 
 
 @contextlib.contextmanager
-def connected(server: Server) -> Iterator[Any]:
+def connected(server: Server, role: str = "synapse") -> Iterator[Any]:
     """Yield a cursor of Synapse's role."""
     password = (server.data / "secrets" / "postgres_password").read_text().strip()
     connection = psycopg2.connect(
-        host=f"{server.run}/postgres", user="synapse", dbname="synapse", password=password
+        host=f"{server.run}/postgres", user=role, dbname="synapse", password=password
     )
     with contextlib.closing(connection), connection.cursor() as cursor:
         yield cursor
@@ -511,3 +512,50 @@ def test_scheduled_backups_are_made_checked_and_deleted_and_failures_are_said() 
             assert (other.data / "media_store").stat().st_uid == 4712
             other.start()
             other.stop()
+
+
+# Runs a program on the server whenever its view is filled, as the end of a restore does.
+RUNS_A_PROGRAM = """
+CREATE FUNCTION run() RETURNS int LANGUAGE plpgsql AS
+    $$ BEGIN COPY (SELECT 1) TO PROGRAM 'touch {path}'; RETURN 1; END $$;
+CREATE MATERIALIZED VIEW trap AS SELECT run();
+"""
+
+
+def test_a_restore_never_has_the_rights_of_postgresqls_administrator() -> None:
+    """Even if the database belongs to the administrator, whose dump could run programs."""
+    administrator = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    role = {"POSTGRES_USER": administrator}
+    with Server("none", role) as server, Server("none", role) as other:
+        server.start()
+        (server.root / "open").mkdir()
+        (server.root / "open").chmod(0o777)
+        trap = server.root / "open" / "run"
+        with connected(server, administrator) as cursor:
+            cursor.execute(RUNS_A_PROGRAM.format(path=trap))
+            cursor.connection.commit()
+            assert trap.exists()
+            trap.unlink()
+            answer = server.ganglion("backup", str(server.root / "bad.tar"))
+            assert answer.returncode == 0, answer.stderr
+            cursor.execute("DROP MATERIALIZED VIEW trap")
+            cursor.connection.commit()
+            answer = server.ganglion("backup", str(server.root / "good.tar"))
+            assert answer.returncode == 0, answer.stderr
+        server.stop()
+        for words in (("restore",), ("backup", "--rehearse")):
+            answer = empty(other).ganglion(*words, str(server.root / "bad.tar"))
+            assert answer.returncode == 1
+            # PostgreSQL's words for a role without the right differ between its versions.
+            assert "REFRESH MATERIALIZED VIEW public.trap" in answer.stderr
+            assert not trap.exists()
+            other.data.mkdir(exist_ok=True)
+        answer = empty(other).ganglion("restore", str(server.root / "good.tar"))
+        assert answer.returncode == 0, answer.stderr
+        other.start()
+        with connected(other, administrator) as cursor:
+            cursor.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
+            assert cursor.fetchall() == [(administrator,)]
+            cursor.execute("SELECT count(*) FROM pg_roles WHERE rolname = 'ganglion_restoring'")
+            assert cursor.fetchone() == (0,)
+        other.stop()

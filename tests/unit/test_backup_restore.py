@@ -118,6 +118,15 @@ def test_all_that_does_not_fit_is_named_together(programs: Path) -> None:
         assert part in said, part
 
 
+def test_names_of_an_embedded_database_have_to_be_the_same(programs: Path) -> None:
+    """The start would refuse others, and the role could be PostgreSQL's administrator."""
+    said = refusals(request(programs, build(summary=replace(SUMMARY, name="x", role="postgres"))))
+    assert said == [
+        "POSTGRES_DB='synapse': is 'x' in the backup\n    fix: set POSTGRES_DB=x",
+        "POSTGRES_USER='synapse': is 'postgres' in the backup\n    fix: set POSTGRES_USER=postgres",
+    ]
+
+
 def test_an_embedded_database_does_not_go_to_an_external_server(programs: Path) -> None:
     (said,) = refusals(request(programs, build(), environ=EXTERNAL))
     assert (

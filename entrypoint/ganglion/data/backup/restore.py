@@ -134,6 +134,14 @@ def _kind(request: Request, summary: Summary) -> Iterator[Problem]:
         hint = "unset POSTGRES_HOST; to move to an external server, restore first"
         message = "holds the database of an embedded PostgreSQL server"
         yield _problem(message, hint)
+    if summary.kind == "embedded":
+        for variable, here, there in (
+            ("POSTGRES_DB", settings.postgres_db, summary.name),
+            ("POSTGRES_USER", settings.postgres_user, summary.role),
+        ):
+            if here != there:
+                message = f"is {there!r} in the backup"
+                yield _problem(message, f"set {variable}={there}", variable, here)
     if summary.kind == "external" and settings.postgres_host is None:
         yield _problem(
             "holds the database of an external PostgreSQL server",

@@ -14,11 +14,15 @@ from ganglion.machine.installed import Machine
 from ganglion.machine.nss_wrapper import accounts_file, environment, groups_file
 from ganglion.programs.postgres.client import Client, Failed, Running
 from ganglion.programs.postgres.cluster import make_cluster
+from ganglion.programs.postgres.cluster import name as quoted
+from ganglion.programs.postgres.server import owner
 from ganglion.settings.secrets import generate
 from ganglion.settings.variables import Settings
 
 # In seconds.
 START_WITHIN, STOP_WITHIN, PAUSE = 120.0, 120.0, 0.1
+# The owner of a database that is being restored.
+RESTORING = "ganglion_restoring"
 # Nothing is lost if it fails: the cluster is made again. The caller flushes the finished one.
 OPTIONS = {
     "listen_addresses": "",
@@ -43,8 +47,10 @@ def new_cluster(
 ) -> Iterator[Client]:
     """Make a cluster with an empty database, serve it for the body, and stop it in order.
 
-    `name` is the database's and `role` its owner's. Raises ConfigError, and Failed if the server
-    does not start or stop.
+    `name` is the database's and `role` its owner's, which it gets after the body: until then the
+    owner is RESTORING, which has no further right. PostgreSQL's administrator could run programs,
+    and `role` may be the administrator. Raises ConfigError, and Failed if the server does not start
+    or stop.
     """
     # The image's prepared database already has Synapse's tables.
     bare = replace(machine, prepared=None)
@@ -52,7 +58,7 @@ def new_cluster(
         directory, account = Path(place), machine.account("postgres")
         directory.chmod(0o711)
         # Its accounts and groups are there too: programs/postgres/cluster.py.
-        named = replace(settings, run=place, postgres_db=name, postgres_user=role)
+        named = replace(settings, run=place, postgres_db=name, postgres_user=RESTORING)
         names = _names(named, machine)
         make_cluster(cluster, named, bare, generate())
         sockets = directory / "s"
@@ -62,12 +68,20 @@ def new_cluster(
         write_file(hba, "local all all trust\n", 0o644, None, lasting=False)
         client = Client(
             programs=machine.postgres_bin,
-            dsn=f"host={sockets} user={_quoted(role)} dbname={_quoted(name)}",
+            dsn=_dsn(sockets, RESTORING, name),
             account=account,
             environment=names,
         )
         with _serving(client, cluster, sockets, hba):
             yield client
+            administrator = owner(machine)
+            superuser = replace(client, dsn=_dsn(sockets, administrator, name))
+            if role == administrator:
+                superuser.query(f"REASSIGN OWNED BY {RESTORING} TO {quoted(role)}")
+                superuser.query(f"DROP OWNED BY {RESTORING}")
+                superuser.query(f"DROP ROLE {RESTORING}")
+            else:
+                superuser.query(f"ALTER ROLE {RESTORING} RENAME TO {quoted(role)}")
 
 
 def _names(settings: Settings, machine: Machine) -> dict[str, str]:
@@ -77,6 +91,10 @@ def _names(settings: Settings, machine: Machine) -> dict[str, str]:
         write_file(Path(accounts), accounts_file(), 0o644, None, lasting=False)
         write_file(Path(groups), groups_file(), 0o644, None, lasting=False)
     return dict(environment(machine.nss_wrapper, accounts, groups))
+
+
+def _dsn(sockets: Path, role: str, name: str) -> str:
+    return f"host={sockets} user={_quoted(role)} dbname={_quoted(name)}"
 
 
 def _quoted(value: str) -> str:
