@@ -387,6 +387,16 @@ def test_other_workers_than_those_that_run(server: Server) -> None:
     assert "synchrotron=synchrotron:1 runs, and pusher=pusher:1 would start" in answer.stdout
 
 
+def test_a_broken_file_on_a_running_server_is_the_only_fault(server: Server) -> None:
+    broken = server.data / "homeserver.d" / "90-broken.yaml"
+    broken.write_text("server_name: [\n")
+    try:
+        (found,) = faults(doctor(server, status=2))
+    finally:
+        broken.unlink()
+    assert found.startswith(f"configuration: {broken}: cannot be read: ")
+
+
 def test_no_secret_is_printed(server: Server) -> None:
     printed = server.ganglion("doctor", "--all", *PATIENCE).stdout
     directories = (server.data / "secrets", server.run / "conf" / "secrets")

@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from ganglion.control.client import read_secret, request
 from ganglion.control.status import ProcessStatus, status
+from ganglion.data import identity
 from ganglion.doctor.content import megabytes
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
 from ganglion.doctor.place import RESTART, Place
@@ -164,7 +165,10 @@ def _listeners(place: Place) -> int:
         retry=once,
         **client_arguments(settings),
     ) as server:
-        ((_, number),) = server.pubsub_numsub(place.server_name)
+        # The name of the running server, even if the present configuration is broken.
+        record = identity.read(settings.paths)
+        channel = place.server_name if record is None else record.server_name
+        ((_, number),) = server.pubsub_numsub(channel)
     return int(number)
 
 
