@@ -255,11 +255,12 @@ def longest_gap(ended: Sequence[float], until: float) -> float:
 
 def suffer(
     clients: Sequence[Client], fault: Callable[[], object], least: int = 0
-) -> tuple[dict[str, float], float]:
-    """Have clients ask while something fails, and send `least` requests in all.
+) -> tuple[dict[str, float], list[float]]:
+    """Have clients ask while something fails, again and again until they sent `least` requests.
 
-    Returns the columns of the table, and how many seconds the fault took.
+    Returns the columns of the table, and how many seconds each fault took.
     """
+    took: list[float] = []
     done = threading.Event()
 
     def ask(client: Client) -> None:
@@ -272,12 +273,11 @@ def suffer(
         thread.start()
     try:
         time.sleep(BEFORE)
-        began = time.monotonic()
-        fault()
-        took = time.monotonic() - began
-        time.sleep(AFTER)
-        while sum(each.requests for each in clients) < least:
-            time.sleep(1)
+        while not took or sum(each.requests for each in clients) < least:
+            began = time.monotonic()
+            fault()
+            took.append(time.monotonic() - began)
+            time.sleep(AFTER)
     finally:
         done.set()
         for thread in threads:
@@ -307,7 +307,7 @@ def main(words: Sequence[str]) -> int:
         "--fault", action="append", choices=known, help="only this one; may be repeated"
     )
     parser.add_argument(
-        "--requests", type=int, default=0, help="under each fault, at least so many (0)"
+        "--requests", type=int, default=0, help="repeat each fault until so many were sent (0)"
     )
     results.add_arguments(parser, rounds=1)
     options = parser.parse_args(words)
@@ -327,7 +327,8 @@ def main(words: Sequence[str]) -> int:
             table.add(name, column, value)
         plot.add(name, options.workers, found["failed"])
         if name in ACTS:
-            acts.add(name, options.workers, took)
+            for seconds in took:
+                acts.add(name, options.workers, seconds)
         server.wait_ready()
 
     inside = [name for name in FAULTS if name in chosen]
@@ -350,7 +351,9 @@ def main(words: Sequence[str]) -> int:
         workers=options.workers,
         before=BEFORE,
         after=AFTER,
-        requests=f", and until {options.requests} requests were sent" if options.requests else "",
+        requests=f"; it is repeated until {options.requests} requests were sent"
+        if options.requests
+        else "",
     )
     deliver(session.result("While parts of the server fail", note), options)
     return 0

@@ -1,4 +1,4 @@
-"""Write results into docs/performance.md, so that no figure there is typed by hand."""
+"""Write results into pages of docs, so that no figure there is typed by hand."""
 
 import argparse
 import re
@@ -44,17 +44,25 @@ def page(text: str, found: Mapping[str, Result]) -> str:
 
 
 def write(docs: Path, files: Sequence[Path]) -> list[Path]:
-    """Fill performance.md and draw a plot for each file. Returns the paths written.
+    """Fill the pages and draw a plot for each file. Returns the paths written.
 
-    The name of a file without its ending is the name of its part of the page. Raises ValueError
-    for a name that cannot be one.
+    The name of a file without its ending is the name of its part of reliability.md, if that page
+    has such a part, and of performance.md otherwise. Raises ValueError for a name that cannot be
+    one.
     """
     found = {file.stem: Result.load(file.read_text(encoding="utf-8")) for file in files}
     for name in found:
         if not NAME.fullmatch(name):
             raise ValueError(f"{name}.json: only lower-case letters, digits and - in a name")
-    target = docs / "performance.md"
-    texts = {target: page(target.read_text(encoding="utf-8"), found)}
+    other, main_page = docs / "reliability.md", docs / "performance.md"
+    text = other.read_text(encoding="utf-8") if other.exists() else ""
+    there = {name: result for name, result in found.items() if f"<!-- {name} -->\n" in text}
+    rest = {name: result for name, result in found.items() if name not in there}
+    texts = {}
+    if there:
+        texts[other] = page(text, there)
+    if rest:
+        texts[main_page] = page(main_page.read_text(encoding="utf-8"), rest)
     texts |= {docs / f"performance-{name}.svg": draw(result) for name, result in found.items()}
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")

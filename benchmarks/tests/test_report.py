@@ -30,6 +30,18 @@ def test_a_report_changes_only_its_own_part(tmp_path: Path) -> None:
     assert (tmp_path / "performance.md").read_text(encoding="utf-8") == page
 
 
+def test_a_part_of_the_page_on_reliability_is_filled_there(tmp_path: Path) -> None:
+    for page in ("performance", "reliability"):
+        (tmp_path / f"{page}.md").write_text("# P\n", encoding="utf-8")
+    other = tmp_path / "reliability.md"
+    other.write_text("# R\n\n<!-- faults -->\n<!-- /faults -->\n", encoding="utf-8")
+    (tmp_path / "faults.json").write_text(a_result().as_json(), encoding="utf-8")
+    written = report.write(tmp_path, [tmp_path / "faults.json"])
+    assert written == [other, tmp_path / "performance-faults.svg"]
+    assert "| first <boot> |" in other.read_text(encoding="utf-8")
+    assert (tmp_path / "performance.md").read_text(encoding="utf-8") == "# P\n"
+
+
 def test_a_part_of_the_page_needs_a_plain_name(tmp_path: Path) -> None:
     (tmp_path / "a b.json").write_text(a_result().as_json(), encoding="utf-8")
     with pytest.raises(ValueError, match="only lower-case letters"):
@@ -38,7 +50,8 @@ def test_a_part_of_the_page_needs_a_plain_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_page_has_a_part_for_each_benchmark(name: str) -> None:
-    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    pages = (ROOT / "docs" / f"{page}.md" for page in ("performance", "reliability"))
+    page = "".join(each.read_text(encoding="utf-8") for each in pages)
     assert f"<!-- {name} -->\n" in page
     assert f"<!-- /{name} -->\n" in page
     assert f"  {name} " in (ROOT / "scripts" / "bench").read_text(encoding="utf-8")
