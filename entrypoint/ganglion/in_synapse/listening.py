@@ -43,11 +43,14 @@ def take_over(environment: MutableMapping[str, str]) -> None:
                 port._shouldShutdown = False
             else:
                 port = tcp_port._fromListeningDescriptor(reactor, descriptor, family, factory)
+            port.backlog = BACKLOG
+            port.startListening()
+        except OSError:
+            # It was given up in this very moment: its path is gone.
+            return None
         finally:
             # The port has a copy.
             os.close(descriptor)
-        port.backlog = BACKLOG
-        port.startListening()
         return port
 
     def at_path(path: str, mode: int, factory: Any, *rest: Any, **named: Any) -> Any:

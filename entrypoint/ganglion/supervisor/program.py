@@ -31,6 +31,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 # In seconds. Requests wait that long for a program's next process at most; after that, others of
 # its pool get them. Nobody takes the place of an essential one, so they wait until it is there.
 SOON = 2.0
+# In seconds: the same for a restart on purpose, which is expected to succeed.
+SOON_ON_PURPOSE = 20.0
 # supervisord's `startsecs`, in seconds, until a program reports that it is ready. There is no limit
 # because main's database migrations may take hours after an upgrade.
 NEVER = 10**9
@@ -119,6 +121,8 @@ class GatedProcess(Subprocess):
         self.ended_at: float | None = None
         self.was_given_up = False
         self.restarting = False
+        # From a restart on purpose until the next end.
+        self.on_purpose = False
         # The contents of its configuration files: at its last start, and when it was last ready.
         self.tried: configuration.Contents = {}
         self.used: configuration.Contents | None = None
@@ -170,7 +174,8 @@ class GatedProcess(Subprocess):
 
     def _give_up_overdue(self, since: float | None) -> None:
         """Give the sockets up once they have waited too long for a process."""
-        if since is not None and self._now() - since > SOON:
+        soon = SOON_ON_PURPOSE if self.on_purpose else SOON
+        if since is not None and self._now() - since > soon:
             self._give_up_sockets()
 
     def _give_up_sockets(self) -> None:
@@ -261,6 +266,7 @@ class GatedProcess(Subprocess):
         if self.state == ProcessStates.BACKOFF and self.may_go_back:
             self._go_back()
         comes_back = self.state == ProcessStates.EXITED and self.not_before <= self._now()
+        self.on_purpose = self.restarting
         if self.restarting:
             self.restarting = False
             comes_back = True
@@ -269,7 +275,7 @@ class GatedProcess(Subprocess):
         if self.config.name in ESSENTIAL:
             # Others cannot answer meanwhile.
             comes_back |= self.state in (ProcessStates.EXITED, ProcessStates.BACKOFF)
-        elif start_took > SOON:
+        elif start_took > SOON and not self.on_purpose:
             comes_back = False
         if not comes_back:
             self._give_up_sockets()

@@ -13,7 +13,7 @@ import pytest
 from ganglion.in_synapse.listening import has_ended
 from ganglion.supervisor.addresses import destination
 from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
-from ganglion.supervisor.program import SOON
+from ganglion.supervisor.program import SOON, SOON_ON_PURPOSE
 from tests.fake_supervisor import FakeOptions, end, run, state, wait
 from tests.raw_http import refuses
 
@@ -145,6 +145,27 @@ def test_a_failed_start_gives_the_socket_up(options: FakeOptions, tmp_path: Path
     worker.transition()
     end(worker)
     assert (state(worker), refuses(path)) == ("BACKOFF", True)
+
+
+def test_a_restart_on_purpose_is_waited_for_longer(options: FakeOptions, tmp_path: Path) -> None:
+    """A busy machine takes seconds for it. Not for ever, and not for an end that comes later."""
+    path = tmp_path / "worker.sock"
+    worker = options.program("worker", listens=f"unix:{path}")
+    for _ in range(2):
+        worker.transition()
+        wait(worker, 2 * SOON)
+        worker.mark_ready()
+        worker.restart()
+        end(worker, signal.SIGTERM)
+        assert not refuses(path)
+    worker.transition()
+    wait(worker, 2 * SOON)
+    assert (state(worker), refuses(path)) == ("STARTING", False)
+    wait(worker, SOON_ON_PURPOSE)
+    assert refuses(path)
+    worker.mark_ready()
+    end(worker)
+    assert refuses(path)
 
 
 @pytest.mark.parametrize("name", ["main", "nginx"])
