@@ -10,7 +10,6 @@ import pytest
 from ganglion.cli.main import main
 from ganglion.routing.explain import explain
 from ganglion.routing.operator_routes import OperatorRoutes
-from ganglion.routing.proxies import rows
 from ganglion.routing.proxy_formats import FORMATS
 from ganglion.routing.table import table
 from ganglion.settings import environment
@@ -84,9 +83,26 @@ def test_traefik(workers: str) -> None:
     text = json.loads(FORMATS["traefik"](table(found), found))["http"]
     assert {item["service"] for item in text["routers"].values()} <= text["services"].keys()
     ordered = sorted(text["routers"].values(), key=lambda item: -item["priority"])
-    assert [item["service"] for item in ordered[:-1]] == [row.pool for row in rows(table(found))]
     priorities = [item["priority"] for item in ordered]
     assert len(set(priorities)) == len(priorities)
+
+    def fits(rule: str, method: str, path: str, query: dict[str, str]) -> bool:
+        methods = re.findall(r"Method\(`(\w+)`\)", rule)
+        expression = re.search(r"PathRegexp\(`(.*?)`\)", rule)
+        if "!QueryRegexp(`since`, `.`)" in rule and query.get("since"):
+            return False
+        if "&& Query(`full_state`, `true`)" in rule and query.get("full_state") != "true":
+            return False
+        if methods and method not in methods:
+            return False
+        # The last one is PathPrefix(`/`).
+        return expression is None or bool(re.search(expression[1], path))
+
+    def pick(method: str, path: str, query: dict[str, str]) -> str:
+        first = next(item for item in ordered if fits(item["rule"], method, path, query))
+        return str(first["service"])
+
+    assert wrong(found, pick) == []
 
 
 @pytest.mark.parametrize("name", [*FORMATS, "json"])
