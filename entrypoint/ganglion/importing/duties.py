@@ -16,8 +16,6 @@ from ganglion.topology.roles import BY_NAME, LEGACY_APPS, ROLES, Kind
 
 GENERIC = "synapse.app.generic_worker"
 APP = "synapse.app."
-# Main, and a program that is no server.
-NO_WORKERS = ("synapse.app.homeserver", "synapse.app.admin_cmd", None)
 # The form of each job that Synapse deprecated: a switch for main, and an application.
 SWITCHES = {
     "send_federation": "federation_sender",
@@ -94,6 +92,7 @@ def duties(server: OldServer) -> Duties:
         )
         for name, roles in found.roles.items()
     )
+    found.notes.extend(_idle_switches(options, workers))
     idle = [worker.name for worker in workers if not worker.roles]
     found.notes.extend(
         f"{name} has no listener for requests and no job, so it is left out" for name in idle
@@ -103,6 +102,14 @@ def duties(server: OldServer) -> Duties:
         lists=found.lists,
         notes=tuple(found.notes),
     )
+
+
+def _idle_switches(options: Mapping[str, Any], workers: tuple[OldWorker, ...]) -> Iterator[str]:
+    """Yield a note for each job that the old main left to a worker that is not there."""
+    for switch, role in SWITCHES.items():
+        given = options.get(switch)
+        if given is False and not any(role in worker.roles for worker in workers):
+            yield f"{switch} is false and no worker does it; main does it from now on"
 
 
 def _named(files: tuple[OldFile, ...], found: _Found) -> Iterator[tuple[str, OldFile]]:
