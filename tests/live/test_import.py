@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -176,6 +177,42 @@ def test_tokens_rooms_and_media_are_intact(
     names = {row["name"] for row in server.status()}
     assert {"event_persister1", "media_repository1", "postgres"} <= names
     asyncio.run(go_on(server.base_url, kept))
+
+
+def test_a_volume_is_moved_in_place_with_its_log(
+    moved: tuple[Server, Path, Kept, dict[str, str]],
+) -> None:
+    """The volume of Synapse's image, whose last write is only in the write-ahead log."""
+    _, old, kept, _ = moved
+    user_id, _ = kept.tokens[0]
+    with Server("none", {"SYNAPSE_SERVER_NAME": "example.org"}) as server:
+        shutil.copytree(old, server.data, dirs_exist_ok=True)
+        path = server.data / "homeserver.yaml"
+        path.write_text(path.read_text().replace(str(old), str(server.data)))
+        if os.geteuid() == 0:
+            # The account of Synapse in its image is another than here.
+            for item in (server.data, *server.data.rglob("*")):
+                os.chown(item, 4711, 4711)
+        file = server.data / "homeserver.db"
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            statement = "UPDATE profiles SET displayname = 'from the log' WHERE full_user_id = ?"
+            assert connection.execute(statement, (user_id,)).rowcount == 1
+            connection.commit()
+            before = digests(server.data)
+            assert f"{file}-wal" in before
+            done = import_old(server, "--from-sqlite")
+            assert done.returncode == 0, done.stderr
+            after = digests(server.data)
+            assert {path: after.get(path) for path in before} == before
+        again = import_old(server, "--from-sqlite", str(file))
+        assert again.returncode == 2
+        assert "already has a PostgreSQL database" in again.stderr
+        server.start()
+        answer = server.get(f"/_matrix/client/v3/profile/{user_id}")
+        assert answer.json()["displayname"] == "from the log"
+        checked = server.ganglion("check", WORKERS="medium")
+        assert checked.returncode == 0, checked.stderr
 
 
 def test_a_file_that_is_damaged_or_no_synapse_leaves_nothing(
