@@ -204,6 +204,18 @@ def test_wrong_arguments(
     assert message in refused(arguments, capsys)
 
 
+def test_an_sqlite_file_is_not_left_behind(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (old / "homeserver.db").write_bytes(b"SQLite format 3\0")
+    new = tmp_path / "new"
+    assert "add --from-sqlite" in refused([str(old), "--write", str(new)], capsys)
+    assert not new.exists()
+    with (old / "homeserver.yaml").open("a") as file:
+        file.write("database: {name: psycopg2, args: {host: db}}\n")
+    assert main(["import", str(old), "--write", str(new)], {}) == 0
+
+
 def test_an_sqlite_file_has_to_be_one(
     old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -138,6 +138,11 @@ def _planned(options: Namespace, server: OldServer, found: Imported) -> layout.L
     reason = impossible(str(directory))
     if reason:
         raise ConfigError([_problem("--write", str(directory), reason, "correct it")])
+    _, database = _sqlite(server)
+    if database is not None and options.from_sqlite is None:
+        # The new server would start with an empty database.
+        message, hint = "is the database, and it would be left behind", "add --from-sqlite"
+        raise ConfigError([_problem(str(database), None, message, hint)])
     planned = layout.plan(server, found, (options.seen_as or str(directory)).rstrip("/"))
     writing.check(directory, planned)
     return planned
@@ -153,16 +158,23 @@ def _compare(
     return old_proxy.compare(options.nginx, server, found.names, topology.build(settings))
 
 
-def _file(options: Namespace, server: OldServer) -> Path:
-    """Return the SQLite file: that of the command line, or the one of the old options."""
-    if options.from_sqlite != HERE:
-        return Path(options.from_sqlite)
+def _sqlite(server: OldServer) -> tuple[str, Path | None]:
+    """Return the SQLite file that the old options name, and where it is. None if it is not used."""
     section = server.options.get("database")
     args = section.get("args") if isinstance(section, Mapping) else None
     named = args.get("database") if isinstance(args, Mapping) else None
     name = str(named or server.options.get("database_path") or SQLITE_FILE)
-    found = layout.locate(server, name)
-    if found is None or (isinstance(section, Mapping) and section.get("name") == "psycopg2"):
+    if isinstance(section, Mapping) and section.get("name") == "psycopg2":
+        return name, None
+    return name, layout.locate(server, name)
+
+
+def _file(options: Namespace, server: OldServer) -> Path:
+    """Return the SQLite file: that of the command line, or the one of the old options."""
+    if options.from_sqlite != HERE:
+        return Path(options.from_sqlite)
+    name, found = _sqlite(server)
+    if found is None:
         message, hint = f"there is no SQLite file {name}", "name it: --from-sqlite FILE"
         raise ConfigError([_problem("--from-sqlite", None, message, hint)])
     return found
