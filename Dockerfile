@@ -64,6 +64,14 @@ RUN groupadd --system --gid 991 synapse \
     && groupadd --system --gid 992 postgres \
     && useradd --system --uid 992 --gid postgres --home-dir /var/lib/postgresql --no-create-home --shell /bin/sh postgres
 
+# The major version of PostgreSQL that makes and serves the embedded database, by its name: the
+# metapackage would change it with Debian's release. A start upgrades a database of another version
+# if that one is installed too. PREVIOUS_POSTGRES names it, such as 15, and PREVIOUS_SUITE the release
+# of Debian that has its package, such as bookworm, unless it is in this one.
+ARG POSTGRES=17
+ARG PREVIOUS_POSTGRES=
+ARG PREVIOUS_SUITE=
+
 # Debian's package must not create a cluster: Ganglion creates its own in /data at the first start.
 # PostgreSQL's JIT compiler is 150 MB without a gain for Synapse's short queries, and PostgreSQL runs
 # without it. Locales are not needed: the database uses C.
@@ -74,6 +82,14 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     && export APT_CONFIG=/tmp/authorities.conf \
     && mkdir /etc/postgresql-common \
     && echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.conf \
+    && if [ -n "$PREVIOUS_SUITE" ]; then \
+        for suite in "debian $PREVIOUS_SUITE" "debian-security $PREVIOUS_SUITE-security"; do \
+            echo "deb http://deb.debian.org/$suite main"; \
+        done > /etc/apt/sources.list.d/previous.list; \
+        # Only for what this release lacks.
+        printf 'Package: *\nPin: release n=%s*\nPin-Priority: 100\n' "$PREVIOUS_SUITE" \
+            > /etc/apt/preferences.d/previous; \
+    fi \
     && apt-get update -qq \
     # Fixes that are newer than the base image. So each package is one that the index has, too.
     && DEBIAN_FRONTEND=noninteractive apt-get upgrade -y -qq -o Dpkg::Options::=--force-confold \
@@ -84,7 +100,8 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
         -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/llvmjit* \
         -o Dpkg::Options::=--path-exclude=/usr/lib/postgresql/*/lib/bitcode/* \
         -o Dpkg::Options::=--path-exclude=/usr/share/i18n/* \
-        ca-certificates curl libjemalloc2 libnss-wrapper nginx postgresql python3 redis-server xmlsec1 \
+        ca-certificates curl libjemalloc2 libnss-wrapper nginx "postgresql-$POSTGRES" \
+        ${PREVIOUS_POSTGRES:+"postgresql-$PREVIOUS_POSTGRES"} python3 redis-server xmlsec1 \
     # For the SBOM: package, version, architecture and SHA-256 of each file, as the archive signed it.
     && mkdir /opt/ganglion \
     && dpkg-query --show --showformat '${Package}:${Architecture}=${Version}\n' \
@@ -92,6 +109,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
         | awk '$1 == "Package:" { name = $2; version = kind = sum = "" } $1 == "Version:" { version = $2 } \
             $1 == "Architecture:" { kind = $2 } $1 == "SHA256:" { print name, version, kind, $2 }' \
         > /opt/ganglion/debian-packages \
+    && rm -f /etc/apt/sources.list.d/previous.list /etc/apt/preferences.d/previous \
     # The package ssl-cert makes a key and trusts its certificate: everybody would have this key.
     && rm /etc/ssl/certs/ssl-cert-snakeoil.pem /etc/ssl/private/ssl-cert-snakeoil.key \
     && find /etc/ssl/certs -xtype l -delete \
@@ -127,7 +145,7 @@ echo 'background_updates: {sleep_enabled: false}' > "$GANGLION_DATA/homeserver.d
 ganglion run > /tmp/log & server=$!
 pending() {
     setpriv --reuid=postgres --regid=postgres --clear-groups \
-        /usr/lib/postgresql/*/bin/psql -h /tmp/run/postgres -d synapse -Atc 'SELECT count(*) FROM background_updates' 2>&1
+        "/usr/lib/postgresql/$POSTGRES/bin/psql" -h /tmp/run/postgres -d synapse -Atc 'SELECT count(*) FROM background_updates' 2>&1
 }
 for _ in $(seq 240); do
     if ganglion ready > /dev/null 2>&1 && [ "$(pending)" = 0 ]; then break; fi

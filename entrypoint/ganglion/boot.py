@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -22,15 +23,16 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.files import disk
 from ganglion.files.file import PUBLIC, SECRET
 from ganglion.files.write import write_directory, write_file
-from ganglion.machine.installed import Machine
+from ganglion.machine.installed import Machine, postgres_programs
 from ganglion.machine.nss_wrapper import accounts_file, groups_file
 from ganglion.machine.privileges import no_new_privileges
 from ganglion.plan import render
 from ganglion.programs import redis
-from ganglion.programs.postgres import cluster, test_mark
-from ganglion.programs.postgres.client import newest_programs, of_server
+from ganglion.programs.postgres import cluster, test_mark, upgrade
+from ganglion.programs.postgres.client import Client, newest_programs, of_server
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
+from ganglion.programs.synapse import schema
 from ganglion.programs.synapse.service import traces
 from ganglion.settings import test_mode
 from ganglion.settings.secrets import Secrets
@@ -45,6 +47,10 @@ from ganglion.supervisor.output import Output
 from ganglion.supervisor.start_times import Timeline
 
 Say = Callable[[str], None]
+
+# In seconds. An upgrade of PostgreSQL leaves the old cluster until the new one has served so long.
+SERVED = 600.0
+DAY = 86400.0
 
 
 def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
@@ -82,6 +88,10 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         if settings.embedded_postgres:
             _record_test_mode(plan, record)
             is_new = not Path(settings.paths.postgres_version).exists()
+            if not is_new:
+                machine = upgrade.upgrade(settings, machine, say)
+                plan = replace(plan, machine=machine)
+                helpers += tuple(_removal(plan, closing))
             _prepare_cluster(settings, machine, secrets, say, tracing=traces(plan.operator))
             if is_new and not settings.test_mode:
                 durable = disk.flushing(Path(settings.paths.postgres))
@@ -141,17 +151,47 @@ def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[He
         yield backups
 
 
+def _removal(plan: Plan, closing: contextlib.ExitStack) -> Iterator[Helper]:
+    """Start the process that removes clusters of earlier versions once the new one has served."""
+    settings, topology = plan.settings, plan.topology
+    if settings.postgres_upgrade == upgrade.KEEP or not upgrade.kept(settings.paths):
+        return
+
+    def work(tell: Callable[[str], None]) -> None:
+        # It imports the clients of PostgreSQL and Redis.
+        from ganglion.control.health import readiness  # noqa: PLC0415
+
+        def is_ready() -> bool:
+            return not any(item.problem for item in readiness(settings, topology))
+
+        upgrade.remove_kept(settings.paths, is_ready, SERVED, tell)
+        # Another one would be started after its end.
+        while True:
+            time.sleep(DAY)
+
+    helper = Helper("removal of the old database", work)
+    closing.callback(helper.close)
+    yield helper
+
+
 def _backups(plan: Plan) -> schedule.Job:
     """Return the job of scheduled backups."""
     settings, machine = plan.settings, plan.machine
     account = machine.account("synapse")
-    programs = machine.postgres_bin if settings.embedded_postgres else newest_programs()
-    if programs is None:
+    newest = newest_programs()
+    if newest is None and not settings.embedded_postgres:
         hint = "apt-get install postgresql-client"
         message = "needs pg_dump, which is not installed"
         raise ConfigError(
             [Problem(variable="GANGLION_BACKUP", value=None, message=message, hint=hint)]
         )
+
+    def client() -> Client:
+        # The cluster may be upgraded before the first backup.
+        cluster = Path(settings.paths.postgres)
+        found = postgres_programs(cluster) if settings.embedded_postgres else newest
+        return of_server(settings, found or "", account)
+
     contents = Contents(
         settings=settings,
         operator=plan.operator,
@@ -163,7 +203,7 @@ def _backups(plan: Plan) -> schedule.Job:
     return schedule.Job(
         contents=contents,
         server_name=identity.server_name(settings, plan.operator),
-        client=lambda: of_server(settings, programs, account),
+        client=client,
     )
 
 
@@ -187,7 +227,27 @@ def _identify(plan: Plan) -> identity.Record | None:
                 database=identity.Database(kind="embedded", name=name, role=role),
             )
             identity.check(settings, operator, record)
+    if settings.embedded_postgres and place.exists():
+        _check_schema(plan, record)
     return record
+
+
+def _check_schema(plan: Plan, record: identity.Record | None) -> None:
+    """Raise ConfigError if the database needs a newer Synapse. Main would find it after its start.
+
+    The cluster is asked only if another Synapse used it last.
+    """
+    settings, machine = plan.settings, plan.machine
+    before = None if record is None else record.versions.get("synapse")
+    if before == version("matrix-synapse"):
+        return
+    place, name = Path(settings.paths.postgres), settings.postgres_db
+    if not cluster.values(place, settings, machine, schema.TABLE, name):
+        return
+    for needed in cluster.values(place, settings, machine, schema.NEEDED, name):
+        problems = list(schema.refused(int(needed), f"the database in {place}", before))
+        if problems:
+            raise ConfigError(problems)
 
 
 def _record_test_mode(plan: Plan, before: identity.Record | None) -> None:
@@ -205,6 +265,7 @@ def _record(plan: Plan, before: identity.Record | None) -> None:
     """Write the record of this start, once its database is there."""
     settings, machine = plan.settings, plan.machine
     versions = {"ganglion": __version__, "synapse": version("matrix-synapse")}
+    versions["schema"] = str(schema.compatible())
     if settings.embedded_postgres:
         versions["postgresql"] = str(machine.postgres_version)
     record = identity.current(settings, plan.operator, versions, plan.topology.text)
@@ -232,6 +293,7 @@ def _await_external(plan: Plan, say: Say, record: identity.Record | None) -> Pla
             any_locale=any_locale,
             instead_of=identity.moved_from(settings, record),
             mode=_mode(plan, record),
+            synapse=None if record is None else record.versions.get("synapse"),
         )
         plan = _fitted(plan, server, say)
     if not settings.embedded_redis:

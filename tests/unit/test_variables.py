@@ -64,6 +64,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_ADMIN_NETWORKS": ("10.0.0.0/8", ("10.0.0.0/8",)),
     "GANGLION_WELL_KNOWN_SERVER": ("matrix.example.org:443", "matrix.example.org:443"),
     "GANGLION_DATABASE_LOCK": ("no", False),
+    "GANGLION_POSTGRES_UPGRADE": ("keep", "keep"),
     "GANGLION_WATCHDOG": ("1m", 60.0),
     "GANGLION_BACKUP": ("/backups", "/backups"),
     "GANGLION_BACKUP_EVERY": ("6h", 21600.0),

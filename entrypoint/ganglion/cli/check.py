@@ -11,7 +11,8 @@ Exit status: 0 if the configuration works, else 2 with all problems.
 import contextlib
 import datetime as dt
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ganglion.cli.output import columns, print_json, print_notes
@@ -20,10 +21,11 @@ from ganglion.data import certificate, identity
 from ganglion.data.backup import restoring, schedule
 from ganglion.data.usable_files import usable
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import installed
+from ganglion.machine import installed, postgres_versions
 from ganglion.plan import assemble, notes_on, render
 from ganglion.programs import nginx_trial, registry
 from ganglion.programs.program import Plan
+from ganglion.programs.synapse import schema
 from ganglion.settings import test_mode
 from ganglion.topology.topology import Process, Topology
 
@@ -57,6 +59,10 @@ def _try_files(plan: Plan) -> None:
         identity.check(plan.settings, plan.operator, identity.read(plan.settings.paths))
     except ConfigError as error:
         problems.extend(error.problems)
+    if plan.settings.embedded_postgres:
+        cluster = Path(plan.settings.paths.postgres)
+        problems.extend(postgres_versions.problems(cluster, postgres_versions.installed()))
+    problems.extend(_schema(plan))
     try:
         # Nothing can be tried for an account that does not exist here; `run` reports that.
         with contextlib.suppress(KeyError):
@@ -69,6 +75,18 @@ def _try_files(plan: Plan) -> None:
         problems.extend(nginx_trial.problems(plan, nginx))
     if problems:
         raise ConfigError(problems)
+
+
+def _schema(plan: Plan) -> Iterator[Problem]:
+    """A Synapse that is older than the data, as far as their record says. A start asks them."""
+    try:
+        record = identity.read(plan.settings.paths)
+    except ConfigError:
+        # It is reported with the other problems.
+        return
+    if record is not None and record.versions.get("schema", "").isdigit():
+        needed, made_by = int(record.versions["schema"]), record.versions.get("synapse")
+        yield from schema.refused(needed, f"the data in {plan.settings.data}", made_by)
 
 
 def as_table(topology: Topology) -> str:

@@ -31,6 +31,7 @@ RUN_ENTRIES = frozenset(
         "supervisor.sock",
         "supervisord.pid",
         "temporary",
+        "upgrade",
     }
 )
 
@@ -108,6 +109,15 @@ class Paths:
     def postgres_version(self) -> str:
         """The file that exists once the embedded cluster is complete."""
         return f"{self.postgres}/PG_VERSION"
+
+    def postgres_of(self, version: int) -> str:
+        """The cluster of an earlier version, kept by an upgrade."""
+        return f"{self.postgres}.{version}"
+
+    @property
+    def postgres_upgrade(self) -> str:
+        """The cluster that an upgrade is making."""
+        return f"{self.data}/.postgres.upgrade"
 
     @property
     def sqlite(self) -> str:
@@ -202,6 +212,11 @@ class Paths:
     def postgres_sockets(self) -> str:
         """The directory of PostgreSQL's sockets, which libpq takes as a host."""
         return f"{self.run}/postgres"
+
+    @property
+    def postgres_upgrade_sockets(self) -> str:
+        """The sockets of PostgreSQL's servers during an upgrade."""
+        return f"{self.run}/upgrade"
 
     @property
     def redis_directory(self) -> str:

@@ -15,7 +15,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import capabilities, interpreter, jemalloc, limits, nss_wrapper
+from ganglion.machine import (
+    capabilities,
+    interpreter,
+    jemalloc,
+    limits,
+    nss_wrapper,
+    postgres_versions,
+)
 from ganglion.machine.limits import Limits
 from ganglion.machine.unix_accounts import numbers
 
@@ -25,7 +32,6 @@ PREPARED = IMAGE / "database"
 # The SHA-256 of Debian's file of certificate authorities when the image was built.
 AUTHORITIES_DIGEST = IMAGE / "authorities.sha256"
 AUTHORITIES = Path("/etc/ssl/certs")
-POSTGRES = Path("/usr/lib/postgresql")
 SBIN = "/usr/sbin:/sbin"
 # The UID and GID of Synapse's account in the image, and in Synapse's own image.
 DEFAULT_NUMBER = 991
@@ -56,6 +62,8 @@ class Machine:
     if it is known to hold the same as the file of all of them. `http2_directive`: nginx has
     `http2 on` (1.25.1 and later) instead of an argument of `listen`. `nss_wrapper` is the path of
     that library if our account has no name and gets one for PostgreSQL: machine/nss_wrapper.py.
+    `postgres_bin` and `postgres_version` are those of the cluster, `newest_postgres` the newest
+    version that is installed, with its programs.
     """
 
     python: str
@@ -68,6 +76,7 @@ class Machine:
     limits: Limits
     accounts: tuple[tuple[str, str], ...]
     ourselves: str
+    newest_postgres: tuple[int, str] = (0, "")
     immortal: bool = True
     prepared: str | None = None
     authorities: str | None = None
@@ -120,7 +129,7 @@ def discover(
     `requirements` and `service_accounts` are those of the services that run, `postgres` whether
     the PostgreSQL server is embedded. `user` and `group` replace the numbers of Synapse's account.
     `ports` are those that nginx opens, by the names of their variables.
-    An existing `cluster` decides which of several installed versions of PostgreSQL runs.
+    An existing `cluster` decides which of several installed versions of PostgreSQL it begins with.
 
     Raises ConfigError with everything that is missing.
     """
@@ -132,11 +141,12 @@ def discover(
             problems.append(_not_installed(item.binary, item.package))
         else:
             found[item.service] = path
-    binaries, version = _postgres(cluster)
-    if postgres and not binaries:
-        problems.append(
-            _not_installed(f"PostgreSQL{f' {version}' if version else ''}", "postgresql")
-        )
+    binaries, version = postgres_versions.programs_of(cluster)
+    if postgres:
+        refused = list(postgres_versions.problems(cluster, postgres_versions.installed()))
+        if not binaries and not refused:
+            refused.append(_not_installed("PostgreSQL", "postgresql"))
+        problems.extend(refused)
     own = accounts(service_accounts, user, group) if os.geteuid() == 0 else ()
     if not own and user not in (None, os.geteuid()):
         problems.append(
@@ -174,6 +184,7 @@ def discover(
         binaries=tuple(found.items()),
         postgres_bin=binaries or "",
         postgres_version=version,
+        newest_postgres=max(postgres_versions.installed().items(), default=(0, "")),
         jemalloc=jemalloc.library(),
         ipv6=Path("/proc/net/if_inet6").exists(),
         open_files=open_files(),
@@ -261,21 +272,7 @@ def open_files() -> int:
 
 def postgres_programs(cluster: Path) -> str | None:
     """Return the directory of PostgreSQL's programs that fit a cluster; None without any."""
-    return _postgres(cluster)[0]
-
-
-def _postgres(cluster: Path) -> tuple[str | None, int]:
-    """Return the directory of PostgreSQL's programs and their major version."""
-    installed = {
-        int(path.parent.name): str(path)
-        for path in POSTGRES.glob("*/bin")
-        if path.parent.name.isdigit() and (path / "postgres").exists()
-    }
-    try:
-        wanted = int((cluster / "PG_VERSION").read_text())
-    except (OSError, ValueError):
-        wanted = max(installed, default=0)
-    return installed.get(wanted), wanted
+    return postgres_versions.programs_of(cluster)[0]
 
 
 def shared_numbers(

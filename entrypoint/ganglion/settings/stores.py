@@ -53,6 +53,14 @@ class StoreSettings(SynapseImageSettings):
         "Whether an external database is locked against a second server. `no` only behind a pooler"
         " that shares sessions between clients.",
     )
+    postgres_upgrade: str = row(
+        "GANGLION_POSTGRES_UPGRADE",
+        parsers.one_of("yes", "keep", "no"),
+        "yes",
+        "Whether a start upgrades the embedded database to the newest installed version of"
+        " PostgreSQL. The old one is removed when the new one has served for ten minutes, or stays"
+        " with `keep`.",
+    )
     postgres_cp_min: int | None = row(
         "POSTGRES_CP_MIN",
         parsers.whole_number(1, 100),

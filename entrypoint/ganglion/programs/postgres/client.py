@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self
 
-from ganglion.machine import installed
+from ganglion.machine import installed, postgres_versions
 from ganglion.machine.acting import groups_of
 from ganglion.machine.parent_death import end_with_parent
 from ganglion.machine.unix_accounts import numbers
@@ -205,7 +205,7 @@ def newest_programs() -> str | None:
     """Return the directory of the newest client programs that are installed."""
     found = [
         (int(path.parent.name), str(path))
-        for path in installed.POSTGRES.glob("*/bin")
+        for path in postgres_versions.POSTGRES.glob("*/bin")
         if path.parent.name.isdigit() and (path / "pg_dump").exists()
     ]
     if found:

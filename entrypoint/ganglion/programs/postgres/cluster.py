@@ -160,6 +160,18 @@ def database_in(cluster: Path, settings: Settings, machine: Machine) -> tuple[st
     return found[0] if len(found) == 1 else None
 
 
+def values(
+    cluster: Path, settings: Settings, machine: Machine, statement: str, database: str = "template1"
+) -> list[str]:
+    """Return the values of an expression `value` that a stopped cluster answers with. No NULLs.
+
+    An expression, because a plain column can have the name of the table's. A cluster whose server
+    was killed is recovered by that, and stopped in order. Raises ConfigError.
+    """
+    answer = _single_user(settings, machine, cluster, statement, database=database)
+    return re.findall(r'\bvalue = "(.*?)"\t', answer)
+
+
 def name(text: str) -> str:
     """Quote a name for SQL."""
     return '"' + text.replace('"', '""') + '"'
@@ -170,7 +182,13 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _single_user(settings: Settings, machine: Machine, cluster: Path, *statements: str) -> str:
+def _single_user(
+    settings: Settings,
+    machine: Machine,
+    cluster: Path,
+    *statements: str,
+    database: str = "template1",
+) -> str:
     """Run SQL in a stopped cluster. Single-user mode takes one statement a line."""
     return _postgres_program(
         settings,
@@ -180,7 +198,7 @@ def _single_user(settings: Settings, machine: Machine, cluster: Path, *statement
             # A failed statement is not shown, because it may contain a password.
             *("-c", "log_min_error_statement=panic"),
             *_cheap_passwords(machine),
-            "template1",
+            database,
         ),
         cluster,
         stdin="".join(f"{statement};\n\n" for statement in statements),

@@ -10,6 +10,7 @@ from ganglion.budget.connections import ServerConnections
 from ganglion.errors import ConfigError, Problem
 from ganglion.programs.postgres import test_mark
 from ganglion.programs.postgres.cluster import create_database, name
+from ganglion.programs.synapse import schema
 from ganglion.programs.waiting import CONNECT_TIMEOUT, Say, wait_for
 from ganglion.settings.variables import Settings
 
@@ -21,12 +22,14 @@ def await_postgres(
     any_locale: bool,
     mode: test_mark.Mode,
     instead_of: str | None = None,
+    synapse: str | None = None,
 ) -> ServerConnections:
     """Wait until the PostgreSQL server answers, and check that its database is fit for Synapse.
 
     `instead_of` describes the database that this server had before, if it was another one; an
     empty database is not accepted then. `any_locale` is Synapse's own allow_unsafe_locale. `mode`
-    says whether the database has to be a test server's. Returns the server's connections.
+    says whether the database has to be a test server's. `synapse` is the version that used it last,
+    if that is known. Returns the server's connections.
 
     Raises ConfigError when it does not answer in GANGLION_WAIT seconds, or the database is not fit.
     """
@@ -57,6 +60,7 @@ def await_postgres(
         if instead_of is not None:
             problems.extend(_empty(settings, connection, instead_of))
         problems.extend(test_mark.problems(connection, mode))
+        problems.extend(_too_new(settings, connection, synapse))
         found = _connections(connection, locked=settings.database_lock)
         if not problems:
             test_mark.write(connection, mode)
@@ -149,6 +153,21 @@ def _empty(
             hint="move that one there with pg_dump and pg_restore; or, to begin with an empty"
             f' database, remove "database" from {file}',
         )
+
+
+def _too_new(
+    settings: Settings, connection: psycopg2.extensions.connection, made_by: str | None
+) -> Iterator[Problem]:
+    """A database that needs a newer Synapse."""
+    with connection.cursor() as cursor:
+        cursor.execute(schema.TABLE)
+        if cursor.fetchone() in (None, (None,)):
+            return
+        cursor.execute(schema.NEEDED)
+        (needed,) = cursor.fetchone() or (None,)
+    if needed is not None:
+        where = f"the database {settings.postgres_db} at {settings.postgres_host}"
+        yield from schema.refused(int(needed), where, made_by)
 
 
 def _unfit(

@@ -1,11 +1,22 @@
-"""The version of the database's schema that the installed Synapse has."""
+"""The version of the database's schema that the installed Synapse has.
+
+A database says which version a Synapse must have at least: schema_compat_version. An older Synapse
+refuses it, after its start.
+"""
 
 import ast
 import importlib.util
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
+from ganglion.errors import Problem
+
 MODULE = Path("storage", "schema", "__init__.py")
-NAME = "SCHEMA_VERSION"
+NAME, COMPATIBLE = "SCHEMA_VERSION", "SCHEMA_COMPAT_VERSION"
+# NULL in a database that Synapse has not filled yet.
+TABLE = "SELECT to_regclass('schema_compat_version') || '' AS value"
+NEEDED = "SELECT max(compat_version) + 0 AS value FROM schema_compat_version"
 
 
 def installed() -> int:
@@ -13,11 +24,39 @@ def installed() -> int:
 
     Synapse refuses a database whose compat_version is larger: synapse/storage/prepare_database.py.
     """
+    return _constant(NAME)
+
+
+def compatible() -> int:
+    """Return SCHEMA_COMPAT_VERSION: a Synapse that goes back must have this version at least."""
+    return _constant(COMPATIBLE)
+
+
+def refused(needed: int, database: str, made_by: str | None) -> Iterator[Problem]:
+    """Describe a database that needs a newer Synapse than the installed one.
+
+    `needed` is its schema_compat_version, `made_by` the version of Synapse that used it last.
+    """
+    here = installed()
+    if needed <= here:
+        return
+    newer = f"Synapse {made_by}" if made_by else "the Synapse that used it last"
+    yield Problem(
+        variable="matrix-synapse",
+        value=version("matrix-synapse"),
+        message=f"is too old for {database}: it has the schema {here}, and the database, last used"
+        f" by {newer}, needs {needed} or later",
+        hint=f"use an image with {newer}, or restore a backup that an older one made:"
+        " docs/upgrade.md",
+    )
+
+
+def _constant(name: str) -> int:
     spec = importlib.util.find_spec("synapse")
     if spec is None or spec.origin is None:
         raise LookupError("Synapse is not installed")
     path = Path(spec.origin).parent / MODULE
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == NAME:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return int(ast.literal_eval(node.value))
-    raise LookupError(f"{path} has no {NAME}")
+    raise LookupError(f"{path} has no {name}")
