@@ -21,6 +21,8 @@ from tests.dependencies import PASSWORD, Postgres
 
 FORK = multiprocessing.get_context("fork")
 STATEMENT = " LOG:  statement: "
+# As much of a reactor as a pool needs that only makes connections.
+REACTOR = SimpleNamespace(callWhenRunning=lambda *_: None, addSystemEventTrigger=lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +268,7 @@ def work(where: dict[str, Any], text: str | None) -> type:
     config: Any = SimpleNamespace(config=engine.config, name="master")
     with LoggingContext(name="test", server_name="test"):
         pool = database.make_pool(
-            reactor=cast("Any", SimpleNamespace(callWhenRunning=lambda *_: None)),
+            reactor=cast("Any", REACTOR),
             db_config=config,
             engine=engine,
             server_name="test",
