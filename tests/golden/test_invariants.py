@@ -16,6 +16,7 @@ from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS
 from ganglion.routing.nginx_maps import NOBODY, named_upstream
 from ganglion.supervisor.daemon import Options
 from ganglion.topology.names import MAIN, MAIN_AS_WRITER
+from ganglion.topology.roles import ROLES
 from ganglion.topology.topology import LONGEST_SOCKET_PATH
 from tests.certificates import Authority
 from tests.golden.cases import HERE, Case, good
@@ -108,6 +109,13 @@ def test_each_upstream_that_nginx_uses_exists(case: Case) -> None:
     application = f"http://unix:{settings.paths.control_socket}:"
     assert passes.count(application) == settings.test_mode
     passes = [target for target in passes if target != application]
+    # Each pool can be asked through nginx, but for the one that refuses more requests when busy,
+    # and those of single workers.
+    asked = {target for target in passes if target.endswith("/health")}
+    roles = {role.name for role in ROLES} | {MAIN}
+    shared = {name for name in pools if name.partition(".")[0] in roles - {"initial_synchrotron"}}
+    assert asked == {f"http://{name}/health" for name in shared}
+    passes = [target for target in passes if target not in asked]
     for target in passes:
         place = re.fullmatch(r"http://(unix:[^:]+|[^/]+):?/_synapse/metrics", target)
         assert place is not None

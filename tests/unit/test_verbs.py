@@ -164,8 +164,10 @@ def test_ready_prints_the_same_problems_as_json_and_as_text(
     shown = capsys.readouterr()
     assert shown.err == ""
     problems = json.loads(shown.out)
-    assert list(problems) == ["postgres", "redis", "main", "pusher1", "nginx"]
+    assert list(problems) == ["postgres", "redis", "main", "pusher1", "nginx", "disk", "clock"]
     assert main(["ready"], environ) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "".join(f"{name} {problem}\n" for name, problem in problems.items())
+    assert shown.err == "".join(
+        f"{name} {problem}\n" for name, problem in problems.items() if problem
+    )

@@ -1,107 +1,99 @@
-"""Readiness: does every process of a running server answer?"""
+"""Readiness: does every part of a running server work?"""
 
-import http.client
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
-import psycopg2
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from ganglion.control.client import TIMEOUT, read_secret, request
-from ganglion.errors import ConfigError
-from ganglion.programs.postgres import external
-from ganglion.programs.redis import client_arguments
+from ganglion.control.client import TIMEOUT
+from ganglion.control.probes import database, http, machine, replication
+from ganglion.control.probes.together import together
 from ganglion.settings.variables import Settings
-from ganglion.topology.topology import Address, Topology
+from ganglion.topology.topology import Topology
+
+# In seconds. A position of another process arrives within milliseconds, and later under load.
+BETWEEN_LOOKS = 0.6
+MOST_LAG = 5.0
+Probe = Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """One process. `problem` says why it is not ready, and is None if it is."""
+    """One part. `problem` says why it is not ready, and is None if it is."""
 
     name: str
     problem: str | None
 
 
-def readiness(settings: Settings, topology: Topology) -> tuple[Readiness, ...]:
-    """Ask every process for its health, one after the other."""
-    return tuple(_readiness(settings, topology))
+@dataclass(slots=True)
+class _Clock:
+    """The difference to PostgreSQL's clock, once it has been asked."""
+
+    ahead: float | None = field(default=None)
 
 
-def _readiness(settings: Settings, topology: Topology) -> Iterator[Readiness]:
+def readiness(
+    settings: Settings, topology: Topology, server_name: str, lag: float = MOST_LAG
+) -> tuple[Readiness, ...]:
+    """Ask every part at the same time, each for at most TIMEOUT seconds.
+
+    With metrics, a process that has not reached a stream's position of `lag` seconds ago is behind.
+    """
+    measured = _Clock()
+    probes = _probes(settings, topology, server_name, measured, lag)
+    names = tuple(probes)
+    found = dict(zip(names, together(lambda name: probes[name](), names), strict=True))
+    found["disk"] = machine.disk(settings)
+    if settings.tls_cert is not None:
+        found["certificate"] = machine.certificate(settings)
+    found["clock"] = machine.clock(settings, measured.ahead)
+    return tuple(Readiness(name=name, problem=problem) for name, problem in found.items())
+
+
+def _probes(
+    settings: Settings,
+    topology: Topology,
+    server_name: str,
+    measured: _Clock,
+    lag: float,
+) -> Mapping[str, Probe]:
+    """Return the questions that take time, by the name of the part."""
+
+    def postgres() -> str | None:
+        answer = database.read_and_write(settings, TIMEOUT)
+        measured.ahead = answer.ahead
+        return answer.problem
+
+    def redis() -> str | None:
+        number = len(topology.processes)
+        return replication.redis_problem(settings, server_name, number, TIMEOUT)
+
+    found: dict[str, Probe] = {}
     if settings.sqlite is None:
-        yield Readiness(name="postgres", problem=_ask_postgres(settings))
-    yield Readiness(name="redis", problem=_ask_redis(settings))
+        found["postgres"] = postgres
+    found["redis"] = redis
     for process in topology.processes:
-        yield Readiness(name=process.name, problem=_ask_health(process.http))
+        found[process.name] = partial(http.health, process.http, TIMEOUT)
     if settings.test_mode:
-        yield Readiness(name="control", problem=_ask_control(settings))
-    # Through nginx to main: the whole path of a request.
-    problem = _ask_nginx(settings.reachable_at, settings.http_port)
-    yield Readiness(name="nginx", problem=problem)
+        found["control"] = partial(http.listens, settings.paths.control_socket, TIMEOUT)
+    found["nginx"] = partial(http.router, settings, TIMEOUT)
+    if settings.enable_metrics:
+        found["streams"] = partial(streams, topology, lag)
+    return found
 
 
-def _ask_health(address: Address) -> str | None:
-    try:
-        status, _ = request(address, "GET", "/health")
-    except (OSError, http.client.HTTPException) as error:
-        return f"does not answer at {address}: {error}"
-    return None if status == 200 else f"answers {status} at {address}"
-
-
-def _ask_control(settings: Settings) -> str | None:
-    path = settings.paths.control_socket
-    try:
-        # The status does not matter: any response shows that it listens.
-        request(Address(path=path), "GET", "/test/")
-    except (OSError, http.client.HTTPException) as error:
-        return f"does not answer at {path}: {error}"
-    return None
-
-
-def _ask_nginx(host: str, port: int) -> str | None:
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
-    try:
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return f"does not answer at port {port}: {error}"
-    finally:
-        connection.close()
-    return None if status == 200 else f"answers {status} at port {port}"
-
-
-def _ask_postgres(settings: Settings) -> str | None:
-    try:
-        where: dict[str, Any] = {
-            **external.arguments(settings),
-            "host": settings.postgres_host or settings.paths.postgres_sockets,
-            "connect_timeout": int(TIMEOUT),
-        }
-        # The file has the password even where this process lacks the variable.
-        where.pop("password", None)
-        where.setdefault("passfile", settings.paths.pgpass)
-        connection = psycopg2.connect(**where)
-    except psycopg2.Error as error:
-        return f"does not answer: {str(error).strip().splitlines()[-1]}"
-    connection.close()
-    return None
-
-
-def _ask_redis(settings: Settings) -> str | None:
-    try:
-        password: str | None = read_secret(settings, "redis_password")
-    except ConfigError:
-        password = None
-    where = client_arguments(settings)
-    # Without retries: redis-py's default waits 3 s and more for a server that is down.
-    once = Retry(NoBackoff(), 0)
-    try:
-        with redis.Redis(password=password, socket_timeout=TIMEOUT, retry=once, **where) as server:
-            server.ping()
-    except redis.RedisError as error:
-        return f"does not answer: {error}"
-    return None
+def streams(
+    topology: Topology, within: float, clock: Callable[[], float] = time.monotonic
+) -> str | None:
+    """Return the processes that do not reach the present positions within so many seconds."""
+    until = clock() + within
+    goals = replication.positions(topology, TIMEOUT)
+    while True:
+        # A process that just wrote has told the others a moment later.
+        time.sleep(max(0.0, min(BETWEEN_LOOKS, until - clock())))
+        behind = replication.standing(goals, replication.positions(topology, TIMEOUT))
+        if not behind:
+            return None
+        if clock() >= until:
+            parts = (f"{name} in {', '.join(late)}" for name, late in behind.items())
+            return f"are more than {within:g} s behind: {'; '.join(parts)}"

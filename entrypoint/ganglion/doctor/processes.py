@@ -8,28 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from ganglion.control.client import read_secret, request
+from ganglion.control.client import request
+from ganglion.control.health import BETWEEN_LOOKS
+from ganglion.control.probes import replication
+from ganglion.control.probes.together import together
 from ganglion.control.status import ProcessStatus, status
 from ganglion.data import identity
 from ganglion.doctor.content import megabytes
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
 from ganglion.doctor.place import RESTART, Place
-from ganglion.doctor.together import together
-from ganglion.errors import ConfigError
-from ganglion.programs.redis import client_arguments
 from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.topology import topology
 from ganglion.topology.topology import Address, Topology
 
-# In seconds. A position of another process arrives within milliseconds.
-BETWEEN_LOOKS = 0.6
-POSITION = re.compile(
-    r'^synapse_storage_stream_current_position\{[^}]*stream_name="(\w+)"[^}]*\} ([\d.e+]+)$',
-    re.MULTILINE,
-)
 # Part of the memory from which to warn.
 FULL = 0.95
 CGROUP = Path("/sys/fs/cgroup")
@@ -133,14 +125,18 @@ def observe_streams(place: Place) -> Streams:
     layout = _topology(place)
     listeners, failure = None, ""
     try:
-        listeners = _listeners(place)
+        # The name of the running server, even if the present configuration is broken.
+        record = identity.read(place.settings.paths)
+        name = place.server_name if record is None else record.server_name
+        listeners = replication.listeners(place.settings, name, place.network.timeout)
     except (redis.RedisError, OSError) as error:
         failure = str(error)
     behind: dict[str, tuple[str, ...]] = {}
     if place.settings.enable_metrics:
-        first = _positions(place, layout)
+        first = replication.positions(layout, place.network.timeout)
         time.sleep(BETWEEN_LOOKS)
-        behind = standing(first, _positions(place, layout))
+        second = replication.positions(layout, place.network.timeout)
+        behind = replication.standing(first, second)
     return Streams(
         listeners=listeners,
         failure=failure,
@@ -150,57 +146,6 @@ def observe_streams(place: Place) -> Streams:
         measured=place.settings.enable_metrics,
         embedded=place.settings.embedded_redis,
     )
-
-
-def _listeners(place: Place) -> int:
-    settings = place.settings
-    try:
-        password: str | None = read_secret(settings, "redis_password")
-    except ConfigError:
-        password = None
-    once = Retry(NoBackoff(), 0)
-    with redis.Redis(
-        password=password,
-        socket_timeout=place.network.timeout,
-        retry=once,
-        **client_arguments(settings),
-    ) as server:
-        # The name of the running server, even if the present configuration is broken.
-        record = identity.read(settings.paths)
-        channel = place.server_name if record is None else record.server_name
-        ((_, number),) = server.pubsub_numsub(channel)
-    return int(number)
-
-
-def _positions(place: Place, layout: Topology) -> dict[str, dict[str, float]]:
-    """Return the position of each stream in each process that answers."""
-
-    def ask(address: Address) -> dict[str, float]:
-        try:
-            _, text = request(address, "GET", "/_synapse/metrics", timeout=place.network.timeout)
-        except (OSError, http.client.HTTPException):
-            return {}
-        return {stream: float(number) for stream, number in POSITION.findall(text)}
-
-    found = together(ask, [process.metrics for process in layout.processes])
-    names = [process.name for process in layout.processes]
-    return dict(zip(names, found, strict=True))
-
-
-def standing(
-    first: Mapping[str, Mapping[str, float]], second: Mapping[str, Mapping[str, float]]
-) -> dict[str, tuple[str, ...]]:
-    """Return the streams of each process that has not reached the position that any had before."""
-    goals: dict[str, float] = {}
-    for streams in first.values():
-        for stream, position in streams.items():
-            goals[stream] = max(position, goals.get(stream, 0))
-    found: dict[str, tuple[str, ...]] = {}
-    for name, streams in second.items():
-        late = tuple(stream for stream, goal in goals.items() if streams.get(stream, goal) < goal)
-        if late:
-            found[name] = late
-    return found
 
 
 def judge_streams(found: Streams) -> Iterator[Finding]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import yaml
 
+from ganglion.control.probes.together import together
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
 from ganglion.doctor.network import Response, why
 from ganglion.doctor.place import Place
-from ganglion.doctor.together import together
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.errors import reason
 from ganglion.settings import bounded_yaml

@@ -14,10 +14,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ganglion.control.probes.together import together
 from ganglion.doctor.finding import Check, Finding, bad, good
 from ganglion.doctor.network import why
 from ganglion.doctor.place import Place
-from ganglion.doctor.together import together
 from ganglion.doctor.unavailable import Unavailable
 from ganglion.settings.reading import LARGEST_SECRET, read_text
 

@@ -21,6 +21,8 @@ from ganglion.topology.topology import Address, Process, Topology
 
 NAME = "nginx"
 CONF = "nginx.conf"
+# The pool whose members serve few requests at once.
+LIMITED = "initial_synchrotron"
 # MAX_REQUEST_SIZE of synapse/http/site.py: Synapse's own limit where uploads are smaller.
 SYNAPSE_MAX_REQUEST = 200 * 65536
 # https://ssl-config.mozilla.org/guidelines/5.7.json, "intermediate": suites with forward secrecy.
@@ -138,7 +140,7 @@ def _files(plan: Plan) -> tuple[File, ...]:
     """nginx.conf, and the maps that it includes."""
     settings, topology, machine = plan.settings, plan.topology, plan.machine
     choices = table(topology, plan.routes.routes)
-    initial = len(topology.having("initial_synchrotron"))
+    initial = len(topology.having(LIMITED))
     nameable = topology.processes if settings.test_mode else ()
     max_upload = max(SYNAPSE_MAX_REQUEST, _max_upload(settings, plan.operator))
     found = amounts(plan.budget, machine)
@@ -160,6 +162,8 @@ def _files(plan: Plan) -> tuple[File, ...]:
                     for item in nameable
                 ),
             ],
+            # A pool with a limit refuses when it is busy, which is no fault.
+            pools=[pool.upstream for pool in _pools(choices) if pool.name != LIMITED],
             pinned=bool(plan.routes.pins),
             max_request=SYNAPSE_MAX_REQUEST,
             max_upload=max_upload,
@@ -203,7 +207,7 @@ def _upstream(pool: Pool, settings: Settings) -> dict[str, Any]:
 
     A request counts from when its body is complete: a slow client takes no place of a fast one.
     """
-    most = settings.initial_syncs if pool.name == "initial_synchrotron" else None
+    most = settings.initial_syncs if pool.name == LIMITED else None
     return _upstream_of(pool.upstream, KEY_VARIABLES.get(pool.key), pool.members, most)
 
 

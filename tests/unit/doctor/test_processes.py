@@ -7,7 +7,7 @@ import pytest
 
 from ganglion.control.status import ProcessStatus
 from ganglion.doctor.finding import Level
-from ganglion.doctor.processes import POSITION, Memory, Processes, Streams, standing
+from ganglion.doctor.processes import Memory, Processes, Streams
 from tests.doctoring import assert_quiet, finding, judged, place
 
 GB = 1024**3
@@ -50,26 +50,6 @@ def test_streams_that_stand() -> None:
     assert found.fix == ("ganglion restart sync1",)
     (found,) = judged("streams", replace(STREAMS, listeners=None, failure="refused"))
     assert found.message == "Redis does not answer: refused"
-
-
-def test_a_position_counts_against_those_of_a_second_before() -> None:
-    before = {"main": {"events": 10.0, "caches": 3.0}, "sync1": {"events": 9.0, "caches": 3.0}}
-    after = {"main": {"events": 12.0, "caches": 3.0}, "sync1": {"events": 10.0, "caches": 3.0}}
-    # It lags, and moves.
-    assert standing(before, after) == {}
-    assert standing(before, before) == {"sync1": ("events",)}
-    # A process that does not answer is the business of another check.
-    assert standing(before, {**after, "sync1": {}}) == {}
-
-
-def test_positions_are_read_from_metrics() -> None:
-    text = (
-        "# TYPE synapse_storage_stream_current_position gauge\n"
-        'synapse_storage_stream_current_position{server_name="x",stream_name="events"} 1.0\n'
-        'synapse_storage_stream_current_position{stream_name="caches"} 2.5e+06\n'
-        'synapse_other{stream_name="caches"} 7.0\n'
-    )
-    assert POSITION.findall(text) == [("events", "1.0"), ("caches", "2.5e+06")]
 
 
 MEMORY = Memory(used=2 * GB, budget=4 * GB, source="cgroup", actual=4 * GB, killed=0)

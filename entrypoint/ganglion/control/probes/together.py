@@ -1,4 +1,4 @@
-"""Call a function with many values at the same time, within a check."""
+"""Call a function with many values at the same time."""
 
 import threading
 from collections.abc import Callable, Sequence

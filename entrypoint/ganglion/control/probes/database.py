@@ -1,0 +1,87 @@
+"""A read and a write in PostgreSQL, and its clock."""
+
+import select
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import POLL_OK, POLL_READ
+
+from ganglion.programs.postgres import external
+from ganglion.settings.variables import Settings
+
+# A committed message in the write-ahead log: it needs no table and leaves nothing behind.
+WRITE = "SELECT pg_logical_emit_message(true, 'ganglion', 'ready')"
+READ = (
+    "SELECT count(*), current_setting('transaction_read_only'),"
+    " extract(epoch FROM clock_timestamp())::float8 FROM schema_version"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """`problem` is None if PostgreSQL can be read and written.
+
+    `ahead` is how far this machine's clock is ahead of PostgreSQL's in seconds, None if unknown.
+    """
+
+    problem: str | None
+    ahead: float | None = None
+
+
+def read_and_write(settings: Settings, timeout: float) -> Database:
+    """Read a table of Synapse's and commit a write, within `timeout` seconds in all."""
+    until = time.monotonic() + timeout
+    try:
+        where: dict[str, Any] = {
+            **external.arguments(settings),
+            "host": settings.postgres_host or settings.paths.postgres_sockets,
+        }
+        # The file has the password even where this process lacks the variable.
+        where.pop("password", None)
+        where.setdefault("passfile", settings.paths.pgpass)
+        # Asynchronous: libpq itself would wait without limit for a server that hangs.
+        connection = psycopg2.connect(**where, async_=True)
+    except psycopg2.Error as error:
+        return Database(problem=f"does not answer: {_lines(error)[-1]}")
+    try:
+        try:
+            _wait(connection, until)
+        except psycopg2.Error as error:
+            return Database(problem=f"does not answer: {_lines(error)[-1]}")
+        return _ask(connection, until)
+    finally:
+        connection.close()
+
+
+def _ask(connection: Any, until: float) -> Database:  # noqa: ANN401 - psycopg2's, asynchronous
+    ahead = None
+    try:
+        cursor = connection.cursor()
+        cursor.execute(READ)
+        _wait(connection, until)
+        ((_, read_only, there),) = cursor.fetchall()
+        ahead = time.time() - there
+        if read_only == "on":
+            return Database(problem="accepts no writes: it is read-only", ahead=ahead)
+        cursor.execute(WRITE)
+        _wait(connection, until)
+    except psycopg2.Error as error:
+        return Database(problem=f"cannot be read and written: {_lines(error)[0]}", ahead=ahead)
+    return Database(problem=None, ahead=ahead)
+
+
+def _wait(connection: Any, until: float) -> None:  # noqa: ANN401 - psycopg2's, asynchronous
+    """Wait for the end of a connection's work. Raises OperationalError after its time."""
+    while (state := connection.poll()) != POLL_OK:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise psycopg2.OperationalError("no response in time")
+        waiting = [connection.fileno()]
+        reads, writes = (waiting, []) if state == POLL_READ else ([], waiting)
+        select.select(reads, writes, [], left)
+
+
+def _lines(error: Exception) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]

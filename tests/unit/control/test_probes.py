@@ -1,0 +1,97 @@
+"""The judgements of the probes, and probes of servers that are not there or hang."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from ganglion.control.health import streams
+from ganglion.control.probes import http, machine
+from ganglion.control.probes.machine import MB, Disk, judge_clock, judge_disk
+from ganglion.control.probes.replication import POSITION, standing
+from ganglion.topology.topology import Address
+from tests.plans import settings, topology_of
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Disk(free=10**9, files=10**6, read_only=False), None),
+        (Disk(free=10**9, files=None, read_only=False), None),
+        (Disk(free=63 * MB, files=10**6, read_only=False), "is full: 63 MB are free"),
+        (Disk(free=10**9, files=99, read_only=False), "is full: 99 more files fit"),
+        (Disk(free=10**9, files=10**6, read_only=True), "is read-only"),
+    ],
+)
+def test_a_disk_without_room_is_a_problem(found: Disk, expected: str | None) -> None:
+    assert judge_disk(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("ahead", "age", "expected"),
+    [
+        (None, None, None),
+        (59.0, 0.0, None),
+        (-59.0, -59.0, None),
+        (61.0, None, "is 61 s ahead of PostgreSQL's"),
+        (-3600.0, None, "is 3600 s behind PostgreSQL's"),
+        (0.0, -120.0, "was set back by at least 120 s since the last start"),
+    ],
+)
+def test_a_clock_that_another_contradicts_is_a_problem(
+    ahead: float | None, age: float | None, expected: str | None
+) -> None:
+    assert judge_clock(ahead, age) == expected
+
+
+def test_a_data_directory_that_is_gone_is_a_problem(tmp_path: Path) -> None:
+    given = settings(GANGLION_DATA=f"{tmp_path}/gone")
+    assert machine.disk(given) == (
+        f"cannot be looked at: No such file or directory: {tmp_path}/gone"
+    )
+
+
+def test_a_process_that_accepts_and_never_answers_is_a_problem(short_path: Path) -> None:
+    path = f"{short_path}/x.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(path)
+        silent.listen()
+        found = http.health(Address(path=path), timeout=0.1)
+    assert found == f"does not answer at unix:{path}: timed out"
+
+
+def test_the_pools_are_those_of_the_configuration_in_force() -> None:
+    conf = """
+        location = /.ganglion/health/main {
+        location = /.ganglion/error {
+        location = /.ganglion/health/synchrotron.user {
+        location = /.ganglion/health/main {
+    """
+    assert http.pools_of(conf) == (
+        ("main", "/.ganglion/health/main"),
+        ("synchrotron.user", "/.ganglion/health/synchrotron.user"),
+    )
+
+
+def test_a_position_counts_against_those_of_a_second_before() -> None:
+    before = {"main": {"events": 10.0, "caches": 3.0}, "sync1": {"events": 9.0, "caches": 3.0}}
+    after = {"main": {"events": 12.0, "caches": 3.0}, "sync1": {"events": 10.0, "caches": 3.0}}
+    # It lags, and moves.
+    assert standing(before, after) == {}
+    assert standing(before, before) == {"sync1": ("events",)}
+    # A process that does not answer is the business of another check.
+    assert standing(before, {**after, "sync1": {}}) == {}
+
+
+def test_positions_are_read_from_metrics() -> None:
+    text = (
+        "# TYPE synapse_storage_stream_current_position gauge\n"
+        'synapse_storage_stream_current_position{server_name="x",stream_name="events"} 1.0\n'
+        'synapse_storage_stream_current_position{stream_name="caches"} 2.5e+06\n'
+        'synapse_other{stream_name="caches"} 7.0\n'
+    )
+    assert POSITION.findall(text) == [("events", "1.0"), ("caches", "2.5e+06")]
+
+
+def test_streams_of_a_server_without_answers_are_nobodys_lag() -> None:
+    assert streams(topology_of("pusher"), 0.0) is None
