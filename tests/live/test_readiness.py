@@ -64,12 +64,20 @@ def frozen(name: str) -> Callable[[Server], AbstractContextManager[None]]:
 
 
 @contextlib.contextmanager
-def lost_socket(server: Server) -> Iterator[None]:
-    path = Path(settings_of(server).paths.socket(READER))
-    away = path.with_suffix(".away")
-    path.rename(away)
+def away(path: str) -> Iterator[None]:
+    """Let a file be missing."""
+    elsewhere = Path(path).with_suffix(".away")
+    Path(path).rename(elsewhere)
     yield
-    away.rename(path)
+    elsewhere.rename(path)
+
+
+def lost_socket(server: Server) -> AbstractContextManager[None]:
+    return away(settings_of(server).paths.socket(READER))
+
+
+def lost_redis_socket(server: Server) -> AbstractContextManager[None]:
+    return away(settings_of(server).paths.redis_socket)
 
 
 @contextlib.contextmanager
@@ -109,21 +117,8 @@ def locked_table(server: Server) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def lost_password(server: Server) -> Iterator[None]:
-    path = Path(settings_of(server).paths.pgpass)
-    away = path.with_suffix(".away")
-    path.rename(away)
-    yield
-    away.rename(path)
-
-
-@contextlib.contextmanager
-def paused_redis(server: Server) -> Iterator[None]:
-    with redis_of(server) as client:
-        client.execute_command("CLIENT", "PAUSE", "600000", "ALL")
-        yield
-        client.execute_command("CLIENT", "UNPAUSE")
+def lost_password(server: Server) -> AbstractContextManager[None]:
+    return away(settings_of(server).paths.pgpass)
 
 
 @contextlib.contextmanager
@@ -197,7 +192,7 @@ def redis_of(server: Server) -> Iterator["redis.Redis"]:
         pytest.param(lost_table, "postgres", "does not exist", id="lost table"),
         pytest.param(locked_table, "postgres", "no response", id="locked table"),
         pytest.param(lost_password, "postgres", "password", id="lost password"),
-        pytest.param(paused_redis, "redis", "Timeout", id="paused redis"),
+        pytest.param(lost_redis_socket, "redis", "No such file", id="lost redis socket"),
         pytest.param(other_redis_password, "redis", "password", id="other redis password"),
         pytest.param(other_clock, "clock", "was set back", id="clock set back"),
         pytest.param(broken_certificate, "certificate", "is faulty", id="broken certificate"),
