@@ -3,11 +3,13 @@
 import asyncio
 import json
 import secrets
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.harness import SHARED_SECRET, Server
+from tests.harness import GANGLION, SHARED_SECRET, Server
 from tests.matrix import Clients, unused
 from tests.processes import descendants
 
@@ -28,6 +30,23 @@ def test_status_names_every_process(small: Server) -> None:
     assert all(row["pid"] in family for row in processes.values())
     table = small.ganglion("status").stdout
     assert all(name in table for name in processes)
+    assert all(row["memory"] > 0 and row["processor"] > 0 for row in processes.values())
+
+
+def test_status_looks_again_until_it_is_interrupted(small: Server) -> None:
+    watching = subprocess.Popen(
+        [*GANGLION, "status", "--watch", "--json"],
+        env=small.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with watching:
+        assert watching.stdout is not None
+        first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
+        watching.send_signal(signal.SIGINT)
+    assert watching.returncode == 0
+    assert [row["name"] for row in first] == [row["name"] for row in second]
+    assert second[0]["uptime"] >= first[0]["uptime"]
 
 
 @pytest.mark.parametrize("flags", [(), ("--admin",)])

@@ -27,8 +27,15 @@ CONTROLS: dict[str, Any] = {
     "/test/workers/main/slow": {"worker": "main", "milliseconds": 200},
     "/test/replication/delay": {"milliseconds": 50, "workers": ["main"]},
 }
-# One process, as supervisord describes it.
-PROCESS = {"name": "main", "statename": "RUNNING", "pid": 7, "now": 30, "start": 10, "spawnerr": ""}
+# One process, as supervisord describes it. No kernel gives such a process ID.
+PROCESS = {
+    "name": "main",
+    "statename": "RUNNING",
+    "pid": 99999999,
+    "now": 30,
+    "start": 10,
+    "spawnerr": "",
+}
 # A golden case of an import.
 OLD = Path(__file__).parents[1] / "golden" / "imports" / "guide"
 # Each verb that has --json, with the arguments that it needs and the start of its text.
@@ -38,7 +45,13 @@ WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
     (("budget",), "WHAT  "),
     (("budget", "--explain"), "WHAT  "),
     (("routes",), "ROUTE  "),
-    (("status",), "PROCESS  STATE    PID  UPTIME  PROBLEM\nmain     RUNNING  7    20 s\n"),
+    (
+        ("status",),
+        (
+            "PROCESS  STATE    PID       UPTIME  MEMORY  CPU  PROBLEM\n"
+            "main     RUNNING  99999999  20 s    -       -\n"
+        ),
+    ),
     (("doctor", "time-zone"), "✓ time-zone  UTC"),
     (("plan", "synchrotron:2"), "now     pusher"),
     (("import", f"{OLD}/files"), "VARIABLES\n  SYNAPSE_SERVER_NAME=example.org\n"),

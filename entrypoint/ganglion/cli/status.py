@@ -1,35 +1,120 @@
 """Print the state of every process.
 
-Asks the supervisor of the running server. Uptime is in seconds. PROBLEM says
-why a process could not be started. With GANGLION_BACKUP, the row `backup` says
-how the last scheduled backup went.
+Asks the supervisor of the running server. UPTIME is in seconds. MEMORY counts a
+page that several processes share in equal parts. CPU is the part of one
+processor, on average since the start or, with --watch, since the last look.
+PROBLEM says why a process could not be started. With GANGLION_BACKUP, the row
+`backup` says how the last scheduled backup went.
+
+--watch looks again and again until Ctrl-C; with --json, each look is one line.
+In JSON, memory is in bytes, and `processor` is the processor time in seconds.
 """
 
+import json
+import sys
 import time
-from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from ganglion.cli.output import columns, print_json
 from ganglion.cli.verb import Verb
 from ganglion.control.status import ProcessStatus, status
+from ganglion.control.usage import usage
 from ganglion.data.backup import schedule
 from ganglion.plan import read_settings
 from ganglion.settings.variables import Settings
 
+MB = 1024**2
+# In seconds, between two looks.
+EVERY = 2.0
+# Moves the cursor to the first line, and clears everything from there.
+CLEAR = "\x1b[H\x1b[J"
+
+
+def options(parser: ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="look again every two seconds")
+
+
+@dataclass(slots=True)
+class Table:
+    """Formats looks at the processes. Keeps the last one, for the processor time between them.
+
+    The times are monotonic, in seconds.
+    """
+
+    _at: float | None = None
+    _before: dict[int, float] = field(default_factory=dict)
+
+    def format(self, found: Sequence[ProcessStatus], now: float) -> str:
+        """Return the table of a look at `now`."""
+        past = None if self._at is None else now - self._at
+        rows = [
+            (
+                item.name,
+                item.state,
+                str(item.pid or "-"),
+                f"{item.uptime} s",
+                "-" if item.memory is None else f"{item.memory / MB:.0f} MB",
+                self._part(item, past),
+                item.description,
+            )
+            for item in found
+        ]
+        self._at = now
+        self._before = {
+            item.pid: item.processor for item in found if item.pid and item.processor is not None
+        }
+        return columns(("PROCESS", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "PROBLEM"), rows)
+
+    def _part(self, item: ProcessStatus, past: float | None) -> str:
+        """Return the part of a processor, as text."""
+        if item.processor is None:
+            return "-"
+        used, seconds = item.processor, float(max(1, item.uptime))
+        if past and item.pid in self._before:
+            # Children that have ended took their time with them.
+            used, seconds = max(0.0, used - self._before[item.pid]), past
+        return f"{100 * used / seconds:.1f} %"
+
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
-    found = [*status(settings), *_backup(settings)]
+    if options.watch:
+        return _watch(settings, as_json=options.json)
+    found = _look(settings)
     if options.json:
         print_json([asdict(item) for item in found])
-        return 0
-    rows = [
-        (item.name, item.state, str(item.pid or "-"), f"{item.uptime} s", item.description)
-        for item in found
-    ]
-    print(columns(("PROCESS", "STATE", "PID", "UPTIME", "PROBLEM"), rows))
+    else:
+        print(Table().format(found, time.monotonic()))
     return 0
+
+
+def _watch(settings: Settings, *, as_json: bool) -> int:
+    table = Table()
+    try:
+        while True:
+            found = _look(settings)
+            if as_json:
+                text = json.dumps([asdict(item) for item in found])
+            else:
+                text = table.format(found, time.monotonic())
+            print(f"{CLEAR if sys.stdout.isatty() else ''}{text}", flush=True)
+            time.sleep(EVERY)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _look(settings: Settings) -> list[ProcessStatus]:
+    found = [_measured(item) for item in status(settings)]
+    return [*found, *_backup(settings)]
+
+
+def _measured(item: ProcessStatus) -> ProcessStatus:
+    used = usage(item.pid) if item.pid else None
+    if used is None:
+        return item
+    return replace(item, memory=used.memory, processor=used.processor)
 
 
 def _backup(settings: Settings) -> Iterator[ProcessStatus]:
@@ -40,11 +125,9 @@ def _backup(settings: Settings) -> Iterator[ProcessStatus]:
     if state is None:
         yield ProcessStatus(name="backup", state="WAITING", pid=0, uptime=0, description="")
         return
+    text = state.text if state.state == schedule.FAILED else ""
     age = max(0, int(time.time()) - state.at)
-    text = state.text
-    if state.state == schedule.WAITING:
-        text = f"none; the next is due in {max(0, settings.backup_every - age) / 3600:.1f} h"
     yield ProcessStatus(name="backup", state=state.state, pid=0, uptime=age, description=text)
 
 
-VERB = Verb(name="status", manual=__doc__, run=run, json=True)
+VERB = Verb(name="status", manual=__doc__, run=run, options=options, json=True)

@@ -13,13 +13,19 @@ from ganglion.settings.variables import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
-    """One process. `uptime` is in seconds; `pid` and `uptime` are 0 while it does not run."""
+    """One process. `uptime` is in seconds; `pid` and `uptime` are 0 while it does not run.
+
+    `memory` in bytes and `processor` in seconds include the processes below it. Both are None if
+    unknown: control/usage.py.
+    """
 
     name: str
     state: str
     pid: int
     uptime: int
     description: str
+    memory: int | None = None
+    processor: float | None = None
 
 
 def status(settings: Settings) -> tuple[ProcessStatus, ...]:

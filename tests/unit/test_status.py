@@ -1,0 +1,44 @@
+"""The table of `ganglion status`."""
+
+from ganglion.cli.status import MB, Table
+from ganglion.control.status import ProcessStatus
+
+MAIN = ProcessStatus(
+    name="main",
+    state="RUNNING",
+    pid=7,
+    uptime=50,
+    description="",
+    memory=90 * MB,
+    processor=5.0,
+)
+LOST = ProcessStatus(name="sync1", state="FATAL", pid=0, uptime=0, description="no such file")
+TITLES = "PROCESS  STATE    PID  UPTIME  MEMORY  CPU     PROBLEM"
+
+
+def later(processor: float, pid: int = 7) -> ProcessStatus:
+    return ProcessStatus(
+        name="main", state="RUNNING", pid=pid, uptime=54, description="", processor=processor
+    )
+
+
+def test_the_first_look_shows_the_average_since_the_start() -> None:
+    assert Table().format([MAIN, LOST], 100.0).splitlines() == [
+        TITLES,
+        "main     RUNNING  7    50 s    90 MB   10.0 %",
+        "sync1    FATAL    -    0 s     -       -       no such file",
+    ]
+
+
+def test_the_next_look_shows_the_time_since_the_last() -> None:
+    table = Table()
+    table.format([MAIN], 100.0)
+    assert "  50.0 %" in table.format([later(7.0)], 104.0)
+    # A child that has ended takes its time with it.
+    assert "  0.0 %" in table.format([later(1.0)], 108.0)
+
+
+def test_a_process_that_was_replaced_starts_anew() -> None:
+    table = Table()
+    table.format([MAIN], 100.0)
+    assert "  5.0 %" in table.format([later(2.7, pid=8)], 104.0)
