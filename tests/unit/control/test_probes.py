@@ -1,12 +1,16 @@
 """The judgements of the probes, and probes of servers that are not there or hang."""
 
 import socket
+import time
 from pathlib import Path
 
+import psycopg2
+import psycopg2.extensions
 import pytest
+from psycopg2 import errors
 
 from ganglion.control.health import streams
-from ganglion.control.probes import http, machine
+from ganglion.control.probes import database, http, machine
 from ganglion.control.probes.machine import MB, Disk, judge_clock, judge_disk
 from ganglion.control.probes.replication import POSITION, standing
 from ganglion.topology.topology import Address
@@ -95,3 +99,41 @@ def test_positions_are_read_from_metrics() -> None:
 
 def test_streams_of_a_server_without_answers_are_nobodys_lag() -> None:
     assert streams(topology_of("pusher"), 0.0) is None
+
+
+class FakeConnection:
+    """An asynchronous connection that runs one statement after the other, or fails at one."""
+
+    def __init__(self, failing: int, error: Exception) -> None:
+        self.failing, self.error = failing, error
+        self.done = 0
+
+    def cursor(self) -> "FakeConnection":
+        return self
+
+    def execute(self, _statement: str) -> None:
+        self.done += 1
+
+    def poll(self) -> int:
+        if self.done == self.failing:
+            raise self.error
+        return int(psycopg2.extensions.POLL_OK)
+
+    def fetchall(self) -> list[tuple[int, str, float]]:
+        return [(1, "off", time.time())]
+
+
+@pytest.mark.parametrize(
+    ("failing", "error", "expected"),
+    [
+        (3, psycopg2.OperationalError(), None),
+        (2, errors.InsufficientPrivilege("permission denied"), None),
+        (2, errors.UndefinedFunction("no such function"), None),
+        (1, errors.InsufficientPrivilege("permission denied"), "cannot be read"),
+        (2, errors.DiskFull("no space\nHINT: more"), "cannot be read and written: no space"),
+    ],
+)
+def test_a_role_that_may_not_write_so_is_no_fault(
+    failing: int, error: Exception, expected: str | None
+) -> None:
+    assert database.ask(FakeConnection(failing, error), time.monotonic() + 60).problem == expected

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg2
+from psycopg2 import errors
 from psycopg2.extensions import POLL_OK, POLL_READ
 
 from ganglion.programs.postgres import external
@@ -17,6 +18,8 @@ READ = (
     "SELECT count(*), current_setting('transaction_read_only'),"
     " extract(epoch FROM clock_timestamp())::float8 FROM schema_version"
 )
+# A server that has no such function, or keeps it from this role.
+NOT_TO_US = (errors.InsufficientPrivilege, errors.UndefinedFunction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +53,13 @@ def read_and_write(settings: Settings, timeout: float) -> Database:
             _wait(connection, until)
         except psycopg2.Error as error:
             return Database(problem=f"does not answer: {_lines(error)[-1]}")
-        return _ask(connection, until)
+        return ask(connection, until)
     finally:
         connection.close()
 
 
-def _ask(connection: Any, until: float) -> Database:  # noqa: ANN401 - psycopg2's, asynchronous
+def ask(connection: Any, until: float) -> Database:  # noqa: ANN401 - psycopg2's, asynchronous
+    """Read and write over an open connection, until a monotonic time in seconds."""
     ahead = None
     try:
         cursor = connection.cursor()
@@ -67,6 +71,9 @@ def _ask(connection: Any, until: float) -> Database:  # noqa: ANN401 - psycopg2'
             return Database(problem="accepts no writes: it is read-only", ahead=ahead)
         cursor.execute(WRITE)
         _wait(connection, until)
+    except NOT_TO_US:
+        # The read has worked; an external server's rules may keep this role from such a write.
+        return Database(problem=None if ahead is not None else "cannot be read", ahead=ahead)
     except psycopg2.Error as error:
         return Database(problem=f"cannot be read and written: {_lines(error)[0]}", ahead=ahead)
     return Database(problem=None, ahead=ahead)
