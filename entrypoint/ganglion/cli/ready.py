@@ -20,7 +20,7 @@ from ganglion.control.health import MOST_LAG, readiness
 from ganglion.data import identity
 from ganglion.errors import ConfigError, Problem
 from ganglion.plan import read_settings, running_topology
-from ganglion.settings import operator_files, parsers
+from ganglion.settings import parsers
 
 
 def options(parser: ArgumentParser) -> None:
@@ -34,7 +34,9 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
-    name = identity.server_name(settings, operator_files.load(settings))
+    # The name of the running server, even if its files have another by now.
+    record = identity.read(settings.paths)
+    name = settings.server_name if record is None else record.server_name
     found = readiness(settings, running_topology(settings), name, lag(options.lag))
     waiting = [item for item in found if item.problem is not None]
     if options.json:
