@@ -42,7 +42,7 @@ def server(authority: Authority) -> Iterator[Server]:
 
 def problems(server: Server) -> dict[str, str]:
     settings = read_settings(server.environment)
-    found = readiness(settings, running_topology(settings), "localhost")
+    found = readiness(settings, running_topology(settings))
     return {item.name: item.problem for item in found if item.problem is not None}
 
 

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from ganglion.cli.output import print_json
 from ganglion.cli.verb import Verb
 from ganglion.control.health import MOST_LAG, readiness
-from ganglion.data import identity
 from ganglion.errors import ConfigError, Problem
 from ganglion.plan import read_settings, running_topology
 from ganglion.settings import parsers
@@ -34,10 +33,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
-    # The name of the running server, even if its files have another by now.
-    record = identity.read(settings.paths)
-    name = settings.server_name if record is None else record.server_name
-    found = readiness(settings, running_topology(settings), name, lag(options.lag))
+    found = readiness(settings, running_topology(settings), lag(options.lag))
     waiting = [item for item in found if item.problem is not None]
     if options.json:
         print_json({item.name: item.problem for item in found})

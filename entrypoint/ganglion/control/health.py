@@ -8,6 +8,7 @@ from functools import partial
 from ganglion.control.client import TIMEOUT
 from ganglion.control.probes import database, http, machine, replication
 from ganglion.control.probes.together import together
+from ganglion.data import identity
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
@@ -33,13 +34,16 @@ class _Clock:
 
 
 def readiness(
-    settings: Settings, topology: Topology, server_name: str, lag: float = MOST_LAG
+    settings: Settings, topology: Topology, lag: float = MOST_LAG
 ) -> tuple[Readiness, ...]:
     """Ask every part at the same time, each for at most TIMEOUT seconds.
 
     With metrics, a process that has not reached a stream's position of `lag` seconds ago is behind.
     """
     measured = _Clock()
+    # The name of the running server, even if its files have another by now.
+    record = identity.read(settings.paths)
+    server_name = settings.server_name if record is None else record.server_name
     probes = _probes(settings, topology, server_name, measured, lag)
     names = tuple(probes)
     found = dict(zip(names, together(lambda name: probes[name](), names), strict=True))
