@@ -153,7 +153,7 @@ def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[He
 
 def _removal(plan: Plan, closing: contextlib.ExitStack) -> Iterator[Helper]:
     """Start the process that removes clusters of earlier versions once the new one has served."""
-    settings, topology, name = plan.settings, plan.topology, plan.settings.server_name
+    settings, topology = plan.settings, plan.topology
     if settings.postgres_upgrade == upgrade.KEEP or not upgrade.kept(settings.paths):
         return
 
@@ -162,7 +162,7 @@ def _removal(plan: Plan, closing: contextlib.ExitStack) -> Iterator[Helper]:
         from ganglion.control.health import readiness  # noqa: PLC0415
 
         def is_ready() -> bool:
-            return not any(item.problem for item in readiness(settings, topology, name))
+            return not any(item.problem for item in readiness(settings, topology))
 
         upgrade.remove_kept(settings.paths, is_ready, SERVED, tell)
         # Another one would be started after its end.
