@@ -54,7 +54,7 @@ def amounts(budget: Budget) -> Amounts:
 
 
 def further(budget: Budget) -> int:
-    """How many connections more a running server takes, for workers that `ganglion apply` adds.
+    """How many connections more a running server takes, for workers that are added while it runs.
 
     The number is fixed while PostgreSQL runs. Each costs 50 kB of shared memory once it is used
     (PostgreSQL 17, shared_memory_size with max_connections from 60 to 220).
