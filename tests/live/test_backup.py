@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -45,12 +46,27 @@ class Past:
     most_memory: int
 
 
+# A process begins with the memory of the one that starts it: this one's is small.
+MEASURE = """\
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], check=False).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024, status)
+"""
+
+
 def memory_and_status(server: Server, *words: str) -> tuple[int, int]:
     """Run a verb. Returns the most memory of it or a program below it in bytes, and its status."""
-    process = subprocess.Popen([*GANGLION, *words], env=server.environment, cwd=server.root)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return used.ru_maxrss * 1024, process.returncode
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", MEASURE, *GANGLION, *words],
+        env=server.environment,
+        cwd=server.root,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=True,
+    )
+    memory, status = found.stdout.split()[-2:]
+    return int(memory), int(status)
 
 
 async def say(session: Session, room: str, text: str) -> str:
