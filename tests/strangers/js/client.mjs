@@ -146,7 +146,16 @@ export async function start(device, { crypto = true, secretKey, slidingSync, ...
         ...options,
     });
     await until("first sync", () => client.isInitialSyncComplete());
+    // Of one upload, Synapse stores the device before its one-time keys. A client that encrypts in
+    // between finds no key, and leaves the device out.
+    if (crypto) await until("one-time keys", async () => oneTimeKeys(client));
     return client;
+}
+
+/** How many one-time keys the server has of a client's device. */
+async function oneTimeKeys(client) {
+    const answer = await client.http.authedRequest("POST", "/keys/upload", undefined, {});
+    return answer.one_time_key_counts.signed_curve25519 ?? 0;
 }
 
 /** Register a user and start a client for it. */
