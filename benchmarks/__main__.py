@@ -15,6 +15,7 @@ NAMES = (
     "routing",
     "consistency",
     "faults",
+    "federation",
     "interrupted",
     "report",
 )

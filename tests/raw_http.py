@@ -49,7 +49,7 @@ def unix_request(
     body: bytes | None = None,
 ) -> Answer:
     """Send one request to a unix socket. Raises as raw_request() does."""
-    return _sent(_UnixConnection(path), method, uri, headers, body)
+    return _sent(UnixConnection(path), method, uri, headers, body)
 
 
 def refuses(path: Path) -> bool:
@@ -62,7 +62,7 @@ def refuses(path: Path) -> bool:
     return False
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=WITHIN)
         self._path = path
