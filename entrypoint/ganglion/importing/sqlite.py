@@ -198,6 +198,9 @@ def _write_config(job: Port, path: Path, database: Mapping[str, Any]) -> None:
         "trusted_key_servers": [],
         "suppress_key_server_warning": True,
         "media_store_path": str(job.work / "sqlite"),
+        # Nobody else uses either database. By default they pause for a second after each batch,
+        # which is most of the time that a small database takes.
+        "background_updates": {"sleep_enabled": False, "sleep_duration_ms": 0},
     }
     write_file(path, json.dumps(options), 0o600, job.account, lasting=False)
 
