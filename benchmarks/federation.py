@@ -38,7 +38,7 @@ ASKING = 8
 AT_ONCE = 16
 ROOMS = 24
 MESSAGES = 60
-# What members and settings a room has, as far as its state goes.
+# Settings of a room besides its members.
 STATE = 120
 # In how many of ten requests each kind is asked for. A homeserver that misses events asks for
 # those in between, then for the state where it cannot find the connection.
@@ -156,7 +156,7 @@ def make_room(device: Device, others: Sequence[Homeserver], port: int) -> Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one round found: the seconds of each request, and of all together."""
+    """The findings of one round: the seconds of each request, and of all together."""
 
     took: list[float]
     seconds: float
