@@ -168,13 +168,19 @@ EXPOSE 8008 8448
 STOPSIGNAL SIGTERM
 # The container counts as starting for a day at most, as a migration of a large database may take
 # hours. A start that fails ends the container instead.
-# Asks the main process through nginx, in bash, which starts faster than curl and Python.
+# Asks the main process through nginx, in bash, which starts faster than curl and Python. With
+# GANGLION_ONLY, asks each process of this container and nginx itself.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=24h --start-interval=500ms CMD [ "bash", "-c", "\
+    ask() { \
+        exec 3<>/dev/tcp/$1/$2 && printf 'GET %s HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' $3 >&3 \
+        && read -r _ status _ <&3 && [[ $status = 20[04] ]]; \
+    }; \
+    if [ -n \"$GANGLION_ONLY\" ]; then \
+        while read -r host port path; do ask $host $port $path || exit 1; done \
+            <${GANGLION_RUN:-/run/ganglion}/conf/alive; exit; \
+    fi; \
     case ${BIND_ADDRESS:-*} in '*' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; *) host=$BIND_ADDRESS ;; esac; \
-    exec 3<>/dev/tcp/$host/${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} \
-    && printf 'GET /health HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 \
-    && read -r _ status _ <&3 \
-    && [ \"$status\" = 200 ]" ]
+    ask $host ${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} /health" ]
 # The program itself is PID 1: it reaps processes and stops in an orderly way on SIGTERM.
 ENTRYPOINT ["/opt/ganglion/venv/bin/python", "-P", "-m", "ganglion"]
 CMD ["run"]

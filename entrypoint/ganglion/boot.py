@@ -27,7 +27,7 @@ from ganglion.machine.installed import Machine, postgres_programs
 from ganglion.machine.nss_wrapper import accounts_file, groups_file
 from ganglion.machine.privileges import no_new_privileges
 from ganglion.plan import render
-from ganglion.programs import redis
+from ganglion.programs import peers, redis
 from ganglion.programs.postgres import cluster, test_mark, upgrade
 from ganglion.programs.postgres.client import Client, newest_programs, of_server
 from ganglion.programs.program import Plan
@@ -99,12 +99,13 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         timeline.mark("data")
         files = render(replace(plan, secrets=secrets))
         write_directory(Path(settings.paths.conf), files, dict(machine.accounts))
+        helpers += tuple(_peers(settings, closing))
         timeline.mark("render")
         return supervise(
             settings.paths.supervisord_conf,
             settings.paths.notify_socket,
             timeline,
-            prefork=settings.prefork,
+            prefork=settings.prefork and bool(plan.topology.here),
             account=account,
             command_socket=command_socket.path(settings),
             controls=settings.test_mode,
@@ -119,11 +120,14 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
 def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[Helper]:
     """Start the processes for work that may block; `closing` ends them."""
     settings = plan.settings
-    if not settings.embedded_postgres and settings.sqlite is None and settings.database_lock:
+    if settings.external_postgres and settings.database_lock:
         from ganglion.programs.postgres import database_lock, external  # noqa: PLC0415
 
         arguments, limit = external.arguments(settings), settings.external_wait
-        lock = Helper("database's lock", lambda tell: database_lock.hold(arguments, limit, tell))
+        part = database_lock.claims(plan.topology) if settings.partial else None
+        lock = Helper(
+            "database's lock", lambda tell: database_lock.hold(arguments, limit, tell, part=part)
+        )
         closing.callback(lock.close)
         while (line := lock.first_line()).startswith("log "):
             say(line.removeprefix("log "))
@@ -149,6 +153,18 @@ def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[He
         )
         closing.callback(backups.close)
         yield backups
+
+
+def _peers(settings: Settings, closing: contextlib.ExitStack) -> Iterator[Helper]:
+    """Write nginx's upstreams in other containers, and start the process that looks at them."""
+    if not settings.partial or not settings.runs_nginx:
+        return
+    text = Path(settings.paths.conf_file(peers.CONF)).read_text(encoding="utf-8")
+    found = peers.Peers(peers.hosts(text))
+    peers.write(settings, found)
+    helper = Helper("hosts of other containers", lambda tell: peers.watch(settings, found, tell))
+    closing.callback(helper.close)
+    yield helper
 
 
 def _removal(plan: Plan, closing: contextlib.ExitStack) -> Iterator[Helper]:
@@ -282,7 +298,7 @@ def _await_external(plan: Plan, say: Say, record: identity.Record | None) -> Pla
     cannot be used.
     """
     settings = plan.settings
-    if not settings.embedded_postgres and settings.sqlite is None:
+    if settings.external_postgres:
         # psycopg2 is imported only where it is used here.
         from ganglion.programs.postgres import external  # noqa: PLC0415
 
@@ -296,7 +312,9 @@ def _await_external(plan: Plan, say: Say, record: identity.Record | None) -> Pla
             synapse=None if record is None else record.versions.get("synapse"),
         )
         plan = _fitted(plan, server, say)
-    if not settings.embedded_redis:
+        if plan.topology.here and not plan.topology.main.here:
+            external.await_schema(settings, say)
+    if settings.uses_stores and not settings.embedded_redis:
         redis.await_external(settings, say)
     return plan
 

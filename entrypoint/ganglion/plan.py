@@ -4,7 +4,7 @@ Rendering is pure: it does not touch the disk.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,12 +12,12 @@ from ganglion.errors import ConfigError
 from ganglion.files.file import File
 from ganglion.machine import installed
 from ganglion.machine.installed import Machine
-from ganglion.programs import registry, supervisord_conf
+from ganglion.programs import nginx, registry, supervisord_conf
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import TYPICAL, share_out
 from ganglion.programs.synapse import options
 from ganglion.routing import operator_routes
-from ganglion.settings import adoption, environment, operator_files, places
+from ganglion.settings import adoption, environment, operator_files, part_problems, places
 from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.settings.secrets import placeholders
 from ganglion.settings.variables import Settings
@@ -29,6 +29,8 @@ T = TypeVar("T")
 # The file with the workers in force, for `ready`: WORKERS=auto may choose others by then, after a
 # change of the container's limits.
 WORKERS = "workers"
+# The file with the addresses that the image's health check asks.
+ALIVE = "alive"
 
 
 def build_topology(settings: Settings, machine: Machine) -> Topology:
@@ -47,12 +49,30 @@ def render(plan: Plan) -> tuple[File, ...]:
         *registry.files(plan),
         supervisord_conf.render(plan),
         File(path=WORKERS, content=f"{plan.topology.text or 'none'}\n"),
+        *_alive(plan),
     )
     return tuple(sorted(files, key=lambda file: file.path))
 
 
+def _alive(plan: Plan) -> Iterator[File]:
+    """Yield the addresses that the image's health check asks in a container with a part.
+
+    It asks for the life of its own processes alone: nothing is gained if a container ends because
+    another one is down.
+    """
+    settings = plan.settings
+    if not settings.partial:
+        return
+    lines = [f"{item.http.reached} {item.http.port} /health\n" for item in plan.topology.here]
+    if settings.runs_nginx:
+        lines.append(f"{settings.reachable_at} {settings.http_port} {nginx.ALIVE}\n")
+    yield File(path=ALIVE, content="".join(lines))
+
+
 def file_notes(plan: Plan) -> tuple[str, ...]:
     """List keys of the operator's files without effect, and variables that they override."""
+    if not plan.topology.here:
+        return ()
     overrides = options.overrides(plan.settings, plan.topology, plan.budget, plan.operator)
     return adoption.notes(plan.settings, plan.operator, overrides)
 
@@ -87,6 +107,7 @@ def assemble(
     operator = attempt(operator_files.load)
     if operator is not None:
         settings = attempt(lambda given: adoption.adopt(given, operator)) or settings
+        problems.extend(part_problems.problems(settings, frozenset(operator.options)))
     layout = attempt(lambda given: build_topology(given, machine))
     budget = attempt(lambda given: None if layout is None else share_out(given, layout, machine))
     routes = attempt(lambda given: operator_routes.load(given, layout))

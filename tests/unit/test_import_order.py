@@ -22,6 +22,7 @@ ORDER = (
     "control",
     "doctor",
     "importing",
+    "export",
     "cli",
 )
 # These put the packages together, so they may import all of them, and no package may import them.

@@ -97,6 +97,8 @@ GIVEN: dict[str, tuple[str, object]] = {
     "SYNAPSE_TURN_SECRET": ("secret-7", "secret-7"),
     "SYNAPSE_RECAPTCHA_PUBLIC_KEY": ("public", "public"),
     "SYNAPSE_RECAPTCHA_PRIVATE_KEY": ("secret-8", "secret-8"),
+    "GANGLION_ONLY": ("main, nginx", ("main", "nginx")),
+    "GANGLION_HOSTS": ("main=a, *={process}", (("main", "a"), ("*", "{process}"))),
     "UID": ("1000", 1000),
     "GID": ("1001", 1001),
 }

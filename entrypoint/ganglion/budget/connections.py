@@ -60,12 +60,12 @@ def bounds(settings: Settings, topology: Topology) -> Mapping[str, tuple[int, in
     """
     if settings.sqlite is not None:
         # Synapse opens one connection to an SQLite database, regardless of these settings.
-        return {process.name: (1, 1) for process in topology.processes}
+        return {process.name: (1, 1) for process in topology.here}
     given, floor = settings.postgres_cp_max, settings.postgres_cp_min or 1
     if given is not None:
-        return {process.name: (given, given) for process in topology.processes}
+        return {process.name: (given, given) for process in topology.here}
     found: dict[str, tuple[int, int]] = {}
-    for process in topology.processes:
+    for process in topology.here:
         own = MAIN_CONNECTIONS if process.is_main else OWN_CONNECTIONS
         wanted = own + sum(role.connections for role in work_of(process, topology))
         least = max(LEAST_CONNECTIONS, floor)

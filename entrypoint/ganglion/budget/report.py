@@ -42,7 +42,7 @@ def rows(
 def _groups(topology: Topology) -> Iterator[tuple[str, list[Process]]]:
     """Yield the processes that have the same amounts, with one name for all of them."""
     found: dict[str, list[Process]] = {}
-    for process in topology.processes:
+    for process in topology.here:
         found.setdefault(process.group, []).append(process)
     for members in found.values():
         first, last = members[0].name, members[-1].name
@@ -50,7 +50,7 @@ def _groups(topology: Topology) -> Iterator[tuple[str, list[Process]]]:
 
 
 def _synapse(settings: Settings, topology: Topology, budget: Budget) -> Iterator[Row]:
-    count = len(topology.processes)
+    count = len(topology.here)
     yield Row(
         name="Synapse processes",
         amount=f"{count}",
@@ -90,14 +90,14 @@ def _elsewhere(settings: Settings, budget: Budget) -> Iterator[Row]:
     """Yield the databases that take none of the container's memory."""
     if settings.sqlite is not None:
         yield Row(name="SQLite", amount="1 connection", memory=0, reason="a file without a server")
-    elif not settings.embedded_postgres:
+    elif settings.external_postgres:
         yield Row(
             name="external PostgreSQL",
             amount=f"{budget.connections + SPARE_EXTERNAL} connections",
             memory=0,
             reason="read from the server at start; pools shrink to fit its max_connections",
         )
-    if not settings.embedded_redis:
+    if settings.uses_stores and not settings.embedded_redis:
         yield Row(
             name="external Redis",
             amount=f"{settings.redis_host}",

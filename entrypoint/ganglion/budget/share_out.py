@@ -109,7 +109,7 @@ def _synapse(settings: Settings, topology: Topology, idle: Idle) -> tuple[Demand
 
     All parts together leave a tenth to the kernel's file cache, through which PostgreSQL reads.
     """
-    count = len(topology.processes)
+    count = len(topology.here)
     part = 450 if settings.embedded_postgres else 700
     return (
         Demand(
@@ -146,7 +146,7 @@ def _caches(
     weights = {
         process.name: (MAIN_WEIGHT if process.is_main else 1)
         + sum(role.caches for role in connections.work_of(process, topology))
-        for process in topology.processes
+        for process in topology.here
     }
     further, all_weights = memory - len(weights) * CACHES_LEAST, sum(weights.values())
     found = {
@@ -219,7 +219,7 @@ def _too_little(
     idle: Idle,
 ) -> Problem:
     """The numbers of a plan that does not fit."""
-    count = len(topology.processes)
+    count = len(topology.here)
     takes = {demand.label: demand.least for demand in asked}
     least = sum(takes.values())
     needed = max(least + RESERVE_LEAST, -(-least * RESERVE_PART // (RESERVE_PART - 1)))

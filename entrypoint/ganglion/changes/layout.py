@@ -34,8 +34,8 @@ class Layout:
 
     @property
     def processes(self) -> dict[str, Process]:
-        """Synapse's processes by their names, main first."""
-        return {process.name: process for process in self.plan.topology.processes}
+        """The processes of this container by their names, main first."""
+        return {process.name: process for process in self.plan.topology.here}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

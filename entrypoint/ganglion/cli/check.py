@@ -93,7 +93,7 @@ def as_table(topology: Topology) -> str:
     """Format every process with its roles, address, streams and jobs."""
     rows = [
         (
-            process.name,
+            process.name if process.here else f"{process.name} (elsewhere)",
             ", ".join(process.roles) or "-",
             str(process.http),
             ", ".join(_streams(topology, process)) or "-",

@@ -56,7 +56,7 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
-    known = [process.name for process in running_topology(settings).processes]
+    known = [process.name for process in running_topology(settings).here]
     # It says so if no server runs.
     status(settings)
     names = chosen(options.names, known, every=options.all)

@@ -21,6 +21,7 @@ VERBS = (
     "generate",
     "migrate_config",
     "import",
+    "export",
     "ready",
     "status",
     "doctor",

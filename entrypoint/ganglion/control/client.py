@@ -18,10 +18,10 @@ CONTROL_TIMEOUT = 660.0
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP to one of the server's listeners, on a Unix socket or on loopback."""
+    """HTTP to one of the server's listeners, on a Unix socket or a port."""
 
     def __init__(self, address: Address, timeout: float) -> None:
-        super().__init__("127.0.0.1", address.port, timeout=timeout)
+        super().__init__(address.reached, address.port, timeout=timeout)
         self._path = address.path
 
     def connect(self) -> None:

@@ -69,18 +69,20 @@ def _probes(
         return answer.problem
 
     def redis() -> str | None:
-        number = len(topology.processes)
+        number = len(topology.here)
         return replication.redis_problem(settings, server_name, number, TIMEOUT)
 
     found: dict[str, Probe] = {}
-    if settings.sqlite is None:
+    if settings.sqlite is None and settings.uses_stores:
         found["postgres"] = postgres
-    found["redis"] = redis
-    for process in topology.processes:
+    if settings.uses_stores:
+        found["redis"] = redis
+    for process in topology.here:
         found[process.name] = partial(http.health, process.http, TIMEOUT)
     if settings.test_mode:
         found["control"] = partial(http.listens, settings.paths.control_socket, TIMEOUT)
-    found["nginx"] = partial(http.router, settings, TIMEOUT)
+    if settings.runs_nginx:
+        found["nginx"] = partial(http.router, settings, TIMEOUT)
     if settings.enable_metrics:
         found["streams"] = partial(streams, topology, lag)
     return found

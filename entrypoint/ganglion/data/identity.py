@@ -76,7 +76,7 @@ def current(
         server_name=server_name(settings, operator),
         test_mode=settings.test_mode,
         signing_key=fingerprint(key) if key else None,
-        database=database_of(settings),
+        database=database_of(settings) if settings.uses_stores else None,
         versions=versions,
         workers=workers,
     )
@@ -340,7 +340,7 @@ def _signing_key(settings: Settings, operator: OperatorFiles, record: Record) ->
 def _database(settings: Settings, record: Record) -> Iterator[Problem]:
     """A database that is not the recorded one, unless it is external: see moved_from()."""
     now, before = database_of(settings), record.database
-    if before is None or settings.postgres_host is not None:
+    if before is None or not settings.uses_stores or settings.postgres_host is not None:
         return
     file = settings.paths.server_json
     anew = f'to begin with an empty database, remove "database" from {file}'

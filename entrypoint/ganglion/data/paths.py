@@ -32,6 +32,8 @@ RUN_ENTRIES = frozenset(
         "supervisord.pid",
         "temporary",
         "upgrade",
+        ".upstreams.conf.new",
+        "upstreams.conf",
     }
 )
 
@@ -236,6 +238,11 @@ class Paths:
     def nginx_pid(self) -> str:
         """Written by nginx's master, so it is in a directory that no worker can change."""
         return f"{self.run}/nginx.pid"
+
+    @property
+    def upstreams(self) -> str:
+        """nginx's upstreams in other containers, as their names resolve: programs/peers.py."""
+        return f"{self.run}/upstreams.conf"
 
     @property
     def temporary(self) -> str:

@@ -50,7 +50,7 @@ class Processes:
 def observe_processes(place: Place) -> Processes:
     """Ask the supervisor, and the health of each Synapse process."""
     place.need_running()
-    processes = _topology(place).processes
+    processes = _topology(place).here
     answers = together(lambda item: _health(item.http, place.network.timeout), processes)
     silent = {
         process.name: answer

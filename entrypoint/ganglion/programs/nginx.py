@@ -10,6 +10,7 @@ from ganglion.files.file import File
 from ganglion.files.templates import fill
 from ganglion.machine.installed import Machine, Requirement
 from ganglion.machine.limits import Limits
+from ganglion.programs import peers
 from ganglion.programs.program import Directory, Plan, Program, Service
 from ganglion.programs.stopping import stop_times
 from ganglion.routing.nginx_maps import KEY_VARIABLES, NOBODY, maps, named_upstream
@@ -21,6 +22,8 @@ from ganglion.topology.topology import Address, Process, Topology
 
 NAME = "nginx"
 CONF = "nginx.conf"
+# The path by which the image's health check asks nginx itself, in a container without main.
+ALIVE = "/.ganglion/alive"
 # The pool whose members serve few requests at once.
 LIMITED = "initial_synchrotron"
 # MAX_REQUEST_SIZE of synapse/http/site.py: Synapse's own limit where uploads are smaller.
@@ -145,23 +148,23 @@ def _files(plan: Plan) -> tuple[File, ...]:
     max_upload = max(SYNAPSE_MAX_REQUEST, _max_upload(settings, plan.operator))
     found = amounts(plan.budget, machine)
     tables = maps(choices, plan.routes.pins, tuple(process.name for process in nameable))
+    upstreams = [
+        *(_upstream(pool, settings) for pool in _pools(choices)),
+        *_pinned(topology, plan.routes.pins),
+        *(_upstream_of(named_upstream(item.name), None, (item,), None) for item in nameable),
+    ]
+    part = {"upstreams": settings.paths.upstreams, "alive": ALIVE} if settings.partial else None
     server = File(
         path=CONF,
         content=fill(
             "nginx.conf.j2",
+            part=part,
             directory=settings.paths.nginx_directory,
             pid=settings.paths.nginx_pid,
             maps=settings.paths.conf_file("maps.conf"),
             account=machine.account(NAME),
             nginx=found,
-            upstreams=[
-                *(_upstream(pool, settings) for pool in _pools(choices)),
-                *_pinned(topology, plan.routes.pins),
-                *(
-                    _upstream_of(named_upstream(item.name), None, (item,), None)
-                    for item in nameable
-                ),
-            ],
+            upstreams=upstreams,
             # A pool with a limit refuses when it is busy, which is no fault.
             pools=[pool.upstream for pool in _pools(choices) if pool.name != LIMITED],
             pinned=bool(plan.routes.pins),
@@ -185,12 +188,14 @@ def _files(plan: Plan) -> tuple[File, ...]:
             test=_test(settings, topology),
         ),
     )
-    return server, File(path="maps.conf", content=fill("maps.conf.j2", maps=tables))
+    members = fill("upstreams.conf.j2", upstreams=upstreams, part=part)
+    others = () if part is None else (File(path=peers.CONF, content=members),)
+    return server, File(path="maps.conf", content=fill("maps.conf.j2", maps=tables)), *others
 
 
 def _url(address: Address, path: str) -> str:
     """A URL as `proxy_pass` takes it: nginx wants a colon behind a socket's path."""
-    return f"http://{address}{':' if address.path else ''}{path}"
+    return f"http://{address.near}{':' if address.path else ''}{path}"
 
 
 def _pools(choices: tuple[Choice, ...]) -> tuple[Pool, ...]:
@@ -289,8 +294,7 @@ def _control(settings: Settings, topology: Topology, machine: Machine) -> dict[s
         if settings.test_mode
         else None,
         "metrics": [
-            (process.name, _url(process.metrics, "/_synapse/metrics"))
-            for process in topology.processes
+            (process.name, _url(process.metrics, "/_synapse/metrics")) for process in topology.here
         ]
         if settings.enable_metrics
         else [],
@@ -305,8 +309,12 @@ def _targets(topology: Topology) -> list[str]:
     its number in it. https://prometheus.io/docs/prometheus/latest/http_sd/
     """
     labels = [
-        *((item.name, item.group, item.name.removeprefix(item.group)) for item in topology.workers),
-        (topology.main.name, "synapse", "1"),
+        *(
+            (item.name, item.group, item.name.removeprefix(item.group))
+            for item in topology.workers
+            if item.here
+        ),
+        *([(topology.main.name, "synapse", "1")] if topology.main.here else []),
     ]
     return [
         json.dumps(
@@ -336,6 +344,7 @@ def _test(settings: Settings, topology: Topology) -> dict[str, Any] | None:
 
 SERVICE = Service(
     name=NAME,
+    runs=lambda settings: settings.runs_nginx,
     account="www-data",
     after=("synapse",),
     requirements=(Requirement(service=NAME, binary="nginx", package="nginx"),),

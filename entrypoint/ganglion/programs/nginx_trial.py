@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ganglion.errors import Problem
 from ganglion.files.write import write_directory
-from ganglion.programs import nginx
+from ganglion.programs import nginx, peers
 from ganglion.programs.program import Plan
 from ganglion.routing.table import ROUTES, Route
 from ganglion.settings.variables import Settings
@@ -43,8 +43,11 @@ FORMAT = "write a regular expression of PCRE that is shorter or simpler; see doc
 def problems(plan: Plan, binary: str) -> Iterator[Problem]:
     """Yield each route that nginx refuses, and the first of its other errors.
 
-    Nothing is yielded where nginx cannot be tried: where no temporary file can be written.
+    Nothing is yielded where nginx cannot be tried: where no temporary file can be written. Nor in a
+    container without nginx.
     """
+    if not plan.settings.runs_nginx:
+        return
     try:
         while (refused := _refusal(plan, binary)) is not None:
             problem, route = refused
@@ -80,6 +83,11 @@ def _judged(plan: Plan, binary: str, place: Path) -> tuple[Problem, Route | None
         {},
     )
     (place / "nginx").mkdir()
+    if settings.partial:
+        # As if no host had an address: they need not be up for a check.
+        text = next(file.content for file in files if file.path == peers.CONF)
+        nobody = dict.fromkeys(peers.hosts(text), ())
+        (place / peers.CONF).write_text(peers.adapted(text, nobody), encoding="utf-8")
     done = subprocess.run(
         [binary, "-t", "-q", "-e", "stderr", "-c", str(place / "conf" / nginx.CONF)],
         capture_output=True,

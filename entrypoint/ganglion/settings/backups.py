@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from ganglion.settings import parsers
-from ganglion.settings.stores import StoreSettings
+from ganglion.settings.parts import PartSettings
 from ganglion.settings.variable import row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackupSettings(StoreSettings):
+class BackupSettings(PartSettings):
     """The rows of Settings for scheduled backups."""
 
     backup_directory: str | None = row(

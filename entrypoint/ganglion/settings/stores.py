@@ -111,11 +111,21 @@ class StoreSettings(SynapseImageSettings):
     redis_args: tuple[tuple[str, Any], ...] = ()
 
     @property
+    def uses_stores(self) -> bool:
+        """Whether a process runs here that needs PostgreSQL and Redis: see parts.py."""
+        return True
+
+    @property
     def embedded_postgres(self) -> bool:
         """Whether Ganglion runs the PostgreSQL server itself."""
-        return self.postgres_host is None and self.sqlite is None
+        return self.uses_stores and self.postgres_host is None and self.sqlite is None
+
+    @property
+    def external_postgres(self) -> bool:
+        """Whether the PostgreSQL server is another machine's or another container's."""
+        return self.uses_stores and self.postgres_host is not None and self.sqlite is None
 
     @property
     def embedded_redis(self) -> bool:
         """Whether Ganglion runs the Redis server itself."""
-        return self.redis_host is None and self.redis_path is None
+        return self.uses_stores and self.redis_host is None and self.redis_path is None

@@ -2,8 +2,8 @@
 
 Each field of Settings is one row: the variable's name, its parser, its default, one line of
 documentation, and, if they differ from the usual, whether it is secret and its other names.
-Rows for backups are in backups.py, for PostgreSQL and Redis in stores.py, rows that only Synapse's
-images have in synapse_image.py.
+Rows for backups are in backups.py, for several containers in parts.py, for PostgreSQL and Redis in
+stores.py, rows that only Synapse's images have in synapse_image.py.
 `scripts/docs` generates docs/variables.md from this table.
 """
 
@@ -16,6 +16,7 @@ from ganglion.settings import parsers
 from ganglion.settings.backups import BackupSettings
 from ganglion.settings.fix_names import ALL as ALL_FIXES
 from ganglion.settings.fixes import fixes as parse_fixes
+from ganglion.settings.parts import PartSettings
 from ganglion.settings.stores import StoreSettings
 from ganglion.settings.synapse_image import SynapseImageSettings
 from ganglion.settings.variable import Variable
@@ -369,7 +370,7 @@ class Settings(BackupSettings):
     @property
     def tls(self) -> bool:
         """Whether HTTPS is served."""
-        return self.tls_cert is not None and self.tls_key is not None
+        return self.runs_nginx and self.tls_cert is not None and self.tls_key is not None
 
     @property
     def reachable_at(self) -> str:
@@ -380,6 +381,8 @@ class Settings(BackupSettings):
     @property
     def public_ports(self) -> Mapping[str, int]:
         """The ports that nginx opens to other machines, by the names of their variables."""
+        if not self.runs_nginx:
+            return {}
         ports = {"HTTP_PORT": self.http_port}
         if self.tls:
             ports["FEDERATION_PORT"] = self.federation_port
@@ -393,7 +396,7 @@ def variables() -> tuple[tuple[str, Variable], ...]:
     rows = [item for item in dataclasses.fields(Settings) if "variable" in item.metadata]
     bases = [
         {item.name for item in dataclasses.fields(base)}
-        for base in (BackupSettings, StoreSettings, SynapseImageSettings)
+        for base in (BackupSettings, PartSettings, StoreSettings, SynapseImageSettings)
     ]
     rows.sort(key=lambda item: sum(item.name in base for base in bases))
     return tuple((item.name, item.metadata["variable"]) for item in rows)

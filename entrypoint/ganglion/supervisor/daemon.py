@@ -335,10 +335,13 @@ class Daemon(Supervisor):
 
     def _preload(self) -> None:
         started = time.monotonic()
-        main = self.options.programs[MAIN].config
-        preload(tracing=TRACING in (main.environment or {}))
-        command = shlex.split(main.command)
-        self.options.shared_config = read(config_files(command), self.options.account)
+        synapse = [item.config for item in self.options.programs.values() if item.config.is_synapse]
+        # Another container may run main. The last file of a worker is its own.
+        first = min(synapse, key=lambda config: config.name != MAIN)
+        preload(tracing=TRACING in (first.environment or {}))
+        files = config_files(shlex.split(first.command))
+        common = files if first.name == MAIN else files[:-1]
+        self.options.shared_config = read(common, self.options.account)
         prepare_shared_memory()
         self.options.preloaded = True
         self.timeline.mark("preload")

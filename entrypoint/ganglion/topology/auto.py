@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ganglion.errors import ConfigError
+from ganglion.errors import ConfigError, Problem
 from ganglion.machine import limits
 from ganglion.machine.limits import Limits, amount
 from ganglion.settings.variables import Settings
@@ -159,6 +159,8 @@ def build(
     """
     if not _automatic(settings):
         return topology.build(settings)
+    if settings.partial:
+        raise ConfigError([_must_be_same(settings)])
     within = limits.chosen(available, memory=settings.memory, cpus=settings.cpus)
     problem: ConfigError | None = None
     for layout in reversed([row for row in LAYOUTS if large_enough(row, within)]):
@@ -182,6 +184,15 @@ def build(
 def _automatic(settings: Settings) -> bool:
     """Return whether WORKERS contains the preset auto, or is unset."""
     return settings.workers is None or parse_workers(settings.workers).preset == AUTO
+
+
+def _must_be_same(settings: Settings) -> Problem:
+    return Problem(
+        variable="WORKERS",
+        value=settings.workers or AUTO,
+        message="would choose other workers in each container, by its memory and processors",
+        hint="set WORKERS to the same text in every container, such as medium",
+    )
 
 
 def _note(found: Topology, within: Limits, layout: Layout) -> str:

@@ -6,7 +6,9 @@ from types import MappingProxyType
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings.variables import Settings
+from ganglion.topology import parts
 from ganglion.topology.names import MAIN
+from ganglion.topology.parts import Name, Place
 from ganglion.topology.roles import AUTO, BY_NAME, ROLES, Kind
 from ganglion.topology.workers_syntax import Entry, parse_workers
 
@@ -15,23 +17,49 @@ MOST_WORKERS = 200
 LONGEST_SOCKET_PATH = 107
 
 
+LOOPBACK = "127.0.0.1"
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """The address of a listener: the path of a Unix socket, or a port on 127.0.0.1.
+    """The address of a listener: the path of a Unix socket, or a port of a host.
 
-    str() gives it as an nginx `server` directive expects it.
+    `host` is the name by which all containers know it, `reached` the one by which this container
+    connects, and `bound` the address that the port is bound to. str() gives the address as an nginx
+    `server` directive expects it: the same in all containers, as nginx distributes keys by it.
     """
 
     path: str | None = None
     port: int | None = None
+    host: str = LOOPBACK
+    reached: str = LOOPBACK
+    bound: str = LOOPBACK
 
     def __str__(self) -> str:
-        return f"unix:{self.path}" if self.path else f"127.0.0.1:{self.port}"
+        return f"unix:{self.path}" if self.path else f"{bracketed(self.host)}:{self.port}"
+
+    @property
+    def listens(self) -> str:
+        """The address as the supervisor opens it."""
+        return f"unix:{self.path}" if self.path else f"{self.bound}:{self.port}"
+
+    @property
+    def near(self) -> str:
+        """The address as this container connects to it."""
+        return f"unix:{self.path}" if self.path else f"{bracketed(self.reached)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One Synapse process. `resources` are those that its HTTP listener serves, besides /health."""
+    """One Synapse process. `resources` are those that its HTTP listener serves, besides /health.
+
+    One that is not `here` runs in another container.
+    """
 
     name: str
     group: str
@@ -40,10 +68,19 @@ class Process:
     http: Address
     replication: Address | None
     metrics: Address
+    here: bool = True
 
     @property
     def is_main(self) -> bool:
         return self.name == MAIN
+
+    @property
+    def single(self) -> bool:
+        """Whether the process must run once: it writes, does a job, or has sessions in memory."""
+        roles = [BY_NAME[role] for role in self.roles]
+        return self.is_main or any(
+            role.kind is not Kind.GENERIC or role.limit is not None for role in roles
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +100,13 @@ class Topology:
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        """Main and every worker."""
+        """Main and every worker, of all containers."""
         return (self.main, *self.workers)
+
+    @property
+    def here(self) -> tuple[Process, ...]:
+        """The processes that this container runs."""
+        return tuple(process for process in self.processes if process.here)
 
     @property
     def text(self) -> str:
@@ -109,9 +151,13 @@ def build(settings: Settings, auto: str = "") -> Topology:
     replicating = {name for writers in stream_writers.values() for name in writers}
     if settings.restrict_federation:
         replicating.update(_holders(roles_of, "federation_sender"))
+    names = {MAIN: Name(group=MAIN, roles=())} | {
+        name: Name(group=group, roles=roles) for name, (group, roles) in roles_of.items()
+    }
+    places = parts.places(settings, names)
     workers = tuple(
-        _worker(settings, index, name, group, roles, replicating=name in replicating)
-        for index, (name, (group, roles)) in enumerate(roles_of.items(), start=1)
+        _worker(settings, places[name], name, group, roles, replicating=name in replicating)
+        for name, (group, roles) in roles_of.items()
     )
     jobs = {role.name: _holders(roles_of, role.name) for role in ROLES if role.kind is Kind.JOB}
     serves_media = not jobs["media_repository"]
@@ -121,9 +167,10 @@ def build(settings: Settings, auto: str = "") -> Topology:
             group=MAIN,
             roles=(),
             resources=frozenset({"client", "federation"} | ({"media"} if serves_media else set())),
-            http=_address(settings, 0, MAIN, ""),
-            replication=_address(settings, 0, MAIN, "replication"),
-            metrics=_address(settings, 0, MAIN, "metrics"),
+            http=_address(settings, places[MAIN], MAIN, ""),
+            replication=_address(settings, places[MAIN], MAIN, "replication"),
+            metrics=_address(settings, places[MAIN], MAIN, "metrics"),
+            here=places[MAIN].here,
         ),
         workers=workers,
         stream_writers=MappingProxyType(stream_writers),
@@ -159,7 +206,7 @@ def _stream_writers(
 
 def _worker(
     settings: Settings,
-    index: int,
+    place: Place,
     name: str,
     group: str,
     roles: tuple[str, ...],
@@ -171,18 +218,24 @@ def _worker(
         group=group,
         roles=roles,
         resources=frozenset().union(*(BY_NAME[role].resources for role in roles)),
-        http=_address(settings, index, name, ""),
-        replication=_address(settings, index, name, "replication") if replicating else None,
-        metrics=_address(settings, index, name, "metrics"),
+        http=_address(settings, place, name, ""),
+        replication=_address(settings, place, name, "replication") if replicating else None,
+        metrics=_address(settings, place, name, "metrics"),
+        here=place.here,
     )
 
 
-def _address(settings: Settings, index: int, name: str, use: str) -> Address:
-    """Return the address of process number `index` for HTTP (""), replication or metrics."""
-    if settings.unix_sockets:
+def _address(settings: Settings, place: Place, name: str, use: str) -> Address:
+    """Return the address of a process for HTTP (""), replication or metrics."""
+    if settings.unix_sockets and not settings.partial:
         return Address(path=settings.paths.socket(f"{name}.{use}" if use else name))
     offset = ("", "replication", "metrics").index(use)
-    return Address(port=settings.internal_port_base + 3 * index + offset)
+    port = settings.internal_port_base + 3 * place.number + offset
+    if not settings.partial:
+        return Address(port=port)
+    # Bound to every address, because a container's own one changes.
+    reached = LOOPBACK if place.here else place.host
+    return Address(port=port, host=place.host, reached=reached, bound=parts.EVERYWHERE)
 
 
 def _too_many(entries: tuple[Entry, ...], variable: str) -> Iterator[Problem]:
@@ -267,7 +320,7 @@ def _taken_ports(topology: Topology, settings: Settings) -> Iterator[Problem]:
 
 def _addresses(topology: Topology) -> Iterator[Address]:
     """Yield every address that a process may listen on."""
-    for process in topology.processes:
+    for process in topology.here:
         for address in (process.http, process.replication, process.metrics):
             if address is not None:
                 yield address

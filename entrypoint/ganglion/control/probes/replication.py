@@ -70,8 +70,8 @@ def positions(topology: Topology, timeout: float) -> dict[str, dict[str, float]]
             return {}
         return {stream: float(number) for stream, number in POSITION.findall(text)}
 
-    found = together(ask, [process.metrics for process in topology.processes])
-    return dict(zip((process.name for process in topology.processes), found, strict=True))
+    found = together(ask, [process.metrics for process in topology.here])
+    return dict(zip((process.name for process in topology.here), found, strict=True))
 
 
 def standing(first: Positions, second: Positions) -> dict[str, tuple[str, ...]]:

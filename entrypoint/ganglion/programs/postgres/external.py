@@ -73,6 +73,44 @@ def await_postgres(
     return found
 
 
+def await_schema(settings: Settings, say: Say) -> None:
+    """Wait until main, in another container, has made or upgraded Synapse's tables.
+
+    Synapse's workers refuse a database without them. Raises ConfigError after GANGLION_WAIT.
+    """
+    wanted = schema.installed()
+
+    def attempt() -> None:
+        connection = psycopg2.connect(**arguments(settings))
+        try:
+            found = schema.version_of(connection)
+        finally:
+            connection.close()
+        if found < wanted:
+            raise psycopg2.OperationalError(
+                f"its tables have version {found}" if found else "it has no tables yet"
+            )
+
+    def problem(error: Exception) -> Problem:
+        reason = str(error).strip().splitlines()[-1]
+        return Problem(
+            variable="POSTGRES_DB",
+            value=settings.postgres_db,
+            message=f"main has not made Synapse's tables of version {wanted} in time: {reason}",
+            hint="start the container with main, and see its log; or raise GANGLION_WAIT",
+        )
+
+    wait_for(
+        attempt,
+        "main, which makes or upgrades the tables",
+        limit=settings.external_wait,
+        say=say,
+        retried=(psycopg2.OperationalError,),
+        final=lambda _: False,
+        problem=problem,
+    )
+
+
 def arguments(settings: Settings) -> dict[str, Any]:
     """The arguments of libpq for an external server, with those of the operator's files."""
     own: dict[str, Any] = {

@@ -6,6 +6,7 @@ Synapse takes several files, later ones winning option by option. Ours come firs
 operator may change them, and last, where the topology must win.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -48,6 +49,8 @@ def files(plan: Plan) -> tuple[File, ...]:
     """Synapse's files below the conf directory."""
     settings, topology, budget = plan.settings, plan.topology, plan.budget
     operator, secrets = plan.operator, plan.secrets
+    if not topology.here:
+        return ()
     found = [
         _yaml(UNDERRIDES, _underrides(settings, budget, operator)),
         *([_yaml(TESTING, test_options.options(settings))] if settings.test_mode else []),
@@ -55,7 +58,7 @@ def files(plan: Plan) -> tuple[File, ...]:
         *_secret_files(settings, secrets),
         *_copies(operator),
     ]
-    for process in topology.processes:
+    for process in topology.here:
         found.append(_yaml(f"synapse/log/{process.name}.yaml", logging(settings, process)))
         if not process.is_main:
             values = _worker(settings, operator, process) | _own_share(
@@ -139,7 +142,7 @@ def _underrides(settings: Settings, budget: Budget, operator: OperatorFiles) -> 
         **options_of_variables(settings),
         "signing_key_path": settings.paths.secret("signing_key"),
         "media_store_path": settings.paths.media_store,
-        **_caches(settings, budget.caches[MAIN]),
+        **_caches(settings, budget.caches[_reference(budget)]),
     }
     for name in (*SECRET_OPTIONS, *_given(settings)):
         if not {name, f"{name}_path"} & operator.options.keys():
@@ -161,7 +164,7 @@ def overrides(
         ],
         "log_config": log_config(settings, MAIN),
         "enable_metrics": settings.enable_metrics,
-        "database": _database(settings, budget.pools[MAIN], operator),
+        "database": _database(settings, budget.pools[_reference(budget)], operator),
         "redis": _redis(settings),
         "instance_map": {
             process.name: _location(process.replication)
@@ -188,6 +191,11 @@ def overrides(
     return values
 
 
+def _reference(budget: Budget) -> str:
+    """Return the process whose amounts are in the files for all: main, if it runs here."""
+    return MAIN if MAIN in budget.pools else next(iter(budget.pools))
+
+
 def _agent(settings: Settings, topology: Topology) -> dict[str, Any]:
     """Return the entry of the test agent, which every process loads as a module."""
     config: dict[str, Any] = {"socket": settings.paths.agent_socket("NAME")}
@@ -197,6 +205,12 @@ def _agent(settings: Settings, topology: Topology) -> dict[str, Any]:
             "processes": [process.name for process in topology.processes],
         }
     return {"module": AGENT, "config": config}
+
+
+def shared_lists(topology: Topology) -> str:
+    """Return all lists by which processes share work, as a text that is equal only if they are."""
+    writers = {stream: list(names) for stream, names in topology.stream_writers.items()}
+    return json.dumps([writers, _duties(topology)], sort_keys=True)
 
 
 def _duties(topology: Topology) -> dict[str, Any]:
@@ -267,7 +281,7 @@ def _own_share(
         for name, value in _caches(settings, budget.caches[process.name]).items()
         if name not in operator.options
     }
-    if pool != budget.pools[MAIN]:
+    if pool != budget.pools[_reference(budget)]:
         values["database"] = _database(settings, pool, operator)
     return values
 
@@ -311,7 +325,7 @@ def _listener(
     where: dict[str, Any] = (
         {"path": address.path}
         if address.path
-        else {"port": address.port, "bind_addresses": ["127.0.0.1"]}
+        else {"port": address.port, "bind_addresses": [address.bound]}
     )
     forwarded = {"x_forwarded": True} if x_forwarded else {}
     return {"type": "http", **where, **forwarded, "resources": [{"names": resources}]}
@@ -320,7 +334,7 @@ def _listener(
 def _location(address: Address) -> dict[str, Any]:
     if address.path:
         return {"path": address.path}
-    return {"host": "127.0.0.1", "port": address.port}
+    return {"host": address.reached, "port": address.port}
 
 
 def _database(settings: Settings, pool: ConnectionPool, operator: OperatorFiles) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ganglion.errors import Problem
 
@@ -25,6 +26,17 @@ def installed() -> int:
     Synapse refuses a database whose compat_version is larger: synapse/storage/prepare_database.py.
     """
     return _constant(NAME)
+
+
+def version_of(connection: Any) -> int:  # noqa: ANN401 - psycopg2's, not imported here
+    """Return the version of a database's tables, 0 if it has none."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
+        if cursor.fetchone() != (True,):
+            return 0
+        cursor.execute("SELECT max(version) FROM schema_version")
+        (found,) = cursor.fetchone() or (None,)
+    return int(found or 0)
 
 
 def compatible() -> int:

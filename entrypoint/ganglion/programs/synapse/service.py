@@ -15,9 +15,11 @@ NAME = "synapse"
 
 def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
     main = plan.topology.main
-    return (
-        _program(plan, main, needs),
-        *(_program(plan, worker, (main.name,)) for worker in plan.topology.workers),
+    # Elsewhere, main is waited for before anything starts here: boot.py.
+    waits = (main.name,) if main.here else needs
+    return tuple(
+        _program(plan, process, needs if process.is_main else waits)
+        for process in plan.topology.here
     )
 
 
@@ -48,7 +50,7 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
         needs=needs,
         stop_signal="TERM",
         stop_wait=times.main if process.is_main else times.workers,
-        health=f"http {process.http.path or process.http}",
+        health=f"http {process.http.path or process.http.near}",
         listens=_listens(settings, process),
         environment=(
             notify(settings),
@@ -66,7 +68,7 @@ def _listens(settings: Settings, process: Process) -> tuple[str, ...]:
     """The addresses of the listeners that options.py gives the process."""
     metrics = process.metrics if settings.enable_metrics else None
     found = (process.http, process.replication, metrics)
-    return tuple(str(address) for address in found if address is not None)
+    return tuple(address.listens for address in found if address is not None)
 
 
 def _fixes(settings: Settings) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,211 @@
+"""All that the targets write down: units with their variables and memory, secrets, stores."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ganglion.budget.connections import SPARE_CONNECTIONS, bounds
+from ganglion.errors import ConfigError, Problem
+from ganglion.export.sizes import sizes
+from ganglion.export.units import HOSTS, POSTGRES, REDIS, Unit, units
+from ganglion.machine.limits import amount
+from ganglion.programs.program import Plan
+from ganglion.settings.part_problems import SHARED_SECRETS
+from ganglion.settings.variables import Settings, variables
+
+# The export decides these, or they are about this machine.
+DECIDED = ("GANGLION_ONLY", "GANGLION_HOSTS")
+OF_THIS_MACHINE = frozenset(
+    {
+        *DECIDED,
+        "GANGLION_DATA",
+        "GANGLION_RUN",
+        "GANGLION_MEMORY",
+        "SYNAPSE_CONFIG_PATH",
+        "SYNAPSE_CONFIG_DIR",
+        "SYNAPSE_TLS_CERT",
+        "SYNAPSE_TLS_KEY",
+    }
+)
+# Values with which the configuration of each container is tried. They are written nowhere.
+TRIED = {
+    "SYNAPSE_SIGNING_KEY": f"ed25519 a_tried {'A' * 43}",
+    **dict.fromkeys(
+        (
+            "SYNAPSE_WORKER_REPLICATION_SECRET",
+            "SYNAPSE_MACAROON_SECRET_KEY",
+            "SYNAPSE_FORM_SECRET",
+            "SYNAPSE_REGISTRATION_SHARED_SECRET",
+            "POSTGRES_PASSWORD",
+            "REDIS_PASSWORD",
+        ),
+        "tried",
+    ),
+}
+# Only main answers requests with it, and `ganglion register-user` sends them.
+REGISTRATION = ("registration_shared_secret", "SYNAPSE_REGISTRATION_SHARED_SECRET")
+Assemble = Callable[[Mapping[str, str]], Plan]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A server in several containers.
+
+    `plan` is that of the container with main and nginx: its topology has the address of every
+    process. `environment` are the variables of all containers, `secrets` the names of variables
+    whose values are never written. `memory` is that of a container of each unit, in bytes. `stores`
+    are PostgreSQL and Redis where the variables name none: the target brings these along.
+    """
+
+    plan: Plan
+    units: tuple[Unit, ...]
+    environment: Mapping[str, str]
+    secrets: tuple[str, ...]
+    memory: Mapping[str, int]
+    stores: tuple[str, ...]
+
+    def variables_of(self, unit: Unit, only: str) -> dict[str, str]:
+        """Return the variables of a container of a unit, without secrets. `only` names its part."""
+        return {
+            **self.environment,
+            "GANGLION_HOSTS": HOSTS,
+            "GANGLION_ONLY": only,
+            "GANGLION_MEMORY": amount(self.memory[unit.name]),
+        }
+
+    def secrets_of(self, unit: Unit) -> tuple[str, ...]:
+        """Return the variables of a unit's secrets. nginx knows none."""
+        return () if unit.is_nginx else self.secrets
+
+    @property
+    def connections(self) -> int:
+        """The max_connections that PostgreSQL needs: all pools full, and some, in steps of 50."""
+        topology = self.plan.topology
+        everywhere = replace(
+            topology,
+            main=replace(topology.main, here=True),
+            workers=tuple(replace(item, here=True) for item in topology.workers),
+        )
+        pools = sum(most for _, most in bounds(self.plan.settings, everywhere).values())
+        # Each container has one more, with its locks. A reader may run twice while it is replaced.
+        containers = sum(unit.replicas for unit in self.units)
+        return max(100, -(-(pools + containers + SPARE_CONNECTIONS) // 50) * 50)
+
+    @property
+    def configuration(self) -> tuple[str, ...]:
+        """The operator's files, which every process reads."""
+        return (*self.plan.operator.paths, *self.plan.operator.all_registrations)
+
+
+def deployment(environ: Mapping[str, str], assemble: Assemble) -> Deployment:
+    """Split the server that the variables describe.
+
+    `assemble` makes a plan from variables. Raises ConfigError with the problems of all containers
+    together, as each of them would report its own.
+    """
+    problems = [
+        Problem(
+            variable=name,
+            value=environ[name],
+            message="is decided by the export",
+            hint=f"unset {name}",
+        )
+        for name in DECIDED
+        if environ.get(name, "").strip()
+    ]
+    base = {name: text for name, text in environ.items() if name not in DECIDED}
+    stores = _stores(environ)
+    base |= {f"{store.upper()}_HOST": store for store in stores}
+    tried = _tried(base)
+
+    def plan_of(only: str, memory: int | None = None) -> Plan:
+        own = {"GANGLION_ONLY": only, "GANGLION_HOSTS": HOSTS}
+        if memory is not None:
+            own["GANGLION_MEMORY"] = amount(memory)
+        return assemble({**tried, **own})
+
+    try:
+        plan = plan_of("nginx,main")
+        split = units(plan.topology)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from error
+    memory, refused = sizes(plan, split)
+    problems.extend(refused)
+    if not problems:
+        problems.extend(_problems(split, memory, plan_of))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Deployment(
+        plan=plan,
+        units=split,
+        environment=_environment(base, plan.settings, stores),
+        secrets=_secrets(plan, base, stores),
+        memory=memory,
+        stores=stores,
+    )
+
+
+def _problems(
+    split: tuple[Unit, ...],
+    memory: Mapping[str, int],
+    plan_of: Callable[[str, int | None], Plan],
+) -> list[Problem]:
+    """Try the configuration of one container of each unit, as its start would."""
+    found: list[Problem] = []
+    for unit in split:
+        try:
+            plan_of(unit.only[0], memory[unit.name])
+        except ConfigError as error:
+            found.extend(error.problems)
+    return found
+
+
+def _stores(environ: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(
+        store for store in (POSTGRES, REDIS) if not environ.get(f"{store.upper()}_HOST", "").strip()
+    )
+
+
+def _tried(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with a value for each secret that has none."""
+    given = {name for name, text in environ.items() if text.strip()}
+    missing = {
+        name: text
+        for name, text in TRIED.items()
+        if name not in given and f"{name}_FILE" not in given
+    }
+    return {**environ, **missing}
+
+
+def _environment(
+    environ: Mapping[str, str], settings: Settings, stores: tuple[str, ...]
+) -> dict[str, str]:
+    """Return the variables that every container gets, in the order of the table."""
+    found: dict[str, str] = {"WORKERS": ""}
+    for _, variable in variables():
+        if variable.secret or variable.name in OF_THIS_MACHINE:
+            continue
+        text = next((environ[name] for name in variable.names if environ.get(name, "").strip()), "")
+        if text:
+            found[variable.name] = " ".join(text.split()) if variable.name == "WORKERS" else text
+    found.setdefault("SYNAPSE_SERVER_NAME", settings.server_name)
+    return found | {f"{store.upper()}_HOST": store for store in stores}
+
+
+def _secrets(plan: Plan, environ: Mapping[str, str], stores: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the variables of all secrets: those that containers share, and those that are given.
+
+    One that the operator's files give stays there.
+    """
+    options = plan.operator.options
+    own = {
+        variable
+        for name, variable in (*SHARED_SECRETS.items(), REGISTRATION)
+        if not {name, f"{name}_path"} & options.keys()
+    }
+    given = {name.removesuffix("_FILE") for name, text in environ.items() if text.strip()}
+    always = {*own, "POSTGRES_PASSWORD", *(["REDIS_PASSWORD"] if REDIS in stores else [])}
+    return tuple(
+        variable.name
+        for _, variable in variables()
+        if variable.secret and (variable.name in always or variable.name in given)
+    )
