@@ -1,6 +1,7 @@
 """supervisord with real pipes, no processes and a clock that tests turn."""
 
 import os
+import socket
 from itertools import count
 from typing import Any
 
@@ -51,6 +52,7 @@ class FakeOptions(Options):
         self.pids = count(1000)
         self.signals: list[tuple[int, int]] = []
         self.ends: dict[str, int] = {}
+        self.gates: list[socket.socket] = []
 
     def program(
         self,
@@ -75,7 +77,13 @@ class FakeOptions(Options):
         return made
 
     def fork(self) -> int:
-        return next(self.pids)
+        return next(self.pids) if self._forked is None else super().fork()
+
+    def make_gate(self) -> tuple[socket.socket, socket.socket]:
+        """Keep a copy of the process's end in `gates`."""
+        ours, theirs = super().make_gate()
+        self.gates.append(theirs.dup())
+        return ours, theirs
 
     def kill(self, pid: int, number: int) -> None:
         self.signals.append((pid, number))

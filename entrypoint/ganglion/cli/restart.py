@@ -1,7 +1,9 @@
 """Restart processes of Synapse, one after the other.
 
 Names main, workers, or --all. Each is ready again before the next is ended,
-and main comes last. Requests wait meanwhile; long polls end early and empty.
+and main comes last. Its successor starts first and waits until it has ended;
+if there is none, it goes on. Requests wait meanwhile; long polls end early
+and empty.
 Synapse must accept its configuration first, or nothing is restarted. A
 process that does not start with it, because a module fails, gets the one that
 it had before. nginx reads its files again on SIGHUP.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from supervisor.options import ProcessException
 from supervisor.states import ProcessStates
 
 from ganglion.settings.variables import Settings
@@ -232,11 +233,16 @@ def _restart(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pendi
     name, before = program.config.name, program.pid
     if not program.ready or program.restarting:
         return _refused(f"{name} is not ready now")
-    program.restart()
+    try:
+        program.restart()
+    except (OSError, ProcessException) as error:
+        return _refused(f"{name} goes on as it is, as no other process can be started: {error}")
 
     def ready() -> Response | None:
         if program.ready and program.pid != before:
             return {"error": f"{name} {WENT_BACK}"} if program.goes_back else DONE
+        if program.pid == before and not program.restarting:
+            return {"error": f"{name} goes on as it is: its next process has ended; see its log"}
         if program.may_go_back:
             return None
         if program.pauses or program.state in (ProcessStates.BACKOFF, ProcessStates.FATAL):

@@ -12,10 +12,10 @@ from typing import Any
 
 from supervisor import events, loggers
 from supervisor.medusa import asyncore_25 as asyncore
-from supervisor.options import ServerOptions
 from supervisor.states import SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from ganglion.in_synapse.gate import VARIABLE as GATE
 from ganglion.in_synapse.imports import TRACING
 from ganglion.in_synapse.listening import VARIABLE as SOCKETS
 from ganglion.supervisor import clock
@@ -31,6 +31,7 @@ from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.output import Output, OutputHandler
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.start_times import Timeline
+from ganglion.supervisor.successor import AdoptingOptions, SuccessorFailed
 from ganglion.supervisor.wakeup import Waker
 from ganglion.supervisor.watchdog import Watchdog
 
@@ -99,7 +100,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     return options.exit_status
 
 
-class Options(ServerOptions):
+class Options(AdoptingOptions):
     """supervisord's options, and the state that all programs share.
 
     `exit_status` is the one that the supervisor will end with. `clock` gives the time in seconds.
@@ -165,14 +166,13 @@ class Options(ServerOptions):
         """Return the variable that names a program's sockets, which it inherits."""
         program = self.programs.get(name)
         descriptors = {} if program is None else program.sockets.descriptors
+        gate = {} if program is None or program.gate is None else {GATE: str(program.gate)}
         for descriptor in descriptors.values():
             os.set_inheritable(descriptor, True)
-        if not descriptors:
-            return {}
-        if name == LAST:
+        if descriptors and name == LAST:
             # As nginx's own upgrade hands them to a new binary: it finds each by its address.
             return {"NGINX": "".join(f"{number};" for number in descriptors.values())}
-        return {SOCKETS: json.dumps(descriptors)}
+        return gate | ({SOCKETS: json.dumps(descriptors)} if descriptors else {})
 
     def make_logger(self) -> None:
         self.logger = loggers.getLogger(self.loglevel)
@@ -257,6 +257,7 @@ class Daemon(Supervisor):
         events.subscribe(events.ProcessStateStartingEvent, self._on_start)
         if self.commands is not None:
             events.subscribe(events.ProcessStateEvent, self.commands.answer_finished)
+            events.subscribe(SuccessorFailed, self.commands.answer_finished)
         # Start the first programs now: the loop waits up to a second before it does.
         for group in self.process_groups.values():
             group.transition()
@@ -294,6 +295,12 @@ class Daemon(Supervisor):
             self.options.has_ended = False
             for group in self.process_groups.values():
                 group.transition()
+
+    def ordered_stop_groups_phase_1(self) -> None:
+        """Stop the programs of the next group, and end the successors that wait."""
+        for program in self.options.programs.values():
+            program.end_successor()
+        super().ordered_stop_groups_phase_1()
 
     def tick(self, now: float | None = None) -> None:
         super().tick(now)
@@ -352,7 +359,10 @@ class Daemon(Supervisor):
         commands = () if self.commands is None else self.commands.dispatchers
         watchdog = () if self.watchdog is None else (self.watchdog,)
         helpers = (helper for helper in self.helpers if not helper.ended)
-        added = (self.options.output, *self.wakers, *commands, *watchdog, *helpers)
+        successors = [each.successor for each in self.options.programs.values() if each.successor]
+        for successor in successors:
+            dispatchers |= successor.dispatchers
+        added = (self.options.output, *self.wakers, *commands, *watchdog, *helpers, *successors)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:

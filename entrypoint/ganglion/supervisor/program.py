@@ -9,7 +9,6 @@ from typing import Any
 from supervisor import events
 from supervisor.dispatchers import PInputDispatcher
 from supervisor.options import ProcessConfig
-from supervisor.process import Subprocess
 from supervisor.states import ProcessStates
 
 from ganglion.machine.parent_death import end_with_parent
@@ -18,6 +17,7 @@ from ganglion.supervisor.fork import configuration
 from ganglion.supervisor.fork.synapse_command import app_of
 from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
 from ganglion.supervisor.output import PrefixedOutput
+from ganglion.supervisor.successor import ReplaceableProcess
 
 # In seconds. A program that ends sooner than this after it was ready has failed. After more than
 # MOST_FAILURES in a row it is given up. One that ends before it is ready is given up sooner: after
@@ -86,6 +86,8 @@ class GatedConfig(ProcessConfig):
         return process
 
     def make_dispatchers(self, proc: Any) -> Any:
+        if proc.successor is not None:
+            return proc.successor.dispatchers, proc.successor.pipes
         # stderr goes into stdout's pipe: redirect_stderr.
         pipes = self.options.make_pipes(False)
         return {
@@ -99,7 +101,7 @@ class GatedConfig(ProcessConfig):
         }, pipes
 
 
-class GatedProcess(Subprocess):
+class GatedProcess(ReplaceableProcess):
     """One program. It starts when its needs are ready, and is RUNNING when it is ready itself."""
 
     def __init__(self, config: GatedConfig) -> None:
@@ -135,6 +137,11 @@ class GatedProcess(Subprocess):
         return not self.goes_back and self.used not in (None, self.tried)
 
     @property
+    def may_overlap(self) -> bool:
+        """Whether its next process may start before it ends: one that inherits its sockets."""
+        return self.config.forked and bool(self.sockets.descriptors)
+
+    @property
     def ready(self) -> bool:
         """Whether it can do its work."""
         return self.ready_since is not None
@@ -150,13 +157,19 @@ class GatedProcess(Subprocess):
         self.late = False
         self.was_given_up = False
         self._open_sockets()
-        if self.config.is_synapse and not self.goes_back:
+        if self.successor is None and not self.goes_back:
+            self.read_configuration()
+        # An end before readiness is a failed start, however late it comes.
+        self.config.startsecs = NEVER
+        with self.config.options.forks(self.successor and self.successor.pid):
+            return super().spawn()
+
+    def read_configuration(self) -> None:
+        """Keep the contents of its files, for which its next process starts."""
+        if self.config.is_synapse:
             self.tried = configuration.read(
                 shlex.split(self.config.command), self.config.options.account
             )
-        # An end before readiness is a failed start, however late it comes.
-        self.config.startsecs = NEVER
-        return super().spawn()
 
     def _open_sockets(self) -> None:
         try:
@@ -169,7 +182,8 @@ class GatedProcess(Subprocess):
         """Close what the program must not inherit; called in the child."""
         own = frozenset(self.sockets.descriptors.values())
         close_all(own)
-        self.config.options.kept |= own
+        gate = frozenset(() if self.gate is None else (self.gate,))
+        self.config.options.kept |= own | gate
         super()._prepare_child_fds()
 
     def _give_up_overdue(self, since: float | None) -> None:
@@ -179,6 +193,8 @@ class GatedProcess(Subprocess):
             self._give_up_sockets()
 
     def _give_up_sockets(self) -> None:
+        # It has these sockets.
+        self.end_successor()
         self.was_given_up = True
         self.sockets.give_up()
 
@@ -296,6 +312,8 @@ class GatedProcess(Subprocess):
 
     def transition(self) -> None:
         """Let supervisord's state machine go on; pause a program that keeps failing to start."""
+        if self.successor is not None:
+            self.successor.look()
         is_again = self.state == ProcessStates.STARTING and self.ended_at is not None
         if is_again and self.config.name not in ESSENTIAL:
             self._give_up_overdue(self.laststart)
@@ -329,15 +347,10 @@ class GatedProcess(Subprocess):
             " that it had before. Find the cause in its last lines above"
         )
 
-    def restart(self) -> None:
-        """End the program as a stop does, and start it again at once, as its files are now."""
-        self.goes_back = False
-        self.restarting = True
-        self.kill(self.config.stopsignal)
-
     def hold(self, number: int) -> None:
         """End the program with a signal, and do not start it until release()."""
         self.held = True
+        self.end_successor()
         if self.pid:
             self.kill(number)
         else:
@@ -366,6 +379,7 @@ class GatedProcess(Subprocess):
     def stop(self) -> Any:
         """Stop the program for good. New connections are refused from now on."""
         self.restarting = False
+        self.end_successor()
         self.sockets.close()
         return super().stop()
 

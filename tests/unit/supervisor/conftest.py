@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from supervisor import events, process
 
+from ganglion.supervisor.successor import Successor
 from tests.fake_supervisor import FakeClock, FakeOptions
 
 
@@ -17,4 +18,9 @@ def options(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOptions]:
     yield made
     for program in made.programs.values():
         program.sockets.close()
+    for successor in [each for each in made.pidhistory.values() if isinstance(each, Successor)]:
+        successor.end()
+        successor.finish(successor.pid, 0)
+    for gate in made.gates:
+        gate.close()
     events.clear()

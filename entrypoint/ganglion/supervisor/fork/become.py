@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
-from ganglion.in_synapse import fixes, listening
+from ganglion.in_synapse import fixes, gate, listening
 from ganglion.in_synapse.imports import add_modules
 from ganglion.supervisor.fork.shared_config import SharedConfig
 from ganglion.supervisor.fork.synapse_command import MAIN_APP, arguments_of, config_files
@@ -50,6 +50,7 @@ def become(
         _begin(app, command, environment)
         _give_config(app, command, shared)
         _fix_synapse(app, environment)
+        gate.wait_at_gate(os.environ)
         status = _run(app)
     except BaseException:  # noqa: BLE001 - the parent's frames are above; nothing may reach them
         traceback.print_exc()
