@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import http.client
 import json
-import os
 import signal
 import threading
 import time
@@ -18,18 +17,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
+from typing import Any
 
 import redis
 
 from benchmarks import results
+from benchmarks.harm import (
+    frozen,
+    full,
+    kill_a_session,
+    signalled,
+    with_small_disks,
+    without_descriptors,
+)
 from benchmarks.output import deliver
 from benchmarks.results import Session, Table
 from benchmarks.variants import LAYOUT
 from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis
 from tests.harness import Server
 from tests.matrix import CLIENT, Json
-from tests.processes import descendants
 
 CLIENTS = 8
 # In seconds: of a client for one response, and of the load before and after each fault.
@@ -37,6 +43,8 @@ WITHIN = 60
 BEFORE, AFTER = 3.0, 8.0
 # In seconds: how long a server outside of Ganglion is away.
 AWAY, LONG_AWAY = 5.0, 30.0
+# In seconds: how long a part is frozen, full or starved. The watchdog waits longer for a response.
+FROZEN = 3.0
 # How many messages a page of /messages has.
 PAGE = 500
 # How often a client asks what no fault should fail.
@@ -49,7 +57,8 @@ NOTE = (
     "its connection was refused or cut. The longest gap is that between two answers to one client, "
     "its own request included. A message was lost if the client had its event ID and the room "
     "does not have it afterwards. A client does not repeat a request that failed. An external "
-    "PostgreSQL or Redis is one on the same machine that Ganglion does not supervise."
+    "PostgreSQL or Redis is one on the same machine that Ganglion does not supervise. A directory "
+    "that is filled is on a disk of its own, in memory."
 )
 
 
@@ -100,23 +109,6 @@ def _stop_and_start(server: Server) -> None:
     server.start()
 
 
-def _signalled(name: str, number: signal.Signals) -> Callable[[Server], None]:
-    return lambda server: os.kill(server.pid(name), number)
-
-
-def _kill_a_session(server: Server) -> None:
-    """Kill a process of PostgreSQL's, as the kernel does where memory is short."""
-    children = descendants(server.pid("postgres"))
-    sessions = [pid for pid in children if "[local]" in _title(pid)]
-    os.kill(sessions[0], signal.SIGKILL)
-
-
-def _title(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    return ""
-
-
 def _away(which: str, seconds: float) -> Callable[[Outside], None]:
     """Stop a server for so long, and start it again."""
 
@@ -134,21 +126,33 @@ def _flush(outside: Outside) -> None:
         client.flushall()
 
 
-FAULTS: dict[str, Callable[[Server], object]] = {
+FAULTS: dict[str, Callable[[Any], object]] = {
     "none": lambda _: None,
     "ganglion restart --all": _restart,
     "stop and start": _stop_and_start,
-    "nginx killed": _signalled("nginx", signal.SIGKILL),
-    "main killed": _signalled("main", signal.SIGKILL),
-    "event_persister1 killed": _signalled("event_persister1", signal.SIGKILL),
-    "synchrotron1 killed": _signalled("synchrotron1", signal.SIGKILL),
-    "synchrotron1 frozen": _signalled("synchrotron1", signal.SIGSTOP),
-    "Redis killed": _signalled("redis", signal.SIGKILL),
-    "PostgreSQL killed": _signalled("postgres", signal.SIGKILL),
-    "PostgreSQL restarted": _signalled("postgres", signal.SIGINT),
-    "a session of PostgreSQL killed": _kill_a_session,
+    "nginx killed": signalled("nginx", signal.SIGKILL),
+    "main killed": signalled("main", signal.SIGKILL),
+    "event_persister1 killed": signalled("event_persister1", signal.SIGKILL),
+    "synchrotron1 killed": signalled("synchrotron1", signal.SIGKILL),
+    "synchrotron1 frozen": signalled("synchrotron1", signal.SIGSTOP),
+    "Redis killed": signalled("redis", signal.SIGKILL),
+    "PostgreSQL killed": signalled("postgres", signal.SIGKILL),
+    "PostgreSQL restarted": signalled("postgres", signal.SIGINT),
+    "a session of PostgreSQL killed": kill_a_session,
+    f"PostgreSQL frozen for {FROZEN:.0f} s": frozen("postgres", FROZEN),
+    f"main frozen for {FROZEN:.0f} s": frozen("main", FROZEN),
+    f"supervisor frozen for {FROZEN:.0f} s": frozen("supervisor", FROZEN),
+    f"main without descriptors for {FROZEN:.0f} s": without_descriptors("main", FROZEN),
+    "supervisor without descriptors, event_persister1 killed": without_descriptors(
+        "supervisor", FROZEN, killing="event_persister1"
+    ),
 }
-EXTERNAL: dict[str, Callable[[Outside], object]] = {
+# These come to a server whose directories are on small disks of their own.
+FILLED: dict[str, Callable[[Any], object]] = {
+    f"data directory full for {FROZEN:.0f} s": full("data", FROZEN),
+    f"run directory full for {FROZEN:.0f} s": full("run", FROZEN),
+}
+EXTERNAL: dict[str, Callable[[Any], object]] = {
     "external PostgreSQL restarted": _away("postgres", 0.0),
     f"external PostgreSQL away for {AWAY:.0f} s": _away("postgres", AWAY),
     f"external Redis away for {LONG_AWAY:.0f} s": _away("redis", LONG_AWAY),
@@ -300,7 +304,7 @@ def suffer(
 
 def main(words: Sequence[str]) -> int:
     """Run the benchmark with the words of a command line. Returns the exit status."""
-    known = [*FAULTS, *EXTERNAL]
+    known = [*FAULTS, *FILLED, *EXTERNAL]
     parser = argparse.ArgumentParser(prog="scripts/bench faults", description=__doc__)
     parser.add_argument("--workers", default=LAYOUT, help=f"the layout ({LAYOUT})")
     parser.add_argument(
@@ -331,21 +335,13 @@ def main(words: Sequence[str]) -> int:
                 acts.add(name, options.workers, seconds)
         server.wait_ready()
 
-    inside = [name for name in FAULTS if name in chosen]
-    outside = [name for name in EXTERNAL if name in chosen]
-    if inside:
-        with Server(options.workers) as server:
-            clients = _clients(server)
-            for name in inside * options.rounds:
-                measure(server, clients, name, partial(FAULTS[name], server))
-    if outside:
-        with (
-            Outside.running() as others,
-            Server(options.workers, others.environment) as server,
-        ):
-            clients = _clients(server)
-            for name in outside * options.rounds:
-                measure(server, clients, name, partial(EXTERNAL[name], others))
+    for faults, running in ((FAULTS, _inside), (FILLED, _on_small_disks), (EXTERNAL, _outside)):
+        names = [name for name in faults if name in chosen]
+        if names:
+            with running(options.workers) as (server, target):
+                clients = _clients(server)
+                for name in names * options.rounds:
+                    measure(server, clients, name, partial(faults[name], target))
     note = NOTE.format(
         clients=CLIENTS,
         workers=options.workers,
@@ -357,6 +353,25 @@ def main(words: Sequence[str]) -> int:
     )
     deliver(session.result("While parts of the server fail", note), options)
     return 0
+
+
+@contextlib.contextmanager
+def _inside(workers: str) -> Iterator[tuple[Server, Server]]:
+    """A server, and the target of its faults."""
+    with Server(workers) as server:
+        yield server, server
+
+
+@contextlib.contextmanager
+def _on_small_disks(workers: str) -> Iterator[tuple[Server, Server]]:
+    with Server(workers) as server, with_small_disks(server):
+        yield server, server
+
+
+@contextlib.contextmanager
+def _outside(workers: str) -> Iterator[tuple[Server, Outside]]:
+    with Outside.running() as others, Server(workers, others.environment) as server:
+        yield server, others
 
 
 def _clients(server: Server) -> list[Client]:

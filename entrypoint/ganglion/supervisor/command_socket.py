@@ -7,11 +7,12 @@ The protocol is one line of JSON each way: the response to
 `{"do": "hold", "names": […], "signal": "KILL"}` is `{}`, or `{"error": …}`.
 """
 
-import contextlib
 import json
+import math
 import shlex
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from supervisor.states import ProcessStates
 from ganglion.settings.variables import Settings
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.fork import configuration
+from ganglion.supervisor.lack import is_lack
 from ganglion.supervisor.program import GatedProcess
 
 Response = dict[str, str]
@@ -30,6 +32,8 @@ Pending = Callable[[], Response | None]
 
 Verb = Callable[[list[GatedProcess], Mapping[str, Any]], Pending]
 
+# In seconds: how long clients wait if there is no descriptor for a connection.
+PAUSE = 1.0
 LONGEST_REQUEST = 64 * 1024
 DONE: Response = {}
 WENT_BACK = (
@@ -51,7 +55,11 @@ class CommandSocket(Reader):
     """
 
     def __init__(
-        self, path: str, programs: Mapping[str, GatedProcess], verbs: Mapping[str, Verb]
+        self,
+        path: str,
+        programs: Mapping[str, GatedProcess],
+        verbs: Mapping[str, Verb],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         Path(path).unlink(missing_ok=True)
         self._programs = programs
@@ -62,6 +70,8 @@ class CommandSocket(Reader):
         Path(path).chmod(0o600)
         self._socket.listen()
         self._connections: list[Connection] = []
+        self._clock = clock
+        self._not_before = -math.inf
 
     @property
     def dispatchers(self) -> "tuple[CommandSocket | Connection, ...]":
@@ -79,10 +89,20 @@ class CommandSocket(Reader):
 
     def handle_read_event(self) -> None:
         """Accept every waiting connection."""
-        with contextlib.suppress(BlockingIOError):
+        try:
             while True:
                 connection, _ = self._socket.accept()
                 self._connections.append(Connection(connection, self._programs, self._verbs))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if not is_lack(error):
+                raise
+            # The client waits.
+            self._not_before = self._clock() + PAUSE
+
+    def readable(self) -> bool:
+        return self._clock() >= self._not_before
 
     def close(self) -> None:
         for dispatcher in self.dispatchers:

@@ -8,6 +8,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from supervisor import events, loggers
@@ -27,6 +28,7 @@ from ganglion.supervisor.fork.preload import preload
 from ganglion.supervisor.fork.shared_config import SharedConfig, read
 from ganglion.supervisor.fork.synapse_command import app_of, config_files, fresh
 from ganglion.supervisor.helper import Helper
+from ganglion.supervisor.lack import Patience
 from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.output import Output, OutputHandler
 from ganglion.supervisor.program import GatedConfig, GatedProcess
@@ -230,8 +232,8 @@ class Daemon(Supervisor):
             helper.lines = self._on_line
         self.watchdog: Watchdog | None = None
         if watchdog:
-            programs = options.programs.values
-            self.watchdog = Watchdog(programs, watchdog, options.clock, self._warn)
+            self.watchdog = Watchdog(options.programs.values, watchdog, options.clock, self._warn)
+        self.patience = Patience(options.clock, self._warn)
         self.announced = False
         # Watched by the main loop besides the programs' output, while the loop runs.
         self.wakers: tuple[NotifySocket | Waker, ...] = ()
@@ -307,9 +309,9 @@ class Daemon(Supervisor):
         if self.options.mood < SupervisorStates.RUNNING:
             return
         if self.watchdog is not None:
-            self.watchdog.look()
+            self.patience.attempt(self.watchdog.look)
         for helper in self.helpers:
-            helper.look(self._warn)
+            self.patience.attempt(partial(helper.look, self._warn))
 
     def _on_line(self, line: str) -> None:
         """Heed a helper. The first line after a restart says only that it works."""
@@ -357,12 +359,18 @@ class Daemon(Supervisor):
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers: dict[int, Any] = dict(super().get_process_map())
         commands = () if self.commands is None else self.commands.dispatchers
-        watchdog = () if self.watchdog is None else (self.watchdog,)
         helpers = (helper for helper in self.helpers if not helper.ended)
         successors = [each.successor for each in self.options.programs.values() if each.successor]
         for successor in successors:
             dispatchers |= successor.dispatchers
-        added = (self.options.output, *self.wakers, *commands, *watchdog, *helpers, *successors)
+        added = (
+            self.options.output,
+            *self.wakers,
+            *commands,
+            *filter(None, (self.watchdog,)),
+            *helpers,
+            *successors,
+        )
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:

@@ -52,8 +52,8 @@ class Errand(Helper):
         now = self._clock()
         if self.ended and now >= self._due:
             self._pause, self._reason, self._received = None, "", b""
-            self._due = now + self._longest
             self._start()
+            self._due = now + self._longest
         elif not self.ended and now >= self._due and not self._reason:
             self._reason = f"it took more than {self._longest:.0f} s and was ended"
             with contextlib.suppress(ProcessLookupError):

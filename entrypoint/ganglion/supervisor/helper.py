@@ -41,13 +41,18 @@ class Helper(Reader):
         self._start()
 
     def _start(self) -> None:
-        self._pipe, writer = os.pipe()
+        pipe, writer = os.pipe()
         parent = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(pipe)
+            os.close(writer)
+            raise
+        if pid == 0:
             _run(self._work, writer, parent, alone=self.alone)
         os.close(writer)
-        self.ended = False
+        self.pid, self._pipe, self.ended = pid, pipe, False
 
     def look(self, warn: Callable[[str], None]) -> None:
         """Start another process if this one has ended. Called each second."""
@@ -56,9 +61,10 @@ class Helper(Reader):
             self.restart()
 
     def restart(self) -> None:
-        """Start another process after one that has ended."""
-        os.close(self._pipe)
+        """Start another process after one that has ended. Raises OSError if there can be none."""
+        before = self._pipe
         self._start()
+        os.close(before)
 
     def first_line(self) -> str:
         """Wait for the first line. Empty if the process has ended without one."""

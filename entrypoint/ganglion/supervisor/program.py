@@ -16,6 +16,7 @@ from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.fork import configuration
 from ganglion.supervisor.fork.synapse_command import app_of
 from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
+from ganglion.supervisor.orphans import wait_for_orphans
 from ganglion.supervisor.output import PrefixedOutput
 from ganglion.supervisor.successor import ReplaceableProcess
 
@@ -180,10 +181,9 @@ class GatedProcess(ReplaceableProcess):
 
     def _prepare_child_fds(self) -> None:
         """Close what the program must not inherit; called in the child."""
-        own = frozenset(self.sockets.descriptors.values())
+        own = frozenset(filter(None, (*self.sockets.descriptors.values(), self.gate)))
         close_all(own)
-        gate = frozenset(() if self.gate is None else (self.gate,))
-        self.config.options.kept |= own | gate
+        self.config.options.kept |= own
         super()._prepare_child_fds()
 
     def _give_up_overdue(self, since: float | None) -> None:
@@ -205,6 +205,8 @@ class GatedProcess(ReplaceableProcess):
 
     def set_uid(self) -> Any:
         """Drop to the program's account; called in the child. Return an error message or None."""
+        if self.config.name == "postgres" and self.ended_at is not None:
+            wait_for_orphans(shlex.split(self.config.command))
         problem = super().set_uid() if self.config.account is None else self._set_numbers()
         if problem is None:
             # PostgreSQL cuts connections and ends cleanly; the others end at once.

@@ -46,7 +46,11 @@ class Successor(Reader):
         self._options = options
         self._due = options.clock() + LONGEST
         self._is_waiting = False
-        self._gate, theirs = options.make_gate()
+        try:
+            self._gate, theirs = options.make_gate()
+        except OSError:
+            self._close_pipes()
+            raise
         try:
             self.pid = int(options.fork())
         except OSError:
@@ -101,9 +105,12 @@ class Successor(Reader):
             self._options.kill(self.pid, signal.SIGKILL)
 
     def _close(self) -> None:
+        self._close_pipes()
+        self._gate.close()
+
+    def _close_pipes(self) -> None:
         self._options.close_child_pipes(self.pipes)
         self._options.close_parent_pipes(self.pipes)
-        self._gate.close()
 
 
 class ReplaceableProcess(Subprocess):

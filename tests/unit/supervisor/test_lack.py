@@ -1,0 +1,124 @@
+"""The supervisor goes on while there are no descriptors, and does later what it could not do."""
+
+import errno
+import os
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ganglion.supervisor.command_socket import PAUSE, CommandSocket
+from ganglion.supervisor.daemon import Daemon
+from ganglion.supervisor.errand import Errand
+from ganglion.supervisor.helper import Helper
+from ganglion.supervisor.lack import REPORTED_EVERY, Patience
+from ganglion.supervisor.start_times import Timeline
+from tests.fake_supervisor import FakeOptions, run
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Have every attempt to open a file fail."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def test_programs_are_not_stopped_because_they_cannot_be_asked(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    daemon = Daemon(options, Timeline(), watchdog=6.0)
+    assert daemon.watchdog is not None
+    main = options.program("main", health=f"http {tmp_path}/main.sock")
+    run(main)
+    with no_descriptors():
+        for _ in range(40):
+            options.fake_clock.now += 1
+            daemon.tick()
+    reports = [line for line in options.logger.lines if "short of something" in line]
+    assert len(reports) == 1
+    assert "Too many open files" in reports[0]
+    assert (main.ready, options.signals) == (True, [])
+    # Afterwards it is asked, and does not respond.
+    for _ in range(40):
+        options.fake_clock.now += 1
+        daemon.tick()
+    assert options.signals != []
+    daemon.watchdog.close()
+
+
+def test_a_helper_is_started_again_later() -> None:
+    helper = Helper("test", lambda _tell: None)
+    while not helper.ended:
+        helper.handle_read_event()
+    before = descriptors()
+    with no_descriptors():
+        for _ in range(3):
+            with pytest.raises(OSError, match="Too many open files"):
+                helper.look(lambda _: None)
+    assert (helper.ended, descriptors()) == (True, before)
+    helper.look(lambda _: None)
+    assert not helper.ended
+    helper.close()
+
+
+def test_an_errand_is_run_later() -> None:
+    now = [0.0]
+    errand = Errand(
+        "test",
+        lambda tell: tell("pause 5"),
+        wait=1,
+        longest=100,
+        retry=10,
+        failed=lambda _: None,
+        clock=lambda: now[0],
+    )
+    now[0] = 2
+    with no_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        errand.look(lambda _: None)
+    now[0] = 3
+    errand.look(lambda _: None)
+    assert not errand.ended
+    errand.close()
+
+
+def test_a_client_waits_for_a_descriptor(options: FakeOptions, tmp_path: Path) -> None:
+    now = [0.0]
+    path = tmp_path / "socket"
+    commands = CommandSocket(str(path), options.programs, {}, clock=lambda: now[0])
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        with no_descriptors():
+            commands.handle_read_event()
+        # Otherwise the supervisor's loop would try it without a pause.
+        assert (commands.readable(), len(commands.dispatchers)) == (False, 1)
+        now[0] += PAUSE
+        assert commands.readable()
+        commands.handle_read_event()
+        assert len(commands.dispatchers) == 2
+    commands.close()
+
+
+def test_a_lack_is_reported_now_and_then_and_other_errors_are_raised() -> None:
+    now, lines = [0.0], list[str]()
+    patience = Patience(lambda: now[0], lines.append)
+
+    def fail(number: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for seconds, expected in ((0.0, 1), (1.0, 1), (REPORTED_EVERY, 2)):
+        now[0] = seconds
+        patience.attempt(lambda: fail(errno.EMFILE))
+        assert len(lines) == expected
+    with pytest.raises(PermissionError):
+        patience.attempt(lambda: fail(errno.EPERM))
