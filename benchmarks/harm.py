@@ -14,6 +14,7 @@ from tests.processes import descendants
 
 # In bytes: the disks of a server whose disks are to be filled.
 DATA_DISK, RUN_DISK = 768 * 1024**2, 64 * 1024**2
+FILLING = bytes(1024**2)
 # Standard input, output and error: with this limit no further file can be opened.
 STANDARD = 3
 
@@ -71,9 +72,9 @@ def full(which: str, seconds: float) -> Harm:
 
     def fill(server: Server) -> None:
         path: Path = getattr(server, which) / "filler"
-        space = os.statvfs(path.parent)
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize)
+        with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(FILLING)
         time.sleep(seconds)
         path.unlink()
 

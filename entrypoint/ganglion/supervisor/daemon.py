@@ -357,20 +357,11 @@ class Daemon(Supervisor):
         self.options.logger.info(f"Synapse was imported in {time.monotonic() - started:.1f} s")
 
     def get_process_map(self) -> Mapping[int, Any]:
-        dispatchers: dict[int, Any] = dict(super().get_process_map())
+        dispatchers = {**super().get_process_map(), **self.options.of_successors()}
         commands = () if self.commands is None else self.commands.dispatchers
+        watchdog = () if self.watchdog is None else (self.watchdog,)
         helpers = (helper for helper in self.helpers if not helper.ended)
-        successors = [each.successor for each in self.options.programs.values() if each.successor]
-        for successor in successors:
-            dispatchers |= successor.dispatchers
-        added = (
-            self.options.output,
-            *self.wakers,
-            *commands,
-            *filter(None, (self.watchdog,)),
-            *helpers,
-            *successors,
-        )
+        added = (self.options.output, *self.wakers, *commands, *watchdog, *helpers)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:

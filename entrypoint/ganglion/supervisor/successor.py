@@ -191,7 +191,17 @@ class ReplaceableProcess(Subprocess):
 class AdoptingOptions(ServerOptions):
     """supervisord's options, whose fork() may return a child that there is already."""
 
+    programs: dict[str, Any]
     _forked: int | None = None
+
+    def of_successors(self) -> dict[int, Any]:
+        """Return the dispatchers of all programs' successors, by their descriptors."""
+        found = [each.successor for each in self.programs.values() if each.successor is not None]
+        return {each.fileno(): each for each in found} | {
+            descriptor: dispatcher
+            for each in found
+            for descriptor, dispatcher in each.dispatchers.items()
+        }
 
     @contextlib.contextmanager
     def forks(self, pid: int | None) -> Iterator[None]:
