@@ -359,9 +359,8 @@ class Daemon(Supervisor):
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers = {**super().get_process_map(), **self.options.of_successors()}
         commands = () if self.commands is None else self.commands.dispatchers
-        watchdog = () if self.watchdog is None else (self.watchdog,)
-        helpers = (helper for helper in self.helpers if not helper.ended)
-        added = (self.options.output, *self.wakers, *commands, *watchdog, *helpers)
+        helpers = (each for each in (self.watchdog, *self.helpers) if each and not each.ended)
+        added = (self.options.output, *self.wakers, *commands, *helpers)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _program_of(self, pid: int) -> GatedProcess | None:

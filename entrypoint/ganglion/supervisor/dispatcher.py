@@ -5,6 +5,7 @@ class Reader:
     """A dispatcher that is only read from, for as long as the supervisor runs."""
 
     closed = False
+    ended = False
 
     def readable(self) -> bool:
         return True
