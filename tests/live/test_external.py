@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -58,6 +59,12 @@ def environment(postgres: Postgres, redis: Redis) -> dict[str, str]:
         "REDIS_PORT": str(redis.port),
         "REDIS_PASSWORD": REDIS_PASSWORD,
     }
+
+
+def files(directory: Path) -> list[str]:
+    """The names of all files in a data directory, but for its lock."""
+    found = (path for path in directory.rglob("*") if path.is_file() and path.name != ".lock")
+    return sorted(str(path) for path in found)
 
 
 def test_a_wrong_locale_is_rejected_with_a_working_statement(
@@ -125,6 +132,32 @@ def test_an_empty_database_does_not_replace_one_with_accounts(
         )
         assert json.loads((server.data / "server.json").read_text()) == record
     postgres.execute("DROP DATABASE other")
+
+
+def test_a_database_that_needs_a_newer_synapse_is_refused_and_not_touched(
+    postgres: Postgres, redis: Redis
+) -> None:
+    right = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres.execute(f"CREATE DATABASE newer OWNER synapse {right}")
+    tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_stat_user_tables"
+    with postgres.connected("newer") as cursor:
+        cursor.execute("CREATE TABLE schema_compat_version (compat_version int)")
+        cursor.execute("CREATE TABLE schema_version (version int)")
+        cursor.execute("INSERT INTO schema_compat_version VALUES (9998)")
+        cursor.execute("INSERT INTO schema_version VALUES (9999)")
+        cursor.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO synapse")
+    with Server("none", environment(postgres, redis) | {"POSTGRES_DB": "newer"}) as server:
+        before = files(server.data)
+        answer = server.ganglion("run")
+        assert answer.returncode == 2
+        assert "is too old for the database newer at 127.0.0.1" in answer.stderr
+        assert "needs 9998 or later" in answer.stderr
+        assert "use an image with the Synapse that used it last" in answer.stderr
+        assert files(server.data) == before
+    with postgres.connected("newer") as cursor:
+        cursor.execute(tables)
+        assert cursor.fetchone() == ("schema_compat_version schema_version",)
+    postgres.execute("DROP DATABASE newer")
 
 
 def test_a_backup_goes_into_an_empty_external_database_and_never_into_the_old_one(
