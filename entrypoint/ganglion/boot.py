@@ -53,8 +53,12 @@ SERVED = 600.0
 DAY = 86400.0
 
 
-def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
+def start(
+    plan: Plan, say: Say, timeline: Timeline, output: Output, *, forget_applied: bool = False
+) -> int:
     """Prepare everything that `plan` needs, its secrets first, and run it.
+
+    `forget_applied` says that the layout of `ganglion apply` is out of force.
 
     Returns the exit status. Raises ConfigError before anything is started.
     """
@@ -75,6 +79,8 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
         if machine.nss_wrapper is not None:
             write_file(Path(settings.paths.accounts), accounts_file(), PUBLIC, None, lasting=False)
             write_file(Path(settings.paths.groups), groups_file(), PUBLIC, None, lasting=False)
+        if forget_applied:
+            Path(settings.paths.applied_workers).unlink(missing_ok=True)
         record = _identify(plan)
         plan = _await_external(plan, say, record)
         helpers = tuple(_helpers(plan, say, closing))
@@ -114,6 +120,7 @@ def start(plan: Plan, say: Say, timeline: Timeline, output: Output) -> int:
             watchdog=settings.watchdog,
             helpers=helpers,
             durable=durable,
+            applied=settings.paths.applied_workers,
         )
 
 

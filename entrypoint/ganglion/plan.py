@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from ganglion.data import applied_workers
 from ganglion.errors import ConfigError
 from ganglion.files.file import File
 from ganglion.machine import installed
@@ -89,8 +90,12 @@ def assemble(
     """
     machine = typical_machine()
     settings, found = environment.read(environ, _read, os.path.exists)
-    settings = changed(settings)
     problems = list(found)
+    try:
+        settings = applied_workers.in_force(settings)
+    except ConfigError as error:
+        problems.extend(error.problems)
+    settings = changed(settings)
 
     def attempt(stage: Callable[[Settings], T]) -> T | None:
         try:
@@ -144,6 +149,7 @@ def notes_on(plan: Plan, environ: Mapping[str, str]) -> tuple[str, ...]:
     return (
         *plan.topology.notes,
         *environment.notes(environ, plan.settings),
+        *applied_workers.notes(plan.settings),
         *file_notes(plan),
     )
 

@@ -62,8 +62,8 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     # It says so if no server runs.
     status(settings)
     names = chosen(options.names, known, every=options.all)
-    with _alone(settings):
-        refusal = "" if _is_unchanged(settings) else _refused_configuration(settings)
+    with alone(settings):
+        refusal = "" if is_unchanged(settings) else refused_configuration(settings)
         if refusal:
             print(
                 f"nothing was restarted: Synapse rejects its configuration: {refusal}",
@@ -101,7 +101,7 @@ def chosen(names: Sequence[str], known: Sequence[str], *, every: bool) -> list[s
 
 
 @contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def alone(settings: Settings) -> Iterator[None]:
     """Keep other restarts out. Raises ConfigError while one is at work."""
     path = settings.paths.restart_lock
     try:
@@ -112,7 +112,9 @@ def _alone(settings: Settings) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise _problem(path, "is held by another restart", "wait until it has ended") from error
+        raise _problem(
+            path, "is held by another restart or apply", "wait until it has ended"
+        ) from error
     try:
         yield
     finally:
@@ -123,7 +125,7 @@ def _problem(path: str, message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(variable="restart", value=path, message=message, hint=hint)])
 
 
-def _is_unchanged(settings: Settings) -> bool:
+def is_unchanged(settings: Settings) -> bool:
     """Return whether Synapse has accepted this very configuration: to read it takes a second."""
     request = {"do": "compare", "names": [MAIN]}
     try:
@@ -133,7 +135,7 @@ def _is_unchanged(settings: Settings) -> bool:
     return True
 
 
-def _refused_configuration(settings: Settings) -> str:
+def refused_configuration(settings: Settings) -> str:
     """Have Synapse read main's configuration, with its own rights. Returns what it rejects."""
     parser = configparser.RawConfigParser()
     parser.read(settings.paths.supervisord_conf, encoding="utf-8")

@@ -19,11 +19,12 @@ from setproctitle import setproctitle
 
 from ganglion.cli.output import print_notes
 from ganglion.cli.verb import Verb
+from ganglion.data import applied_workers
 from ganglion.errors import ConfigError, Problem
 from ganglion.in_synapse.imports import MODULES
 from ganglion.machine import temporary
-from ganglion.machine.installed import discover
-from ganglion.plan import assemble, notes_on
+from ganglion.machine.installed import Machine, discover
+from ganglion.plan import assemble, notes_on, read_variables
 from ganglion.programs import nginx, nginx_trial, registry
 from ganglion.programs.program import Plan
 from ganglion.routing.operator_routes import OperatorRoutes
@@ -44,15 +45,8 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
     timeline = Timeline()
     timeline.mark("python")
     plan = assemble(environ)
-    machine = discover(
-        Path(plan.settings.paths.postgres),
-        registry.requirements(plan.settings),
-        registry.accounts(plan.settings),
-        postgres=plan.settings.embedded_postgres,
-        user=plan.settings.uid,
-        group=plan.settings.gid,
-        ports=plan.settings.public_ports,
-    )
+    variables_given = dict(environ)
+    machine = this_machine(plan.settings)
     print_notes(notes_on(plan, environ))
     _clean(environ, plan.settings)
     budget = registry.share_out(plan.settings, plan.topology, machine)
@@ -67,8 +61,24 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
 
     for line in test_mode.warnings(plan.settings):
         report(line)
+    # Only where there is a record: reading all variables again takes time.
+    has_record = Path(plan.settings.paths.applied_workers).exists()
+    forget = has_record and applied_workers.is_out_of_force(read_variables(variables_given))
     timeline.mark("plan")
-    return boot.start(plan, report, timeline, output)
+    return boot.start(plan, report, timeline, output, forget_applied=forget)
+
+
+def this_machine(settings: Settings) -> Machine:
+    """Find this machine's programs and accounts. Raises ConfigError with all that is missing."""
+    return discover(
+        Path(settings.paths.postgres),
+        registry.requirements(settings),
+        registry.accounts(settings),
+        postgres=settings.embedded_postgres,
+        user=settings.uid,
+        group=settings.gid,
+        ports=settings.public_ports,
+    )
 
 
 def _refused(plan: Plan) -> Iterator[Problem]:

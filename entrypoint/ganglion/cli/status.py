@@ -4,7 +4,8 @@ Asks the supervisor of the running server. UPTIME is in seconds. MEMORY counts a
 page that several processes share in equal parts. CPU is the part of one
 processor, on average since the start or, with --watch, since the last look.
 PROBLEM says why a process could not be started. With GANGLION_BACKUP, the row
-`backup` says how the last scheduled backup went.
+`backup` says how the last scheduled backup went. The last line says whether the
+layout is that of WORKERS; after `ganglion apply`, the row `layout` has it.
 
 --watch looks again and again until Ctrl-C; with --json, each look is one line.
 In JSON, memory is in bytes, and `processor` is the processor time in seconds.
@@ -21,10 +22,12 @@ from ganglion.cli.output import columns, print_json
 from ganglion.cli.verb import Verb
 from ganglion.control.status import ProcessStatus, status
 from ganglion.control.usage import usage
+from ganglion.data import applied_workers
 from ganglion.data.backup import schedule
 from ganglion.plan import read_settings
 from ganglion.settings.variables import Settings
 
+LAYOUT = "layout"
 MB = 1024**2
 # In seconds, between two looks.
 EVERY = 2.0
@@ -87,6 +90,8 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         print_json([asdict(item) for item in found])
     else:
         print(Table().format(found, time.monotonic()))
+        if not any(item.name == LAYOUT for item in found):
+            print("\nlayout: of the variable WORKERS")
     return 0
 
 
@@ -107,7 +112,7 @@ def _watch(settings: Settings, *, as_json: bool) -> int:
 
 def _look(settings: Settings) -> list[ProcessStatus]:
     found = [_measured(item) for item in status(settings)]
-    return [*found, *_backup(settings)]
+    return [*found, *_backup(settings), *_layout(settings)]
 
 
 def _measured(item: ProcessStatus) -> ProcessStatus:
@@ -128,6 +133,14 @@ def _backup(settings: Settings) -> Iterator[ProcessStatus]:
     text = state.text if state.state == schedule.FAILED else ""
     age = max(0, int(time.time()) - state.at)
     yield ProcessStatus(name="backup", state=state.state, pid=0, uptime=age, description=text)
+
+
+def _layout(settings: Settings) -> Iterator[ProcessStatus]:
+    """Yield a row for a layout that replaces WORKERS. A start removes the record of another one."""
+    applied = applied_workers.read(settings.paths)
+    if applied is not None:
+        text = f"{applied.workers}; {applied.described}"
+        yield ProcessStatus(name=LAYOUT, state="APPLIED", pid=0, uptime=0, description=text)
 
 
 VERB = Verb(name="status", manual=__doc__, run=run, options=options, json=True)

@@ -27,6 +27,7 @@ VERBS = (
     "doctor",
     "restart",
     "plan",
+    "apply",
     "backup",
     "restore",
     "register-user",

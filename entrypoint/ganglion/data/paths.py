@@ -12,10 +12,14 @@ RUN_ENTRIES = frozenset(
         ".accounts.new",
         ".backup.json.new",
         ".conf.new",
+        ".conf.next.new",
         ".groups.new",
         "accounts",
         "backup.json",
         "conf",
+        "conf.before",
+        "conf.changing",
+        "conf.next",
         "control",
         "groups",
         "nginx",
@@ -94,6 +98,11 @@ class Paths:
         return f"{self.data}/server.json"
 
     @property
+    def applied_workers(self) -> str:
+        """The WORKERS text of `ganglion apply`: data/applied_workers.py."""
+        return f"{self.data}/applied.json"
+
+    @property
     def kept_secrets(self) -> str:
         return f"{self.data}/secrets"
 
@@ -158,6 +167,11 @@ class Paths:
     def conf_file(self, name: str) -> str:
         """A rendered file by its path below `conf`."""
         return f"{self.conf}/{name}"
+
+    @property
+    def conf_next(self) -> str:
+        """The rendered files of a layout that is about to be applied."""
+        return f"{self.run}/conf.next"
 
     @property
     def supervisord_conf(self) -> str:
@@ -280,7 +294,7 @@ class Paths:
 
     @property
     def restart_lock(self) -> str:
-        """Locked while `ganglion restart` works."""
+        """Locked while `ganglion restart` or `ganglion apply` works."""
         return f"{self.run}/restart.lock"
 
     @property

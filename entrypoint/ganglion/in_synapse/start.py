@@ -25,6 +25,8 @@ def main() -> None:
     take_over(os.environ)
     draining: Any = import_module("ganglion.in_synapse.draining")
     draining.prepare()
+    view: Any = import_module("ganglion.in_synapse.view")
+    view.prepare()
     shedding: Any = import_module("ganglion.in_synapse.shedding")
     shedding.prepare(os.environ)
     outcome = apply(os.environ.get(VARIABLE))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-# All in seconds. nginx waits one second for its connections (worker_shutdown_timeout), Redis keeps
+# All in seconds. nginx gets one second for its connections (supervisor/program.py), Redis keeps
 # nothing, and the control application has no request that must finish.
 NGINX, REDIS, CONTROL = 2, 1, 2
 # PostgreSQL writes its memory to the disk: a quarter of the time, and this at least.

@@ -26,7 +26,7 @@ from ganglion.supervisor.fork import configuration
 from ganglion.supervisor.lack import is_lack
 from ganglion.supervisor.program import GatedProcess
 
-Response = dict[str, str]
+Response = dict[str, Any]
 # Returns the response to a command once the command has finished, and None until then.
 Pending = Callable[[], Response | None]
 
@@ -171,7 +171,7 @@ class Connection:
         request: dict[str, Any] = json.loads(line)
         programs = [self._programs[name] for name in request["names"]]
         if not all(program.config.is_synapse for program in programs):
-            return _refused("only Synapse processes can be controlled")
+            return refused("only Synapse processes can be controlled")
         return self._verbs[request["do"]](programs, request)
 
     def handle_error(self) -> None:
@@ -183,7 +183,8 @@ class Connection:
         self._socket.close()
 
 
-def _refused(why: str) -> Pending:
+def refused(why: str) -> Pending:
+    """Return the response to a command that is not carried out."""
     return lambda: {"error": why}
 
 
@@ -221,7 +222,7 @@ def _each(programs: list[GatedProcess], act: Callable[[GatedProcess], None]) -> 
     """Apply `act` to running programs. Finished at once."""
     idle = [program.config.name for program in programs if not program.pid]
     if idle:
-        return _refused(f"{idle[0]} is not running now")
+        return refused(f"{idle[0]} is not running now")
     for program in programs:
         act(program)
     return lambda: DONE
@@ -231,7 +232,7 @@ def _kill(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pending:
     """Kill programs, which then restart by themselves. Finished when they are dead."""
     idle = [item.config.name for item in programs if item.state != ProcessStates.RUNNING]
     if idle:
-        return _refused(f"{idle[0]} is not ready now")
+        return refused(f"{idle[0]} is not ready now")
     before = [(program, program.pid) for program in programs]
     for program in programs:
         program.kill_on_purpose()
@@ -252,11 +253,11 @@ def _restart(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pendi
     program = programs[0]
     name, before = program.config.name, program.pid
     if not program.ready or program.restarting:
-        return _refused(f"{name} is not ready now")
+        return refused(f"{name} is not ready now")
     try:
         program.restart()
     except (OSError, ProcessException) as error:
-        return _refused(f"{name} goes on as it is, as no other process can be started: {error}")
+        return refused(f"{name} goes on as it is, as no other process can be started: {error}")
 
     def ready() -> Response | None:
         if program.ready and program.pid != before:

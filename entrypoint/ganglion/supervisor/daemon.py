@@ -1,6 +1,7 @@
 """supervisord's own classes, extended by readiness, forking and Ganglion's log format."""
 
 import contextlib
+import gc
 import json
 import os
 import shlex
@@ -8,7 +9,9 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from supervisor import events, loggers
@@ -20,7 +23,15 @@ from ganglion.in_synapse.gate import VARIABLE as GATE
 from ganglion.in_synapse.imports import TRACING
 from ganglion.in_synapse.listening import VARIABLE as SOCKETS
 from ganglion.supervisor import clock
-from ganglion.supervisor.command_socket import TEST_VERBS, VERBS, CommandSocket
+from ganglion.supervisor.changing import EVERY, Changing, Places, Request, obstacle
+from ganglion.supervisor.command_socket import (
+    TEST_VERBS,
+    VERBS,
+    CommandSocket,
+    Pending,
+    Verb,
+    refused,
+)
 from ganglion.supervisor.fork.become import become
 from ganglion.supervisor.fork.configuration import with_contents
 from ganglion.supervisor.fork.immortal import prepare_shared_memory
@@ -61,6 +72,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     watchdog: float = 0.0,
     helpers: Sequence[Helper] = (),
     durable: Callable[[], bool] | None = None,
+    applied: str | None = None,
 ) -> int:
     """Run every program of a supervisord.conf until SIGTERM, SIGINT or SIGQUIT.
 
@@ -73,7 +85,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     `locks` are descriptors that every program inherits, so that it holds the locks too. `output` is
     the queue in front of stdout. `watchdog` is how long a program may hang, in seconds; 0 for ever.
     `helpers` are our own processes, whose lines are heeded. nginx starts once `durable` returns
-    true.
+    true. `applied` is the path of the record of a changed layout; None if it cannot be changed.
 
     Returns the exit status: 0 after one of these signals, 1 if a program kept failing.
     """
@@ -88,6 +100,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     )
     if durable is not None:
         options.durable = durable
+    options.applied = applied
     clock.install()
     for lock in locks:
         os.set_inheritable(lock, True)
@@ -124,6 +137,7 @@ class Options(AdoptingOptions):
         super().__init__()
         # Whether a new database is on the disk. Nobody may be served before.
         self.durable: Callable[[], bool] = lambda: True
+        self.applied: str | None = None
         self.output = output or Output()
         self.kept = kept
         self.own_pid = os.getpid()
@@ -205,6 +219,22 @@ class Options(AdoptingOptions):
             self.logger.level = level
 
 
+class _Poller:
+    """supervisord's poller, which waits for `longest` seconds at most; None for no limit."""
+
+    def __init__(self, poller: Any, longest: Callable[[], float | None]) -> None:
+        self._poller = poller
+        self._longest = longest
+
+    def poll(self, timeout: float) -> Any:
+        """Return the readable and the writable descriptors."""
+        longest = self._longest()
+        return self._poller.poll(timeout if longest is None else min(timeout, longest))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._poller, name)
+
+
 def _schedule_as_batch() -> None:
     """Tell the kernel not to preempt another process when this one wakes up: sched(7).
 
@@ -232,8 +262,12 @@ class Daemon(Supervisor):
             helper.lines = self._on_line
         self.watchdog: Watchdog | None = None
         if watchdog:
-            self.watchdog = Watchdog(options.programs.values, watchdog, options.clock, self._warn)
+            programs = options.programs.values
+            self.watchdog = Watchdog(programs, watchdog, options.clock, self._warn)
         self.patience = Patience(options.clock, self._warn)
+        # A change of the layout that is under way.
+        self.changing: Changing | None = None
+        options.poller = _Poller(options.poller, lambda: EVERY if self.changing else None)
         self.announced = False
         # Watched by the main loop besides the programs' output, while the loop runs.
         self.wakers: tuple[NotifySocket | Waker, ...] = ()
@@ -243,7 +277,10 @@ class Daemon(Supervisor):
         self.wakers = (NotifySocket(self.options.notify_socket, self._program_of), Waker())
         if self.options.command_socket is not None:
             verbs = {**VERBS, **TEST_VERBS} if self.options.controls else VERBS
-            self.commands = CommandSocket(self.options.command_socket, self.options.programs, verbs)
+            if self.options.applied is not None:
+                verbs = {**verbs, "apply": self._apply}
+            alone = {name: self._alone(verb) for name, verb in verbs.items()}
+            self.commands = CommandSocket(self.options.command_socket, self.options.programs, alone)
         try:
             super().run()
         finally:
@@ -308,6 +345,8 @@ class Daemon(Supervisor):
         super().tick(now)
         if self.options.mood < SupervisorStates.RUNNING:
             return
+        if self.changing is not None:
+            self._go_on(self.changing)
         if self.watchdog is not None:
             self.patience.attempt(self.watchdog.look)
         for helper in self.helpers:
@@ -341,6 +380,55 @@ class Daemon(Supervisor):
                 program.signal(signal.SIGHUP)
                 reloaded.append(name)
         self.options.logger.info(f"reloaded {', '.join(reloaded) or 'nothing'}")
+
+    def _alone(self, verb: Verb) -> Verb:
+        """Return the verb, which is refused while the layout changes."""
+
+        def alone(programs: list[GatedProcess], request: Mapping[str, Any]) -> Pending:
+            if self.changing is not None:
+                return refused("the layout is being changed; wait until that has ended")
+            return verb(programs, request)
+
+        return alone
+
+    def _apply(self, _programs: list[GatedProcess], request: Mapping[str, Any]) -> Pending:
+        """Begin a change of the layout. Finished when it is made, or undone."""
+        problem = obstacle(self.options.programs)
+        if problem:
+            return refused(f"{problem}; nothing was changed")
+        conf = Path(self.options.configfile).parent
+        places = Places(conf=conf, record=Path(self.options.applied))
+        changing = self.changing = Changing(self, Request.read(request), places)
+        return lambda: changing.result
+
+    def _go_on(self, changing: Changing) -> None:
+        changing.advance()
+        if changing.result is not None:
+            self.changing = None
+            if self.commands is not None:
+                self.commands.answer_finished()
+
+    def read_shared_config(self, place: Path, main: GatedConfig) -> SharedConfig | None:
+        """Read Synapse's configuration from `place`, which will be the conf directory."""
+        if not self.options.prefork:
+            return None
+        conf = Path(self.options.configfile).parent
+        files = config_files(shlex.split(main.command))
+        moved = [str(place / file.removeprefix(f"{conf}/")) for file in files]
+        found = read(moved, self.options.account)
+        # As prepare_shared_memory does: a collection in a child would write to every object.
+        gc.freeze()
+        return None if found is None else replace(found, files=files)
+
+    def forget_program(self, name: str) -> None:
+        """Forget a program that has ended for good."""
+        program = self.options.programs.pop(name)
+        group = program.group
+        del group.processes[name]
+        if not group.processes:
+            del self.process_groups[group.config.name]
+        if self.watchdog is not None:
+            self.watchdog.forget(name)
 
     def _preload(self) -> None:
         started = time.monotonic()

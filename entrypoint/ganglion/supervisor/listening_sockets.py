@@ -46,18 +46,25 @@ class ListeningSockets:
 
     def open(self) -> None:
         """Listen at every address, unless that is so already. Raises OSError, and opens none."""
-        if self._open:
-            return
         opened: dict[str, socket.socket] = {}
         try:
             for address in self._addresses:
-                opened[address] = self._listen(address)
+                if address not in self._open:
+                    opened[address] = self._listen(address)
         except OSError:
             for each in opened.values():
                 each.close()
             raise
-        self._open = opened
+        self._open |= opened
         _ALL.update(opened.values())
+
+    def move(self, addresses: Sequence[str]) -> None:
+        """Have other addresses from the next open() on. Sockets at the same ones stay open."""
+        self._addresses = tuple(addresses)
+        for address in [each for each in self._open if each not in addresses]:
+            left = self._open.pop(address)
+            _ALL.discard(left)
+            left.close()
 
     def close(self) -> None:
         """Close them here. A process that was handed them goes on to listen."""

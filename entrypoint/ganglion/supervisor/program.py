@@ -34,6 +34,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 SOON = 2.0
 # In seconds: the same for a restart on purpose, which is expected to succeed.
 SOON_ON_PURPOSE = 20.0
+# In seconds. nginx finishes requests for that long when it is stopped. Long polls would delay a
+# stop by half a minute, and clients reconnect at once.
+PROXY_FINISHES = 1.0
 # supervisord's `startsecs`, in seconds, until a program reports that it is ready. There is no limit
 # because main's database migrations may take hours after an upgrade.
 NEVER = 10**9
@@ -131,6 +134,8 @@ class GatedProcess(ReplaceableProcess):
         self.used: configuration.Contents | None = None
         # Whether it starts with those that it was last ready with.
         self.goes_back = False
+        # While the layout changes, requests wait for the next process however long it takes.
+        self.keeps_sockets = False
 
     @property
     def may_go_back(self) -> bool:
@@ -193,6 +198,8 @@ class GatedProcess(ReplaceableProcess):
             self._give_up_sockets()
 
     def _give_up_sockets(self) -> None:
+        if self.keeps_sockets:
+            return
         # It has these sockets.
         self.end_successor()
         self.was_given_up = True
@@ -316,6 +323,8 @@ class GatedProcess(ReplaceableProcess):
         """Let supervisord's state machine go on; pause a program that keeps failing to start."""
         if self.successor is not None:
             self.successor.look()
+        if self.config.name == "nginx" and self.state == ProcessStates.STOPPING:
+            self._hurry()
         is_again = self.state == ProcessStates.STARTING and self.ended_at is not None
         if is_again and self.config.name not in ESSENTIAL:
             self._give_up_overdue(self.laststart)
@@ -324,6 +333,12 @@ class GatedProcess(ReplaceableProcess):
             self._pause_attempts()
         else:
             super().transition()
+
+    def _hurry(self) -> None:
+        """Have nginx, which finishes its requests, end at once when that takes too long."""
+        told_at = self.delay - self.config.stopwaitsecs
+        if self.pid and self._now() - told_at >= PROXY_FINISHES:
+            self.config.options.kill(self.pid, signal.SIGTERM)
 
     def _pause_attempts(self) -> None:
         """Try again after a pause that grows, and let the other programs go on without this one."""
@@ -348,6 +363,29 @@ class GatedProcess(ReplaceableProcess):
             f"{self.config.name} does not start with its changed configuration, so it gets the one"
             " that it had before. Find the cause in its last lines above"
         )
+
+    def reconfigure(self, config: GatedConfig) -> None:
+        """Have another configuration: at once for others, from its next start on for itself."""
+        config.startsecs = self.config.startsecs
+        # supervisord's class has no types.
+        itself: Any = self
+        itself.config = config
+        self.sockets.move(config.listens)
+
+    def open_sockets(self) -> None:
+        """Listen before the program starts, so that requests wait."""
+        self._open_sockets()
+
+    def forget_configuration(self) -> None:
+        """Never start with the configuration of before: its lists of writers are out of force."""
+        self.used, self.goes_back = None, False
+
+    def withdraw(self) -> None:
+        """End the program for good. Requests that it has not read go to others of its pool."""
+        self.keeps_sockets = False
+        self.hold(self.config.stopsignal)
+        if not self.pid:
+            self._give_up_sockets()
 
     def hold(self, number: int) -> None:
         """End the program with a signal, and do not start it until release()."""

@@ -162,6 +162,12 @@ class Watchdog(Reader):
             else:
                 self._epoll.unregister(descriptor)
 
+    def forget(self, name: str) -> None:
+        """Forget a program that is no more."""
+        watch = self._watches.pop(name, None)
+        if watch is not None:
+            self._withdraw(watch)
+
     def look(self) -> None:
         """Ask each program that is due, and replace those that hang. Call it every second."""
         now = self._clock()

@@ -80,9 +80,10 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     if app != MAIN_APP:
         _skip_sequence_checks()
     _begin_reactor(asyncio_wanted=bool(environment.get("SYNAPSE_ASYNC_IO_REACTOR")))
-    from ganglion.in_synapse import draining, shedding
+    from ganglion.in_synapse import draining, shedding, view
 
     draining.prepare()
+    view.prepare()
     shedding.prepare(environment)
 
 
