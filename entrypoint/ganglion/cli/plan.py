@@ -2,8 +2,9 @@
 
 Prints the processes that are added, removed and restarted, those that must
 stop together and why, each step, how long each kind of request waits, and the
-memory and connections before and after. Nothing is changed. Without a running
-server, the steps begin at the layout that would start.
+memory and connections before and after. Nothing is changed: `ganglion apply`
+does that. Without a running server, the steps begin at the layout that would
+start.
 
 Exit status: 0, or 2 for a value that does not work.
 """

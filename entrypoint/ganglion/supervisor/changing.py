@@ -323,7 +323,7 @@ class Changing:
                 program.withdraw()
             yield _ended([*moved, *added])
             self._swap_back()
-        # Those that had only been told to end, too.
+        # Processes that got the signal before anything was exchanged, too.
         yield _ended([program for program in back if program.held])
         for program in back:
             program.open_sockets()
@@ -387,7 +387,7 @@ def _settled(programs: Sequence[GatedProcess]) -> Wait:
 
 
 def _is_leaving(pid: int) -> bool:
-    """Whether a worker of nginx has been told to end. It then accepts no connection any more."""
+    """Whether a worker of nginx has begun to end. It then accepts no connection any more."""
     try:
         return b"shutting down" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

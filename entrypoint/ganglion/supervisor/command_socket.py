@@ -281,7 +281,7 @@ def _compare(programs: list[GatedProcess], _request: Mapping[str, Any]) -> Pendi
         unknown = options.shared_config is None
         found = configuration.read(shlex.split(program.config.command), options.account)
         if unknown or program.used != found:
-            return _refused("the configuration has changed")
+            return refused("the configuration has changed")
     return lambda: DONE
 
 

@@ -292,6 +292,42 @@ def test_a_process_that_does_not_start_gets_the_configuration_it_had(
     assert main.used == {str(file): b"wrong"}
 
 
+def test_after_a_change_of_the_layout_no_process_goes_back_to_its_list(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    """Beside others with the new list of writers, it would corrupt the database."""
+    main = options.program("main")
+    main.used, main.tried = {str(tmp_path): b"old"}, {str(tmp_path): b"new"}
+    assert main.may_go_back
+    main.forget_configuration()
+    assert not main.may_go_back
+    assert main.used is None
+
+
+def test_sockets_are_kept_however_long_a_change_takes(options: FakeOptions, tmp_path: Path) -> None:
+    reader = options.program("reader", listens=f"unix:{tmp_path}/reader")
+    run(reader)
+    reader.keeps_sockets = True
+    reader.hold(signal.SIGTERM)
+    end(reader, signal.SIGTERM)
+    wait(reader, 60)
+    assert reader.sockets.descriptors
+    reader.withdraw()
+    assert not reader.sockets.descriptors
+
+
+def test_nginx_is_hurried_when_it_finishes_requests_for_long(options: FakeOptions) -> None:
+    nginx = options.program("nginx")
+    run(nginx)
+    pid = nginx.pid
+    nginx.stop()
+    wait(nginx, 0.5)
+    # The stop itself: a program's signal is SIGTERM here.
+    assert options.signals.count((pid, signal.SIGTERM)) == 1
+    wait(nginx, 0.6)
+    assert options.signals.count((pid, signal.SIGTERM)) == 2
+
+
 def test_a_configuration_in_memory_is_read_like_a_file() -> None:
     """As often as it is wanted, and by a program that this one executes."""
     command = ["python", "--config-path", "/a.yaml", "--config-path", "/c.yaml"]
