@@ -2,11 +2,12 @@
 
 It takes no further connection: these wait for the next process, or are refused if there is none.
 Long polls end at once, with the empty response that a client also gets when nothing happens. All
-other requests are finished, which takes LONGEST at most.
+other requests are finished, and their responses sent, which takes LONGEST at most.
 """
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from synapse.http import request_metrics
@@ -42,24 +43,29 @@ def prepare() -> None:
     _reactor.addSystemEventTrigger("before", "shutdown", drain, notifiers)
 
 
-def drain(notifiers: list[Any]) -> Deferred[Any]:
-    """Return a Deferred that fires once no request is in progress, or after LONGEST."""
-    ports = [item for item in _reactor.getReaders() if hasattr(item, "stopListening")]
+def drain(notifiers: list[Any], reactor: Any = _reactor) -> Deferred[Any]:
+    """Return a Deferred that fires once all requests have their responses, or after LONGEST."""
+    ports = [item for item in reactor.getReaders() if hasattr(item, "stopListening")]
     for port in ports:
         # To stop listening would cut all connections: SynapseSite.stopFactory.
         port.stopReading()
-    deadline = _reactor.seconds() + LONGEST
+    deadline = reactor.seconds() + LONGEST
 
     def look() -> None:
         _end_long_polls(notifiers)
-        for port in ports:
-            # Listeners of other kinds have no such list.
-            _close_after_response(getattr(port.factory, "connections", ()))
-        if not request_metrics._in_flight_requests or _reactor.seconds() >= deadline:
+        # Listeners of other kinds have no such list.
+        channels = [each for port in ports for each in getattr(port.factory, "connections", ())]
+        _close_after_response(channels)
+        # A request has ended before its response is sent: the reactor does that in its next turn,
+        # if there is one.
+        unsent = {id(writer) for writer in reactor.getWriters()}
+        busy = any(id(channel.transport) in unsent for channel in channels)
+        busy |= bool(request_metrics._in_flight_requests)
+        if not busy or reactor.seconds() >= deadline:
             looking.stop()
 
     looking = task.LoopingCall(look)
-    looking.clock = _reactor
+    looking.clock = reactor
     return looking.start(EVERY)
 
 
@@ -81,4 +87,22 @@ def _close_after_response(channels: Iterable[Any]) -> None:
                     request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         elif channel.transport is not None and not pending(channel.transport.fileno()):
             # A request that has arrived is read and answered first.
-            channel.loseConnection()
+            _close_unless_pending(channel)
+
+
+def _close_unless_pending(channel: Any) -> None:
+    """Close an idle connection. A request that arrives in this very moment is answered.
+
+    Once a unix socket is shut down for reading, the proxy cannot send a request to it any more, and
+    knows that it has sent nothing: unix(7).
+    """
+    transport = channel.transport
+    connection: socket.socket = transport.socket
+    if connection.family == socket.AF_UNIX:
+        connection.shutdown(socket.SHUT_RD)
+        if connection.recv(1, socket.MSG_PEEK):
+            transport.doRead()
+            # The end after the request would cancel it.
+            transport.stopReading()
+            return
+    channel.loseConnection()
