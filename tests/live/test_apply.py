@@ -1,20 +1,24 @@
 """`ganglion apply` changes the layout of a running server: nothing fails, and never half of it."""
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import re
+import resource
+import select
 import signal
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 
 import pytest
 
-from tests.harness import GANGLION, Server, wait_until
+from tests.harness import GANGLION, WITHIN, Server, wait_until
 from tests.live.test_sockets import asking
-from tests.matrix import CLIENT, Clients
-from tests.processes import identity
+from tests.matrix import CLIENT, Clients, unused
+from tests.raw_http import raw_request
 
 BASE = "event_creator, event_persister:2, synchrotron"
 MORE_READERS = "event_creator, event_persister:2, synchrotron:2"
@@ -52,7 +56,7 @@ def apply(server: Server, workers: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_reader_more_and_less_fails_no_request_and_touches_nothing_else(server: Server) -> None:
     before = pids(server)
-    with asking(server) as found:
+    with asking(server) as found, long_poll(server) as ended:
         wait_until("the first responses", lambda: found["401"] > 20)
         answer = apply(server, MORE_READERS)
         assert answer.returncode == 0, answer.stderr
@@ -60,6 +64,7 @@ def test_a_reader_more_and_less_fails_no_request_and_touches_nothing_else(server
         after = pids(server)
         answer = server.ganglion("apply", "--reset", "--json")
         assert answer.returncode == 0, answer.stderr
+        assert not ended(), "nginx has taken new files twice meanwhile"
     assert set(found) == {"401"}
     assert {name: after[name] for name in before} == before
     assert after["synchrotron2"]
@@ -70,10 +75,48 @@ def test_a_reader_more_and_less_fails_no_request_and_touches_nothing_else(server
     assert not (server.run / "sockets" / "synchrotron2.sock").exists()
 
 
+@contextlib.contextmanager
+def long_poll(server: Server) -> Iterator[Callable[[], bool]]:
+    """Begin a long poll of the present reader. It must end with what happens to the user.
+
+    Yields whether it has ended.
+    """
+    port = server.http_port
+    body = json.dumps({"auth": {"type": "m.login.dummy"}, "password": unused("of")})
+    made = json.loads(raw_request(port, "POST", f"{CLIENT}/register", body=body.encode()).body)
+    token = {"Authorization": f"Bearer {made['access_token']}"}
+    since = json.loads(server.get(f"{CLIENT}/sync", token).body)["next_batch"]
+    polling = HTTPConnection("127.0.0.1", port, timeout=WITHIN)
+    with contextlib.closing(polling):
+        polling.request("GET", f"{CLIENT}/sync?timeout=600000&since={since}", headers=token)
+        yield lambda: bool(select.select([polling.sock], [], [], 0)[0])
+        data = json.dumps({"key": "value"}).encode()
+        path = f"{CLIENT}/user/{made['user_id']}/account_data/test"
+        assert raw_request(port, "PUT", path, token, body=data).status == 200
+        response = polling.getresponse()
+        assert response.status == 200
+        assert json.loads(response.read())["account_data"]["events"][0]["type"] == "test"
+
+
 def test_writers_change_without_two_lists_alive_at_once(server: Server) -> None:
+    since = server.log.mark()
     asyncio.run(write_meanwhile(server))
     assert {"event_persister1", "event_persister2", "event_persister3"} <= processes(server)
-    assert len(views(server)) == 2, "the list has changed"
+    assert len(views(server, "writers", since)) == 1, "the list has changed"
+
+
+def test_other_lists_change_without_two_alive_at_once(server: Server) -> None:
+    for workers in (
+        f"{BASE}, receipts, federation_sender:2, pusher:2",
+        f"{BASE}, receipts:2, federation_sender:3, pusher",
+    ):
+        since = server.log.mark()
+        with asking(server) as found:
+            answer = apply(server, workers)
+        assert answer.returncode == 0, answer.stderr
+        assert set(found) == {"401"}
+        for of in READERS:
+            assert len(views(server, of, since)) == 1, of
 
 
 async def write_meanwhile(server: Server) -> None:
@@ -111,21 +154,30 @@ async def write_meanwhile(server: Server) -> None:
         assert sent == [], "acknowledged and lost"
 
 
-def views(server: Server) -> set[str]:
-    """Return the digests of all processes' lists since the last start of the server.
+# The processes that read each list, by the beginnings of their names.
+READERS = {"writers": "", "senders": "main|federation_sender", "pushers": "pusher"}
 
-    Fails where two were alive at once.
+
+def views(server: Server, of: str, since: int = 0) -> set[str]:
+    """Return the digests of the list that processes worked with, of those started since a mark.
+
+    Fails where two lists were alive at once, at any time.
     """
     alive: dict[str, str] = {}
     found: set[str] = set()
-    for line in server.log.text().splitlines():
-        if started := re.match(r"(\w+) \| writers (\w{12})$", line):
+    read = 0
+    for line in server.log.text().splitlines(keepends=True):
+        read += len(line.encode())
+        if started := re.match(rf"(\w+) \| lists: .*\b{of} (\w{{12}})\b", line):
             name, digest = started.groups()
+            if not re.match(READERS[of], name):
+                continue
             alive[name] = digest
-            found.add(digest)
             assert len(set(alive.values())) == 1, f"two lists at {line}"
+            if read > since:
+                found.add(digest)
         elif "supervisord started" in line:
-            alive, found = {}, set()
+            alive = {}
         elif ended := re.search(r"(?:stopped|exited): (\w+) \(", line):
             alive.pop(ended.group(1), None)
     return found
@@ -147,6 +199,7 @@ def test_a_process_that_does_not_get_ready_brings_the_old_layout_back(server: Se
 
 def test_writers_that_do_not_get_ready_bring_the_old_list_back(server: Server) -> None:
     (server.run / "sockets" / "event_persister3.sock" / "taken").mkdir(parents=True)
+    since = server.log.mark()
     with asking(server) as found:
         wait_until("the first responses", lambda: found["401"] > 20)
         answer = apply(server, MORE_WRITERS)
@@ -156,26 +209,45 @@ def test_writers_that_do_not_get_ready_bring_the_old_list_back(server: Server) -
     assert "event_persister3 did not get ready" in answer.stderr
     assert set(found) == {"401"}
     assert "event_persister3" not in processes(server)
-    assert len(views(server)) == 2
+    assert len(views(server, "writers", since)) == 2, "there and back"
     assert server.ganglion("ready").returncode == 0
 
 
-@pytest.mark.parametrize("step", ["stop", "files"])
-def test_a_killed_command_leaves_no_half(server: Server, step: str) -> None:
-    command = launch(server, MORE_WRITERS, step)
-    command.kill()
-    command.wait()
-    # The supervisor goes on.
-    wait_until("the new layout", lambda: "event_persister3" in ready(server))
-    assert "APPLIED" in server.ganglion("status").stdout
+def test_an_interrupted_command_leaves_no_half(server: Server) -> None:
+    command = launch(server, MORE_WRITERS, "stop")
+    command.send_signal(signal.SIGINT)
+    _, errors = command.communicate()
+    assert (command.returncode, "the supervisor goes on" in errors) == (130, True)
+    # Another command does not disturb the change: tests/unit/supervisor/test_changing.py.
+    wait_until("the new layout", lambda: "APPLIED" in server.ganglion("status").stdout)
+    assert "event_persister3" in ready(server)
     assert server.ganglion("ready").returncode == 0
 
 
-@pytest.mark.parametrize("step", ["stop", "files", "start"])
+def test_a_full_disk_changes_nothing(server: Server) -> None:
+    before = pids(server)
+    full = subprocess.run(
+        [*GANGLION, "apply", MORE_READERS],
+        env=server.environment,
+        cwd=server.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        # No file may have a byte.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert full.returncode == 2, full.stderr
+    assert "cannot be written: File too large" in full.stderr
+    assert pids(server) == before
+    assert not list(server.run.glob("*conf.*"))
+    assert not list(server.data.glob("*applied*"))
+
+
+@pytest.mark.parametrize("step", ["stop", "start"])
 def test_a_killed_supervisor_leaves_no_half(server: Server, step: str) -> None:
     command = launch(server, MORE_WRITERS, step)
     server.kill()
-    command.wait()
+    command.communicate()
     server.start()
     found = processes(server)
     applied = (server.data / "applied.json").exists()
@@ -185,7 +257,7 @@ def test_a_killed_supervisor_leaves_no_half(server: Server, step: str) -> None:
     assert ("event_persister3" in conf) is applied
 
 
-def launch(server: Server, workers: str, step: str) -> subprocess.Popen[bytes]:
+def launch(server: Server, workers: str, step: str) -> subprocess.Popen[str]:
     """Start `apply`, and return it once the supervisor has taken the step."""
     since = server.log.mark()
     command = subprocess.Popen(
@@ -194,7 +266,8 @@ def launch(server: Server, workers: str, step: str) -> subprocess.Popen[bytes]:
         cwd=server.root,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     server.log.wait_for(rf"change of the layout: {step} ?", since)
     return command
@@ -205,14 +278,15 @@ def ready(server: Server) -> set[str]:
 
 
 def test_another_change_or_restart_meanwhile_is_refused(server: Server) -> None:
-    command = launch(server, MORE_WRITERS, "stop")
-    second = apply(server, MORE_READERS)
-    restart = server.ganglion("restart", "main")
-    assert command.wait() == 0
+    before = pids(server)
+    with (server.run / "restart.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = apply(server, MORE_READERS)
+        restart = server.ganglion("restart", "main")
     assert (second.returncode, restart.returncode) == (2, 2)
     assert "is held by another restart or apply" in second.stderr
     assert "is held by another restart or apply" in restart.stderr
-    assert "event_persister3" in ready(server)
+    assert pids(server) == before
 
 
 def test_the_layout_outlives_a_restart_until_the_variable_changes(server: Server) -> None:
@@ -257,14 +331,15 @@ def test_other_changes_do_not_come_along(server: Server) -> None:
 def test_a_dead_process_does_not_disturb_a_change_of_others(server: Server) -> None:
     command = launch(server, MORE_READERS, "files")
     os.kill(server.pid("event_creator1"), signal.SIGKILL)
-    assert command.wait() == 0
+    _, errors = command.communicate()
+    assert command.returncode == 0, errors
     wait_until("all", lambda: {"event_creator1", "synchrotron2"} <= ready(server))
 
 
 def test_the_same_value_is_recorded_without_a_step(server: Server) -> None:
     before = pids(server)
-    assert apply(server, BASE).returncode == 0
+    answer = apply(server, BASE)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("WORKERS in force: "), "no step comes before"
     assert {**pids(server), "layout": 0} == {**before, "layout": 0}
     assert json.loads((server.data / "applied.json").read_text())["workers"] == BASE
-    assert Path(f"/proc/{before['main']}").exists()
-    assert identity(before["main"])

@@ -61,7 +61,7 @@ def test_synapse_reads_its_configuration_with_its_own_rights(
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(subprocess, "run", run)
-    assert restart.refused_configuration(settings) == ""
+    assert restart._refused_configuration(settings) == ""
     ((words, named),) = ran
     assert words[-4:] == ["--config-path", "/a.yaml", "--config-path", "/b.yaml"]
     assert {key: named[key] for key in ("user", "group", "extra_groups")} == {

@@ -49,7 +49,8 @@ class Step:
 class Changes:
     """All that differs between two layouts, and the steps from one to the other.
 
-    `together` are the processes that stop and start together; `reasons` say what they share.
+    `together` are the processes that stop and start together; `reasons` say what they share. `kept`
+    are files that stay as they are, because the program that has read them goes on.
     """
 
     added: tuple[str, ...]
@@ -57,6 +58,7 @@ class Changes:
     together: tuple[str, ...]
     reasons: tuple[str, ...]
     steps: tuple[Step, ...]
+    kept: tuple[str, ...] = ()
 
     @property
     def nothing(self) -> bool:
@@ -65,9 +67,10 @@ class Changes:
 
 
 def between(old: Layout, new: Layout) -> Changes:
-    """Return the steps from `old` to `new`, two layouts of one server."""
-    if old.files == new.files:
-        return Changes(added=(), removed=(), together=(), reasons=(), steps=())
+    """Return the steps from `old` to `new`, two layouts of one server.
+
+    The files of `old` are those that the running programs have read.
+    """
     before, after = Views(old), Views(new)
     were, are = old.processes, new.processes
     added = tuple(name for name in are if name not in were)
@@ -82,6 +85,9 @@ def between(old: Layout, new: Layout) -> Changes:
         *_reasons_of((before.shared(name), after.shared(name)) for name in conflicting),
     ]
     grows = _needs_more_connections(old, new, together, added)
+    kept = () if grows or postgres.CONF not in old.files else (postgres.CONF,)
+    if old.files == {**new.files, **{path: old.files[path] for path in kept}}:
+        return Changes(added=(), removed=(), together=(), reasons=(), steps=(), kept=kept)
     if grows:
         # Every process would lose its connections. None has any while it is stopped.
         together, conflicting = list(stay), list(removed)
@@ -101,6 +107,7 @@ def between(old: Layout, new: Layout) -> Changes:
         together=tuple(together),
         reasons=tuple(dict.fromkeys(reasons)),
         steps=tuple(steps),
+        kept=kept,
     )
 
 
@@ -169,15 +176,20 @@ def _differing(old: Layout, new: Layout, paths: Iterable[str]) -> bool:
 def _needs_more_connections(
     old: Layout, new: Layout, together: Sequence[str], added: Sequence[str]
 ) -> bool:
-    """Whether all pools could together open more connections than the running PostgreSQL takes."""
-    if not old.plan.settings.embedded_postgres or old.plan.settings.sqlite is not None:
+    """Whether all pools could together open more connections than the running PostgreSQL takes.
+
+    A process that goes on has the pool of before, or the next one once it is restarted.
+    """
+    if postgres.CONF not in old.files:
         return False
-    fresh, kept = new.plan.budget.pools, old.plan.budget.pools
+    fresh, before = new.plan.budget.pools, old.plan.budget.pools
     pools = sum(
-        fresh[name].most if name in together or name in added else kept[name].most
+        fresh[name].most
+        if name in together or name in added
+        else max(fresh[name].most, before[name].most)
         for name in new.processes
     )
-    return pools > postgres.amounts(old.plan.budget).max_connections - RESERVED
+    return pools > postgres.max_connections(old.files[postgres.CONF]) - RESERVED
 
 
 def _reasons(pairs: Iterable[tuple[View, View]]) -> list[str]:

@@ -10,6 +10,7 @@ before is back, 2 for a value that does not work, and while another change or
 restart is at work.
 """
 
+import contextlib
 import re
 import shutil
 import sys
@@ -23,6 +24,7 @@ from ganglion.changes.layout import Layout, Views, layout
 from ganglion.changes.steps import Changes, between
 from ganglion.cli import restart
 from ganglion.cli.output import print_json, print_notes
+from ganglion.cli.plan import as_running
 from ganglion.cli.run import this_machine
 from ganglion.cli.verb import Verb
 from ganglion.control.client import not_running
@@ -31,6 +33,7 @@ from ganglion.control.status import status
 from ganglion.control.test.json_lines import ask
 from ganglion.data import applied_workers
 from ganglion.data.applied_workers import Applied
+from ganglion.data.paths import Paths
 from ganglion.data.secrets import keep_secrets
 from ganglion.data.usable_files import usable
 from ganglion.errors import ConfigError, Problem
@@ -72,8 +75,9 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     with restart.alone(settings):
         old_layout, new_layout = _complete(assemble(environ, with_workers(running)), new)
         _check_files(old_layout)
+        old_layout = as_running(old_layout, settings)
         changes = between(old_layout, new_layout)
-        refused = _refused(new_layout.plan, settings)
+        refused = _refused(new_layout.plan)
         if refused:
             print(f"nothing was changed: {refused}", file=sys.stderr)
             return 1
@@ -177,12 +181,11 @@ def _without_numbers(text: str) -> str:
     return re.sub(r"\d+", "0", text)
 
 
-def _refused(plan: Plan, settings: Settings) -> str:
-    """Return the first thing that nginx or Synapse rejects, if any."""
+def _refused(plan: Plan) -> str:
+    """Return the first thing that nginx rejects, if any. Synapse reads its own: changing.py."""
     for problem in nginx_trial.problems(plan, plan.machine.binary(nginx.NAME)):
         return f"nginx rejects its files: {problem}"
-    rejected = "" if restart.is_unchanged(settings) else restart.refused_configuration(settings)
-    return f"Synapse rejects its configuration: {rejected}" if rejected else ""
+    return ""
 
 
 def _carry_out(new: Layout, changes: Changes, record: Applied | None, *, as_json: bool) -> int:
@@ -197,18 +200,31 @@ def _carry_out(new: Layout, changes: Changes, record: Applied | None, *, as_json
         "together": changes.together,
         "keep": record is not None,
     }
+    # They may be of an earlier layout than the present one.
+    kept = {path: Path(paths.conf_file(path)).read_text(encoding="utf-8") for path in changes.kept}
+    files = [replace(file, content=kept.get(file.path, file.content)) for file in render(new.plan)]
     problem, took = "", []
     try:
-        write_directory(Path(paths.conf_next), render(new.plan), dict(new.plan.machine.accounts))
+        write_directory(Path(paths.conf_next), files, dict(new.plan.machine.accounts))
         if record is not None:
             applied_workers.stage(paths, record)
+    except BaseException:
+        _discard(paths)
+        raise
+    try:
         answer = ask(command_socket.path(settings), "the supervisor", request, WITHIN)
         took = answer["took"]
         flush_entry(Path(paths.applied_workers))
     except Refusal as refusal:
         problem = str(refusal)
         # Taken already if the supervisor began.
-        shutil.rmtree(paths.conf_next, ignore_errors=True)
+        _discard(paths)
+    except KeyboardInterrupt:
+        print(
+            "the supervisor goes on with the change; `ganglion status` shows the layout in force",
+            file=sys.stderr,
+        )
+        raise
     steps = [words.in_words(step) for step in changes.steps]
     if as_json:
         shown = [{"text": text, "seconds": each} for text, each in zip(steps, took, strict=False)]
@@ -222,6 +238,16 @@ def _carry_out(new: Layout, changes: Changes, record: Applied | None, *, as_json
         return 1
     print_notes(new.plan.topology.notes)
     return 0
+
+
+def _discard(paths: Paths) -> None:
+    """Remove the staged files, unless the supervisor has taken them: never half of them."""
+    applied_workers.discard(paths)
+    gone = Path(paths.conf_next).with_name(".conf.next.new")
+    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        Path(paths.conf_next).rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 VERB = Verb(name="apply", manual=__doc__, run=run, options=options, json=True)

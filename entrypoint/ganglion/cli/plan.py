@@ -11,6 +11,8 @@ Exit status: 0, or 2 for a value that does not work.
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from ganglion.changes import words
 from ganglion.changes.layout import Layout, layout
@@ -18,6 +20,8 @@ from ganglion.changes.steps import between
 from ganglion.cli.output import print_json, print_notes
 from ganglion.cli.verb import Verb
 from ganglion.plan import assemble, read_settings, render, running_workers, with_workers
+from ganglion.programs.postgres import server as postgres
+from ganglion.settings.variables import Settings
 
 
 def options(parser: ArgumentParser) -> None:
@@ -26,7 +30,8 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     new = planned(environ, options.workers)
-    old = planned(environ, running_workers(read_settings(environ)))
+    settings = read_settings(environ)
+    old = as_running(planned(environ, running_workers(settings)), settings)
     changes = between(old, new)
     if options.json:
         print_json(words.as_json(old, new, changes))
@@ -40,6 +45,14 @@ def planned(environ: Mapping[str, str], workers: str | None) -> Layout:
     """Return the layout with a text of WORKERS; None for that of a start. Raises ConfigError."""
     plan = assemble(environ) if workers is None else assemble(environ, with_workers(workers))
     return layout(plan, render(plan))
+
+
+def as_running(found: Layout, settings: Settings) -> Layout:
+    """Return a layout with the file that PostgreSQL has read, which may be of an earlier layout."""
+    path = Path(settings.paths.conf_file(postgres.CONF))
+    if postgres.CONF not in found.files or not path.exists():
+        return found
+    return replace(found, files={**found.files, postgres.CONF: path.read_text(encoding="utf-8")})
 
 
 VERB = Verb(name="plan", manual=__doc__, run=run, options=options, json=True)

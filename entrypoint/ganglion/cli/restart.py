@@ -63,7 +63,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     status(settings)
     names = chosen(options.names, known, every=options.all)
     with alone(settings):
-        refusal = "" if is_unchanged(settings) else refused_configuration(settings)
+        refusal = "" if _is_unchanged(settings) else _refused_configuration(settings)
         if refusal:
             print(
                 f"nothing was restarted: Synapse rejects its configuration: {refusal}",
@@ -125,7 +125,7 @@ def _problem(path: str, message: str, hint: str) -> ConfigError:
     return ConfigError([Problem(variable="restart", value=path, message=message, hint=hint)])
 
 
-def is_unchanged(settings: Settings) -> bool:
+def _is_unchanged(settings: Settings) -> bool:
     """Return whether Synapse has accepted this very configuration: to read it takes a second."""
     request = {"do": "compare", "names": [MAIN]}
     try:
@@ -135,7 +135,7 @@ def is_unchanged(settings: Settings) -> bool:
     return True
 
 
-def refused_configuration(settings: Settings) -> str:
+def _refused_configuration(settings: Settings) -> str:
     """Have Synapse read main's configuration, with its own rights. Returns what it rejects."""
     parser = configparser.RawConfigParser()
     parser.read(settings.paths.supervisord_conf, encoding="utf-8")

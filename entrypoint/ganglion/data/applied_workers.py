@@ -82,9 +82,18 @@ def in_force(settings: Settings) -> Settings:
 
 def stage(paths: Paths, applied: Applied) -> None:
     """Write the record beside its place. The supervisor moves it there: supervisor/changing.py."""
-    place = Path(paths.applied_workers)
     text = json.dumps(asdict(applied), indent=2, ensure_ascii=False) + "\n"
-    write_file(place.with_name(f".{place.name}.next"), text, MODE, None)
+    write_file(_staged(paths), text, MODE, None)
+
+
+def discard(paths: Paths) -> None:
+    """Remove the staged record, if it is still there."""
+    _staged(paths).unlink(missing_ok=True)
+
+
+def _staged(paths: Paths) -> Path:
+    place = Path(paths.applied_workers)
+    return place.with_name(f".{place.name}.next")
 
 
 def is_out_of_force(settings: Settings) -> bool:

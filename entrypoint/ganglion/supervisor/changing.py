@@ -5,7 +5,7 @@ change. A supervisor that ends meanwhile takes its programs along, and the next 
 everything anew, from the layout that was recorded last.
 """
 
-import shutil
+import math
 import signal
 import time
 import traceback
@@ -17,12 +17,14 @@ from typing import Any
 from supervisor.options import ProcessGroupConfig, UnhosedConfigParser
 from supervisor.states import ProcessStates
 
+from ganglion.supervisor.change_request import Places, Request
 from ganglion.supervisor.fork.shared_config import SharedConfig
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.watchdog import children_of
 
-# In seconds. Processes are killed before the first one is over: `stopwaitsecs`.
-ENDED_WITHIN, READY_WITHIN, RELOADED_WITHIN = 120.0, 60.0, 20.0
+# In seconds. Processes are killed before the first one is over: `stopwaitsecs`. A process that
+# fails to start is noticed at once; the others are for one that hangs, on a slow machine too.
+ENDED_WITHIN, READY_WITHIN, RELOADED_WITHIN = 120.0, 120.0, 60.0
 # In seconds: how often the supervisor looks, while a change is under way.
 EVERY = 0.02
 NGINX = "nginx"
@@ -45,59 +47,6 @@ class Wait:
 Steps = Iterator[Wait]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A change as the command asks for it.
-
-    `steps` are the kinds of steps with names of programs. `added`, `removed` and `together` are as
-    in `ganglion.changes.steps`. `keep` says whether the new layout outlives a restart.
-    """
-
-    steps: tuple[tuple[str, tuple[str, ...]], ...]
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    together: tuple[str, ...]
-    keep: bool
-
-    @classmethod
-    def read(cls, request: Mapping[str, Any]) -> "Request":
-        """Read a request of the command socket. Raises KeyError, TypeError or ValueError."""
-        return cls(
-            steps=tuple((str(do), tuple(map(str, names))) for do, names in request["steps"]),
-            added=tuple(request["added"]),
-            removed=tuple(request["removed"]),
-            together=tuple(request["together"]),
-            keep=bool(request["keep"]),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """The directories and files of a change, next to the conf directory and in the data directory.
-
-    `record` is the file of the applied layout, `staged` the one that may replace it.
-    """
-
-    conf: Path
-    record: Path
-
-    @property
-    def coming(self) -> Path:
-        return self.conf.with_name("conf.next")
-
-    @property
-    def taken(self) -> Path:
-        return self.conf.with_name("conf.changing")
-
-    @property
-    def before(self) -> Path:
-        return self.conf.with_name("conf.before")
-
-    @property
-    def staged(self) -> Path:
-        return self.record.with_name(f".{self.record.name}.next")
-
-
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """How far a change has come, for the way back."""
@@ -109,17 +58,25 @@ class Progress:
 
 
 class Changing:
-    """One change. Call advance() until `result` is there: nothing, or the error.
+    """One change. Call advance() until `result` is there: how long the steps took, or the error.
 
-    `daemon` is the supervisor.
+    `daemon` is the supervisor. `places` has been taken. `children` returns the process IDs of a
+    process's children.
     """
 
-    def __init__(self, daemon: Any, request: Request, places: Places) -> None:
+    def __init__(
+        self,
+        daemon: Any,
+        request: Request,
+        places: Places,
+        children: Callable[[int], Sequence[int]] = children_of,
+    ) -> None:
         self._daemon = daemon
         self._options = daemon.options
         self._programs: dict[str, GatedProcess] = daemon.options.programs
         self._request = request
         self._places = places
+        self._children = children
         self._progress = Progress()
         self._steps = self._forward()
         self._wait: Wait | None = None
@@ -175,13 +132,11 @@ class Changing:
     # The way forward.
 
     def _forward(self) -> Steps:
-        places = self._places
-        shutil.rmtree(places.taken, ignore_errors=True)
-        shutil.rmtree(places.before, ignore_errors=True)
-        # No other command can change it from now on.
-        places.coming.rename(places.taken)
         self._configs = self._read_configs()
-        self._new_shared = self._daemon.read_shared_config(places.taken, self._configs["main"])
+        main = self._configs["main"]
+        self._new_shared = self._daemon.read_shared_config(self._places.taken, main)
+        if self._new_shared is None and self._options.shared_config is not None:
+            raise Failed("Synapse rejects the new configuration")
         for do, names in self._request.steps:
             began = time.monotonic()
             yield from self._actions[do]([self._programs[name] for name in names])
@@ -229,11 +184,9 @@ class Changing:
 
     def _swap(self) -> None:
         """Exchange the conf directories. No program starts meanwhile: this is the only thread."""
-        places = self._places
-        places.conf.rename(places.before)
-        places.taken.rename(places.conf)
         self._progress.swapped = True
         self._progress.shared = self._options.shared_config
+        self._places.swap()
         self._options.shared_config = self._new_shared
 
     def _add(self, name: str) -> None:
@@ -249,21 +202,24 @@ class Changing:
         group.processes[name] = program
 
     def _proxy(self, programs: Sequence[GatedProcess]) -> Steps:
-        (nginx,) = programs
-        before = children_of(nginx.pid)
         self._progress.proxied = True
-        nginx.signal(signal.SIGHUP)
-
-        def has_followed() -> bool:
-            now = children_of(nginx.pid)
-            fresh = set(now) - set(before)
-            return bool(fresh) and all(_is_leaving(pid) for pid in before if pid in now)
-
         yield Wait(
-            until=has_followed,
+            until=self._reloaded(programs[0]),
             within=RELOADED_WITHIN,
             otherwise="nginx did not take its new files; see its log",
         )
+
+    def _reloaded(self, nginx: GatedProcess) -> Condition:
+        """Reload nginx. Return whether all of its workers are those of the new files."""
+        before = self._children(nginx.pid)
+        nginx.signal(signal.SIGHUP)
+
+        def has_followed() -> bool:
+            now = self._children(nginx.pid)
+            fresh = set(now) - set(before)
+            return bool(fresh) and all(_is_leaving(pid) for pid in before if pid in now)
+
+        return has_followed
 
     def _restart(self, programs: Sequence[GatedProcess]) -> Steps:
         before = {program.pid for program in programs}
@@ -290,7 +246,7 @@ class Changing:
         """Have the next start choose this layout. In this moment the change is made."""
         places = self._places
         if self._request.keep:
-            places.staged.rename(places.record)
+            places.claimed.rename(places.record)
         else:
             places.record.unlink(missing_ok=True)
 
@@ -299,9 +255,7 @@ class Changing:
             self._daemon.forget_program(name)
         for program in self._programs.values():
             program.keeps_sockets = False
-        for directory in (self._places.before, self._places.taken, self._places.coming):
-            shutil.rmtree(directory, ignore_errors=True)
-        self._places.staged.unlink(missing_ok=True)
+        self._places.clean()
 
     # The way back.
 
@@ -328,7 +282,7 @@ class Changing:
         for program in back:
             program.open_sockets()
         if self._progress.proxied:
-            yield from self._proxy([self._programs[NGINX]])
+            yield from self._proxy_back(self._programs[NGINX])
         self._release(back)
         yield _settled(back)
         self._finish(gone=[program.config.name for program in added])
@@ -336,23 +290,24 @@ class Changing:
         rest = f", but {', '.join(late)} not ready yet" if late else ""
         self.result = {"error": f"{reason}; the layout before is back{rest}"}
 
+    def _proxy_back(self, nginx: GatedProcess) -> Steps:
+        """Have nginx take the files of before. If it does not, restart it: its sockets stay."""
+        has_followed = self._reloaded(nginx)
+        overdue = self._options.clock() + RELOADED_WITHIN
+        yield Wait(
+            until=lambda: has_followed() or self._options.clock() > overdue,
+            within=math.inf,
+            otherwise="",
+        )
+        if not has_followed():
+            yield from self._restart([nginx])
+
     def _swap_back(self) -> None:
-        places, progress = self._places, self._progress
-        places.conf.rename(places.taken)
-        places.before.rename(places.conf)
+        progress = self._progress
+        self._places.swap_back()
         self._options.shared_config = progress.shared
         for name, config in progress.before.items():
             self._programs[name].reconfigure(config)
-
-
-def obstacle(programs: Mapping[str, GatedProcess]) -> str:
-    """Say why no change may begin now: a program is in trouble. Empty if it may."""
-    idle = [
-        name
-        for name, program in programs.items()
-        if not program.ready or program.held or program.paused or program.restarting
-    ]
-    return f"{', '.join(idle)} not ready now" if idle else ""
 
 
 def _ended(programs: Sequence[GatedProcess]) -> Wait:
@@ -383,7 +338,7 @@ def _settled(programs: Sequence[GatedProcess]) -> Wait:
     def until() -> bool:
         return all(program.ready or program.backoff or program.pauses for program in programs)
 
-    return Wait(until=until, within=float("inf"), otherwise="")
+    return Wait(until=until, within=math.inf, otherwise="")
 
 
 def _is_leaving(pid: int) -> bool:

@@ -23,7 +23,8 @@ from ganglion.in_synapse.gate import VARIABLE as GATE
 from ganglion.in_synapse.imports import TRACING
 from ganglion.in_synapse.listening import VARIABLE as SOCKETS
 from ganglion.supervisor import clock
-from ganglion.supervisor.changing import EVERY, Changing, Places, Request, obstacle
+from ganglion.supervisor.change_request import Places, Request, obstacle
+from ganglion.supervisor.changing import EVERY, Changing
 from ganglion.supervisor.command_socket import (
     TEST_VERBS,
     VERBS,
@@ -393,12 +394,18 @@ class Daemon(Supervisor):
 
     def _apply(self, _programs: list[GatedProcess], request: Mapping[str, Any]) -> Pending:
         """Begin a change of the layout. Finished when it is made, or undone."""
-        problem = obstacle(self.options.programs)
-        if problem:
-            return refused(f"{problem}; nothing was changed")
         conf = Path(self.options.configfile).parent
         places = Places(conf=conf, record=Path(self.options.applied))
-        changing = self.changing = Changing(self, Request.read(request), places)
+        asked = Request.read(request)
+        problem = obstacle(self.options.programs, conf)
+        if not problem:
+            try:
+                places.take(keep=asked.keep)
+            except OSError as error:
+                problem = f"the new files cannot be taken: {error}"
+        if problem:
+            return refused(f"{problem}; nothing was changed")
+        changing = self.changing = Changing(self, asked, places)
         return lambda: changing.result
 
     def _go_on(self, changing: Changing) -> None:

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL server: its program, files and share of the budget."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -16,6 +17,7 @@ from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
 NAME = "postgres"
+CONF = "postgresql/postgresql.conf"
 # Its own processes, and one connection. Idle, all of them took 41M of PSS with main alone and 101M
 # with the 17 processes of complement; main's first connection took 21M after its start.
 OWN_PROCESSES = 25 * MB
@@ -38,6 +40,12 @@ class Amounts:
     effective_cache_size: int
     work_mem: int
     maintenance_work_mem: int
+
+
+def max_connections(conf: str) -> int:
+    """Return the setting of this name in a rendered postgresql.conf."""
+    (found,) = re.findall(r"^max_connections = (\d+)$", conf, re.MULTILINE)
+    return int(found)
 
 
 def amounts(budget: Budget) -> Amounts:
@@ -84,7 +92,7 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
                 "-D",
                 paths.postgres,
                 "-c",
-                f"config_file={paths.conf_file('postgresql/postgresql.conf')}",
+                f"config_file={paths.conf_file(CONF)}",
             ),
             account=plan.machine.account(NAME),
             needs=needs,
@@ -109,7 +117,7 @@ def _files(plan: Plan) -> tuple[File, ...]:
     mapped = [account, machine.ourselves] if plan.settings.test_mode and administrator else []
     return (
         File(
-            path="postgresql/postgresql.conf",
+            path=CONF,
             content=fill(
                 "postgresql.conf.j2",
                 hba_file=paths.conf_file("postgresql/pg_hba.conf"),
