@@ -77,7 +77,7 @@ def test_a_reader_more_and_less_fails_no_request_and_touches_nothing_else(server
 
 @contextlib.contextmanager
 def long_poll(server: Server) -> Iterator[Callable[[], bool]]:
-    """Begin a long poll of the present reader. It must end with what happens to the user.
+    """Begin a long poll of the present reader. It must end with news of the user, and not before.
 
     Yields whether it has ended.
     """

@@ -46,7 +46,7 @@ class Socket:
 
 
 class Channel:
-    """An HTTP connection without a request. `happened` says what was done with it."""
+    """An HTTP connection without a request. `happened` has the calls."""
 
     def __init__(self, real: socket.socket, arrives: Callable[[], object] = lambda: None) -> None:
         self.requests: list[Any] = []

@@ -67,7 +67,7 @@ def write(directory: Path, names: tuple[str, ...], which: str) -> None:
 
 @dataclass
 class Rehearsal:
-    """The supervisor of `options`, with fake programs, which may be told to fail.
+    """The supervisor of `options`, with fake programs, of which some fail.
 
     `fails` says whether a process fails to start with a list, `hangs` whether it never gets ready.
     """
