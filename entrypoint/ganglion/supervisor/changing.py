@@ -225,7 +225,13 @@ class Changing:
         before = {program.pid for program in programs}
         for program in programs:
             program.restart()
-        yield _ready(programs, lambda program: program.pid not in before)
+
+        def has_followed(program: GatedProcess) -> bool:
+            if program.pid in before and not program.restarting:
+                raise Failed(f"the next {program.config.name} ended before it took over")
+            return program.pid not in before
+
+        yield _ready(programs, has_followed)
 
     def _remove(self, programs: Sequence[GatedProcess]) -> Steps:
         for program in programs:
@@ -261,6 +267,8 @@ class Changing:
 
     def _backward(self, reason: str) -> Steps:
         programs = self._programs
+        for program in programs.values():
+            program.call_off_restart()
         added = [programs[name] for name in self._request.added if name in programs]
         back = [
             program

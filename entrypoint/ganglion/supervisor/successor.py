@@ -45,7 +45,7 @@ class Successor(Reader):
         self.failed: Callable[[], None] = lambda: None
         self._options = options
         self._due = options.clock() + LONGEST
-        self._is_waiting = False
+        self.is_waiting = False
         try:
             self._gate, theirs = options.make_gate()
         except OSError:
@@ -67,11 +67,11 @@ class Successor(Reader):
         return int(self._gate.fileno())
 
     def readable(self) -> bool:
-        return not self._is_waiting
+        return not self.is_waiting
 
     def handle_read_event(self) -> None:
         """Note that the process waits at its gate, unless its end has closed it: finish()."""
-        self._is_waiting = True
+        self.is_waiting = True
         with contextlib.suppress(OSError):
             if self._gate.recv(1):
                 self.waits()
@@ -92,7 +92,7 @@ class Successor(Reader):
 
     def look(self) -> None:
         """End the process if it takes too long to its gate. Called each second."""
-        if not self._is_waiting and self._options.clock() > self._due:
+        if not self.is_waiting and self._options.clock() > self._due:
             self._kill()
 
     def end(self) -> None:
@@ -179,6 +179,12 @@ class ReplaceableProcess(Subprocess):
         if self.successor is not None:
             self.successor.end()
             self.successor = None
+
+    def call_off_restart(self) -> None:
+        """Keep the process that is there, if its successor has not been told to take over."""
+        if self.successor is not None and not self.successor.is_waiting:
+            self.end_successor()
+            self.restarting = False
 
     def _spawn_as_parent(self, pid: int) -> Any:
         successor, self.successor = self.successor, None
