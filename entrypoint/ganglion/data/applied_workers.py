@@ -5,6 +5,7 @@ value removes it.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -48,6 +49,9 @@ def read(paths: Paths) -> Applied | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
+        if not os.access(path.parent, os.X_OK, effective_ids=True):
+            # No file in there can be read, which is reported of homeserver.yaml.
+            return None
         raise ConfigError(
             [
                 Problem(

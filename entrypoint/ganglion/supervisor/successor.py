@@ -181,7 +181,7 @@ class ReplaceableProcess(Subprocess):
             self.successor = None
 
     def call_off_restart(self) -> None:
-        """Keep the process that is there, if its successor has not been told to take over."""
+        """Keep the process that is there, if its successor does not take over yet."""
         if self.successor is not None and not self.successor.is_waiting:
             self.end_successor()
             self.restarting = False
