@@ -200,6 +200,7 @@ class Server:
         self.log = Log(self.root / "log", self.run / "sockets")
         self.http_port = free_port()
         self.federation_port = free_port()
+        self.control_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.environment: dict[str, str] = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -208,6 +209,7 @@ class Server:
             "GANGLION_RUN": str(self.run),
             "HTTP_PORT": str(self.http_port),
             "FEDERATION_PORT": str(self.federation_port),
+            "CONTROL_PORT": str(self.control_port),
             "BIND_ADDRESS": "127.0.0.1",
             "GANGLION_ADMIN_NETWORKS": "127.0.0.1/32",
             "SYNAPSE_ENABLE_REGISTRATION": "yes",

@@ -114,6 +114,7 @@ def start(
             prefork=settings.prefork and bool(plan.topology.here),
             account=account,
             command_socket=command_socket.path(settings),
+            states_socket=settings.paths.states_socket if settings.control_runs else None,
             controls=settings.test_mode,
             locks=(data, run),
             output=output,

@@ -43,7 +43,7 @@ def draw() -> str:
     stage = stages(programs)
     roles = {process.name: process.roles for process in plan.topology.processes}
     synapse = [program.name for program in programs if program.name in roles]
-    servers = [name for name in stage if name not in roles and name != "nginx"]
+    servers = [name for name in stage if name not in roles and name not in ("nginx", "control")]
     width = (RIGHT - MIDDLE - 10 * (len(synapse) - 1)) // len(synapse)
     parts = [
         (
@@ -52,7 +52,9 @@ def draw() -> str:
         ),
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         *_frame(),
-        *_box(MIDDLE, "nginx", RIGHT - MIDDLE, f"{stage['nginx']}  nginx"),
+        *_box(MIDDLE, "nginx", RIGHT - MIDDLE - 190, f"{stage['nginx']}  nginx"),
+        *_box(RIGHT - 180, "nginx", 180, f"{stage['control']}  control"),
+        _text(RIGHT - 168, ROW["nginx"] + 38, "readiness, metrics", 11),
         _text(MIDDLE + 12, ROW["nginx"] + 38, "sends each request on by the table of routes", 11),
     ]
     for number, name in enumerate(synapse):

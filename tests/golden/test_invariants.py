@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from supervisor.options import ServerOptions
 
+from ganglion.files.file import SECRET
+from ganglion.programs import registry
 from ganglion.programs.control import CONF
 from ganglion.programs.registry import programs as programs_of
 from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS
@@ -107,8 +109,10 @@ def test_each_upstream_that_nginx_uses_exists(case: Case) -> None:
     passes = [words for words in strings_of_passes(found["nginx.conf"]) if "$" not in words]
     settings = case.settings()
     application = f"http://unix:{settings.paths.control_socket}:"
-    assert passes.count(application) == settings.test_mode
-    passes = [target for target in passes if target != application]
+    assert passes.count(application) == settings.control_runs + settings.test_mode
+    token = f"{application}/token"
+    assert (token in passes) == (settings.control_token is not None)
+    passes = [target for target in passes if target not in (application, token)]
     # Each pool can be asked through nginx, but for the one that refuses more requests when busy,
     # and those of single workers.
     asked = {target for target in passes if target.endswith("/health")}
@@ -297,8 +301,8 @@ def test_supervisord_accepts_the_configuration(
 
 # Every trace of the test controls in a file.
 OF_CONTROLS = re.compile(
-    r"control\.json|control\.sock|processes\.sock|\.test\.sock|/test/|resetting|map=controls"
-    rf"|{re.escape(AGENT)}|ganglion\.control|ganglion_named|x_ganglion_worker|ganglion_routed",
+    r"processes\.sock|\.test\.sock|/test/|resetting|map=controls"
+    rf"|{re.escape(AGENT)}|ganglion_named|x_ganglion_worker|ganglion_routed",
     re.IGNORECASE,
 )
 
@@ -311,17 +315,30 @@ def test_the_test_controls_exist_in_test_mode_only(
     files = case.rendered()
     found = read_all(files)
     mentioning = {path for path, file in files.items() if OF_CONTROLS.search(file.content)}
-    expected = {"control.json", "maps.conf", "nginx.conf", "supervisord.conf", OVERRIDES}
+    expected = {"control.json", "maps.conf", "nginx.conf", OVERRIDES}
     hba = found.get("postgresql/pg_hba.conf", [])
     if any("peer" in line for line in hba):
         expected.add("postgresql/pg_hba.conf")
     assert mentioning == (expected if settings.test_mode else set())
-    assert (CONF in files) == settings.test_mode
-    assert ("program:control" in found["supervisord.conf"]) == settings.test_mode
-    assert ("control" in case.plan().budget.memory) == settings.test_mode
+    assert (CONF in files) == settings.control_runs
+    assert ("program:control" in found["supervisord.conf"]) == settings.control_runs
+    assert ("control" in case.plan().budget.memory) == settings.control_runs
+    if settings.control_runs:
+        # In production it has neither the supervisor's account nor the test controls.
+        (control,) = (item for item in programs_of(case.plan()) if item.name == "control")
+        own = None if settings.test_mode else case.plan().machine.account("synapse")
+        assert control.account == own
+        assert (found[CONF]["test"] is None) != settings.test_mode
+        assert files[CONF].mode == SECRET
+        (holder,) = (
+            item.service
+            for item in registry.directories(settings)
+            if item.path == settings.paths.control_sockets
+        )
+        assert holder == ("" if settings.test_mode else "synapse")
     mapped = settings.test_mode and "postgresql/pg_hba.conf" in expected
     assert bool(found.get("postgresql/pg_ident.conf", [])) == mapped
-    ports = settings.enable_metrics or settings.test_mode
+    ports = settings.enable_metrics or settings.control_runs
     assert ("CONTROL_PORT" in settings.public_ports) == ports
     assert len([*found["nginx.conf"].all("http", "server")]) == 1 + ports
     modules = [module["module"] for module in found[OVERRIDES].get("modules", [])]
@@ -344,9 +361,9 @@ def test_the_agent_follows_the_operators_modules(case: Case) -> None:
     found = read_all(case.rendered())
     plan = case.plan()
     names = [process.name for process in plan.topology.processes]
-    assert list(found["control.json"]["agents"]) == names
+    assert list(found["control.json"]["test"]["agents"]) == names
     *theirs, ours = found[OVERRIDES]["modules"]
     assert theirs == plan.operator.options["modules"]
     sockets = [ours["config"]["socket"].replace("NAME", name) for name in names]
-    assert list(found["control.json"]["agents"].values()) == sockets
-    assert found["control.json"]["media"] == "/srv/media"
+    assert list(found["control.json"]["test"]["agents"].values()) == sockets
+    assert found["control.json"]["test"]["media"] == "/srv/media"

@@ -27,6 +27,8 @@ def server() -> Iterator[Server]:
         "SYNAPSE_USE_UNIX_SOCKET": "no",
         "INTERNAL_PORT_BASE": str(free_port(3 * PROCESSES)),
         "SYNAPSE_ENABLE_METRICS": "yes",
+        # nginx serves the metrics alone then.
+        "GANGLION_CONTROL": "no",
         "CONTROL_PORT": str(free_port()),
         "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK": "yes",
         "TRUSTED_PROXIES": "127.0.0.1/32",

@@ -272,18 +272,19 @@ def refusal(workers: str, memory: int, **environ: str) -> str:
 def test_a_plan_that_cannot_fit_is_refused_with_the_numbers() -> None:
     assert refusal("full", GB) == said(
         "memory='1024M'",
-        "is less than the 2328M that these need: Synapse's 27 processes 1352M, their"
-        " caches 432M, PostgreSQL 391M, Redis 16M, nginx 20M, the kernel 117M;"
+        "is less than the 2370M that these need: Synapse's 27 processes 1352M, their"
+        " caches 432M, PostgreSQL 391M, Redis 16M, nginx 20M, the control application 40M, the"
+        " kernel 119M;"
         " the limit is a test",
-        "give it at least 2328M (docker run --memory, or GANGLION_MEMORY), or ask for at most 8"
+        "give it at least 2370M (docker run --memory, or GANGLION_MEMORY), or ask for at most 8"
         " WORKERS",
     )
     assert refusal("none", 256 * MB, GANGLION_PREFORK="no", POSTGRES_CP_MAX="20") == said(
         "memory='256M'",
-        "is less than the 457M that these need: Synapse's 1 process 160M, their caches"
-        " 16M, PostgreSQL 213M, Redis 16M, nginx 20M, the kernel 32M; the limit"
-        " is a test",
-        "give it at least 457M (docker run --memory, or GANGLION_MEMORY), or lower"
+        "is less than the 497M that these need: Synapse's 1 process 160M, their caches"
+        " 16M, PostgreSQL 213M, Redis 16M, nginx 20M, the control application"
+        " 40M, the kernel 32M; the limit is a test",
+        "give it at least 497M (docker run --memory, or GANGLION_MEMORY), or lower"
         " POSTGRES_CP_MAX, or unset GANGLION_PREFORK",
     )
 

@@ -459,7 +459,7 @@ def test_budget_rejects_impossible_amounts() -> None:
     for verb in (("budget", "--memory", "300M"), ("check",), ("run",)):
         result = process(*verb, WORKERS="full", GANGLION_MEMORY="300M")
         assert result.status == 2
-        assert "memory='300M': is less than the 2328M" in result.err
+        assert "memory='300M': is less than the 2370M" in result.err
 
 
 def test_budget_notes_options_that_override_it(tmp_path: Path) -> None:

@@ -171,7 +171,22 @@ def test_a_port_cannot_have_two_uses() -> None:
 
 
 def test_a_closed_port_does_not_collide() -> None:
-    assert settings(FEDERATION_PORT="8008", CONTROL_PORT="8008").http_port == 8008
+    assert settings(FEDERATION_PORT="8008").http_port == 8008
+
+
+def test_a_control_port_that_nobody_opens_does_not_collide() -> None:
+    assert settings(CONTROL_PORT="8008", GANGLION_CONTROL="no").http_port == 8008
+
+
+def test_a_token_needs_the_application_that_compares_it() -> None:
+    assert_problem(
+        {"CONTROL_TOKEN": "a-token", "GANGLION_CONTROL": "no", "SYNAPSE_ENABLE_METRICS": "yes"},
+        said(
+            "CONTROL_TOKEN",
+            "is set together with GANGLION_CONTROL=no, and nothing would check it",
+            "unset one of the two",
+        ),
+    )
 
 
 def test_all_problems_are_reported_together() -> None:

@@ -216,8 +216,9 @@ def test_over_tcp_each_process_has_three_ports() -> None:
 
 
 def test_a_public_port_cannot_be_a_loopback_port() -> None:
-    refused = problems(lambda: topology_of("none", HTTP_PORT="18001", CONTROL_PORT="18002", **TCP))
-    # The control port is closed without metrics, so it cannot collide.
+    ports = {"HTTP_PORT": "18001", "CONTROL_PORT": "18002", "GANGLION_CONTROL": "no"}
+    refused = problems(lambda: topology_of("none", **ports, **TCP))
+    # The control port is closed, so it cannot collide.
     assert refused == [
         said(
             "HTTP_PORT='18001'",

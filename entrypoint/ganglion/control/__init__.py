@@ -4,7 +4,7 @@ In here: the application itself, the client and the inspection of a running serv
 the command line, and the test controls (`test`). Not in here: rendering the application's
 configuration and its entry for supervisord (`programs.control`).
 
-Today the application has test controls only. It runs in test mode only, with the supervisor's
-account, because it stops and starts processes and renames databases. Production parts (readiness, a
-status page) must have an account of their own and none of `control.test`.
+Production and test mode have the views, which only read. Production runs it with Synapse's account
+and without `control.test`, which stops and starts processes and renames databases; test mode runs
+it with the supervisor's account.
 """

@@ -6,29 +6,31 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from ganglion.control.application import Application
-from ganglion.control.config import ControlConfig
-from ganglion.control.test.routes import routes_of_server
+from ganglion.control.application import Application, Route
+from ganglion.control.config import ControlConfig, Watched
+from ganglion.control.views import views
 
 # One process, because a reset must exclude every other request, and one thread for each request
-# that waits: a barrier, a reset, a second reset behind it.
-THREADS = 16
+# that waits: a barrier, a reset, a second reset behind it. In production none waits.
+TEST_THREADS, THREADS = 16, 4
 
 
 class Server(BaseApplication):
     """gunicorn, configured by its arguments only."""
 
-    def __init__(self, config: ControlConfig) -> None:
-        self._config = config
+    def __init__(self, text: str) -> None:
+        """`text` is control.json. Raises OSError."""
+        self._text = text
+        self._watched = Watched.load(text)
         super().__init__()
 
     def load_config(self) -> None:
         options: dict[str, Any] = {
-            "bind": f"unix:{self._config.socket}",
+            "bind": f"unix:{self._watched.socket}",
             # Of the socket, because nginx's workers have another account.
             "umask": 0,
             "workers": 1,
-            "threads": THREADS,
+            "threads": TEST_THREADS if self._watched.settings.test_mode else THREADS,
             "worker_class": "gthread",
             # No limit: a first reset without a prepared database takes long.
             "timeout": 0,
@@ -42,13 +44,19 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Application:
-        return Application(routes_of_server(self._config))
+        routes: tuple[Route, ...] = ()
+        if self._watched.settings.test_mode:
+            # Nothing of it is loaded in production.
+            from ganglion.control.test.routes import routes_of_server  # noqa: PLC0415
+
+            routes = routes_of_server(ControlConfig.load(self._text))
+        return Application(routes, views(self._watched), self._watched.token)
 
 
 def main(arguments: list[str]) -> None:
     """Serve until a signal ends the process."""
     (path,) = arguments
-    Server(ControlConfig.load(Path(path).read_text(encoding="utf-8"))).run()
+    Server(Path(path).read_text(encoding="utf-8")).run()
 
 
 if __name__ == "__main__":

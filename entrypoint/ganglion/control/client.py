@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ganglion.errors import ConfigError, Problem
-from ganglion.programs.control import CONF
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address
 
@@ -86,7 +85,7 @@ def call_control(settings: Settings, path: str, body: dict[str, Any]) -> dict[st
 
 def _check_test_mode(settings: Settings) -> None:
     paths = settings.paths
-    if Path(paths.workers).exists() and not Path(paths.conf_file(CONF)).exists():
+    if Path(paths.workers).exists() and not Path(paths.command_socket).exists():
         raise ConfigError(
             [
                 Problem(

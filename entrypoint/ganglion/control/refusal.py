@@ -9,12 +9,15 @@ LONGEST_DELAY = 60_000
 
 
 class Refusal(Exception):
-    """Ends a request with this HTTP status, and this text as its error."""
+    """Ends a request with this HTTP status, this text as its error, and further headers."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(
+        self, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.headers = headers
 
 
 def only(body: Mapping[str, Any], *names: str) -> None:

@@ -32,6 +32,7 @@ RUN_ENTRIES = frozenset(
         "restart.lock",
         "restart.sock",
         "sockets",
+        "states.sock",
         "supervisor.sock",
         "supervisord.pid",
         "temporary",
@@ -291,6 +292,11 @@ class Paths:
     def restart_socket(self) -> str:
         """Without test mode, the socket for commands that restart processes."""
         return f"{self.run}/restart.sock"
+
+    @property
+    def states_socket(self) -> str:
+        """The socket at which the supervisor says the state of each program."""
+        return f"{self.run}/states.sock"
 
     @property
     def restart_lock(self) -> str:

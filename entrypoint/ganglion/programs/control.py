@@ -1,12 +1,13 @@
-"""The control application: the test controls, which run in test mode only."""
+"""The control application: readiness and metrics, and in test mode the test controls."""
 
 import json
 from typing import Any
 
 from ganglion.budget.amounts import MB, Demand, Row
-from ganglion.files.file import File
+from ganglion.files.file import SECRET, File
 from ganglion.machine.installed import Machine
 from ganglion.machine.limits import Limits
+from ganglion.programs import nginx
 from ganglion.programs.postgres.server import owner
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.programs.redis import client_arguments
@@ -16,24 +17,61 @@ from ganglion.topology.topology import Topology
 
 NAME = "control"
 CONF = "control.json"
-# Seconds; stopped together with nginx, so it adds no time of its own.
-# gunicorn and its one process took 25M of PSS before the first reset, for which it imports Redis's
-# client.
-MEMORY = 48 * MB
+TOKEN_NAME = "control_token"  # noqa: S105 - the name of its file
+# A reset in test mode imports more, Redis's client first.
+MEMORY, TEST_MEMORY = 40 * MB, 48 * MB
+# The settings that the application needs to ask every part of the server; no secret is among them.
+WATCHED = (
+    "bind_address",
+    "control_hosts",
+    "data",
+    "enable_metrics",
+    "federation_port",
+    "hosts",
+    "http_port",
+    "internal_port_base",
+    "only",
+    "postgres_args",
+    "postgres_db",
+    "postgres_host",
+    "postgres_port",
+    "postgres_sslmode",
+    "postgres_user",
+    "redis_args",
+    "redis_dbid",
+    "redis_host",
+    "redis_path",
+    "redis_port",
+    "redis_tls",
+    "restrict_federation",
+    "run",
+    "server_name",
+    "sqlite",
+    "test_mode",
+    "tls_cert",
+    "tls_key",
+    "unix_sockets",
+)
 
 
 def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
-    """It could start without the others, but must not take a processor from those that start."""
+    """It could start without the others, but must not take a processor from those that start.
+
+    In test mode it starts together with nginx, as tests wait for both.
+    """
     conf = plan.settings.paths.conf_file(CONF)
+    testing = plan.settings.test_mode
+    if testing:
+        needs = tuple(name for name in needs if name != nginx.NAME)
     return (
         Program(
             name=NAME,
             group="nginx",
             priority=500,
             command=(plan.machine.python, "-P", "-m", "ganglion.control", conf),
-            # Our own account: it commands the supervisor and exchanges databases. It runs in test
-            # mode only; no program of a production server may have this account.
-            account=None,
+            # In test mode our own account: it commands the supervisor and exchanges databases.
+            # Otherwise Synapse's, which has all that it asks: sockets, and the database's password.
+            account=None if testing else plan.machine.account("synapse"),
             needs=needs,
             # gunicorn's quick shutdown.
             stop_signal="QUIT",
@@ -44,10 +82,30 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
 
 
 def _files(plan: Plan) -> tuple[File, ...]:
-    """control.json, which holds no secret, but the paths of files that do."""
+    """control.json, which holds no secret, but the paths of files that do; and the token."""
     settings, paths = plan.settings, plan.settings.paths
+    token = settings.control_token
     values: dict[str, Any] = {
         "socket": paths.control_socket,
+        "states": paths.states_socket,
+        "token_file": None if token is None else paths.secret(TOKEN_NAME),
+        # Its workers are in a file of their own, which changes while the application runs.
+        "settings": {name: getattr(settings, name) for name in WATCHED},
+        "test": _test(plan) if settings.test_mode else None,
+    }
+    text = json.dumps(values, indent=1) + "\n"
+    # Options that operators give for libpq and Redis may be secret.
+    found = [File(path=CONF, content=text, mode=SECRET, program="synapse")]
+    if token is not None:
+        path = f"secrets/{TOKEN_NAME}"
+        found.append(File(path=path, content=f"{token}\n", mode=SECRET, program="synapse"))
+    return tuple(found)
+
+
+def _test(plan: Plan) -> dict[str, Any]:
+    """The part for the test controls."""
+    settings, paths = plan.settings, plan.settings.paths
+    return {
         "supervisor": paths.command_socket,
         "resetting": paths.resetting,
         "media": plan.operator.options.get("media_store_path") or paths.media_store,
@@ -57,17 +115,19 @@ def _files(plan: Plan) -> tuple[File, ...]:
         "database": _database(settings, plan.machine),
         "redis": _redis(settings),
     }
-    return (File(path=CONF, content=json.dumps(values, indent=1) + "\n"),)
 
 
 def _directories(settings: Settings) -> tuple[Directory, ...]:
-    return (Directory(path=settings.paths.control_sockets, mode=0o750, entered_by="nginx"),)
+    holder = "" if settings.test_mode else "synapse"
+    path = settings.paths.control_sockets
+    return (Directory(path=path, mode=0o750, service=holder, entered_by="nginx"),)
 
 
 def _demands(
-    _settings: Settings, _topology: Topology, _machine: Machine, _within: Limits
+    settings: Settings, _topology: Topology, _machine: Machine, _within: Limits
 ) -> tuple[Demand, ...]:
-    return (Demand(label="the control application", fixed={NAME: MEMORY}),)
+    memory = TEST_MEMORY if settings.test_mode else MEMORY
+    return (Demand(label="the control application", fixed={NAME: memory}),)
 
 
 def _rows(plan: Plan) -> tuple[Row, ...]:
@@ -76,7 +136,9 @@ def _rows(plan: Plan) -> tuple[Row, ...]:
             name="the control application",
             amount="",
             memory=plan.budget.memory[NAME],
-            reason="the test controls, in test mode",
+            reason="readiness and metrics; GANGLION_CONTROL=no leaves it out"
+            if not plan.settings.test_mode
+            else "readiness, metrics and the test controls",
         ),
     )
 
@@ -121,8 +183,8 @@ def _redis(settings: Settings) -> dict[str, Any]:
 
 SERVICE = Service(
     name=NAME,
-    runs=lambda settings: settings.test_mode,
-    after=("synapse",),
+    runs=lambda settings: settings.control_runs,
+    after=("synapse", nginx.NAME),
     programs=_programs,
     files=_files,
     directories=_directories,

@@ -18,6 +18,7 @@ from ganglion.routing.table import Choice, Pin, Pool, table
 from ganglion.settings import parsers
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
+from ganglion.topology.scrape_targets import targets
 from ganglion.topology.topology import Address, Process, Topology
 
 NAME = "nginx"
@@ -284,51 +285,25 @@ def _tls(settings: Settings, machine: Machine) -> dict[str, Any] | None:
 
 
 def _control(settings: Settings, topology: Topology, machine: Machine) -> dict[str, Any] | None:
-    """The server on the control port: metrics, and in test mode the controls."""
-    if not settings.enable_metrics and not settings.test_mode:
+    """The server on the control port: the control application, and each process's metrics."""
+    if not settings.enable_metrics and not settings.control_runs:
         return None
     return {
         "listens": _listens(settings.control_bind_address, settings.control_port, machine),
         "hosts": [name.replace(".", "\\.") for name in settings.control_hosts],
         "application": f"http://unix:{settings.paths.control_socket}:"
-        if settings.test_mode
+        if settings.control_runs
         else None,
+        "token": settings.control_token is not None,
         "metrics": [
             (process.name, _url(process.metrics, "/_synapse/metrics")) for process in topology.here
         ]
         if settings.enable_metrics
         else [],
-        "targets": _targets(topology) if settings.enable_metrics else [],
+        "targets": [json.dumps(item) for item in targets(topology, "$http_host")]
+        if settings.enable_metrics and not settings.control_runs
+        else [],
     }
-
-
-def _targets(topology: Topology) -> list[str]:
-    """Describe each process as a target for Prometheus, as Synapse's worker image does.
-
-    Synapse's dashboards find a process by the labels `job` and `index`: the group of a worker and
-    its number in it. https://prometheus.io/docs/prometheus/latest/http_sd/
-    """
-    labels = [
-        *(
-            (item.name, item.group, item.name.removeprefix(item.group))
-            for item in topology.workers
-            if item.here
-        ),
-        *([(topology.main.name, "synapse", "1")] if topology.main.here else []),
-    ]
-    return [
-        json.dumps(
-            {
-                "targets": ["$http_host"],
-                "labels": {
-                    "job": job,
-                    "index": index,
-                    "__metrics_path__": f"/metrics/worker/{name}",
-                },
-            }
-        )
-        for name, job, index in labels
-    ]
 
 
 def _test(settings: Settings, topology: Topology) -> dict[str, Any] | None:

@@ -205,14 +205,17 @@ def notes(environ: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
 
 def _control_port(settings: Settings) -> Iterator[str]:
     """Yield where the control port listens, if it is open."""
-    if "CONTROL_PORT" not in settings.public_ports:
+    loopback = settings.control_bind_address
+    quiet = loopback != "*" and ip_address(loopback).is_loopback
+    noisy = settings.test_mode or settings.enable_metrics or not quiet
+    if "CONTROL_PORT" not in settings.public_ports or not noisy:
         return
     address, port = settings.control_bind_address, settings.control_port
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     contents = [
         *(["the test controls"] if settings.test_mode else []),
         *(["the metrics"] if settings.enable_metrics else []),
-    ]
+    ] or ["the control application's answers"]
     reach = "keep them from the public"
     if address == "*":
         where = f"port {port} of every address"
@@ -277,6 +280,7 @@ def _contradictions(settings: Settings) -> Iterator[Contradiction]:
     yield from _incomplete_server(settings)
     yield from _same_ports(settings)
     yield from _missing_certificate(settings)
+    yield from _unused_token(settings)
     yield from test_mode.contradictions(settings)
     least, most = settings.postgres_cp_min, settings.postgres_cp_max
     if least is not None and most is not None and least > most:
@@ -317,6 +321,20 @@ def _missing_certificate(settings: Settings) -> Iterator[Contradiction]:
                 value="no",
                 message="requires HTTPS, but there is no certificate",
                 hint="set SYNAPSE_TLS_CERT and SYNAPSE_TLS_KEY, or unset SYNAPSE_NO_TLS",
+            ),
+        )
+
+
+def _unused_token(settings: Settings) -> Iterator[Contradiction]:
+    """Yield a token without the application that compares it: the metrics would be open."""
+    if settings.control_token is not None and not (settings.control or settings.test_mode):
+        yield (
+            ("CONTROL_TOKEN", "GANGLION_CONTROL"),
+            Problem(
+                variable="CONTROL_TOKEN",
+                value=None,
+                message="is set together with GANGLION_CONTROL=no, and nothing would check it",
+                hint="unset one of the two",
             ),
         )
 

@@ -2,8 +2,9 @@
 
 Each field of Settings is one row: the variable's name, its parser, its default, one line of
 documentation, and, if they differ from the usual, whether it is secret and its other names.
-Rows for backups are in backups.py, for several containers in parts.py, for PostgreSQL and Redis in
-stores.py, rows that only Synapse's images have in synapse_image.py.
+Rows of the control port are in control.py, for backups in backups.py, for several containers in
+parts.py, for PostgreSQL and Redis in stores.py, rows that only Synapse's images have in
+synapse_image.py.
 `scripts/docs` generates docs/variables.md from this table.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from ganglion.data.paths import Paths
 from ganglion.settings import parsers
 from ganglion.settings.backups import BackupSettings
+from ganglion.settings.control import ControlSettings
 from ganglion.settings.fix_names import ALL as ALL_FIXES
 from ganglion.settings.fixes import fixes as parse_fixes
 from ganglion.settings.parts import PartSettings
@@ -27,7 +29,7 @@ REQUESTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(BackupSettings):
+class Settings(ControlSettings):
     """The value of every variable. `given` names those that are set; the others have defaults."""
 
     workers: str | None = _row(
@@ -243,28 +245,6 @@ class Settings(BackupSettings):
         False,
         "Whether the control port serves the Prometheus metrics of each process.",
     )
-    control_port: int = _row(
-        "CONTROL_PORT",
-        parsers.port,
-        9469,
-        "The port of `/metrics/NAME` (if metrics are on) and of the test controls (in test mode)."
-        " Do not expose it to the public.",
-    )
-    control_bind_address: str = _row(
-        "CONTROL_BIND_ADDRESS",
-        parsers.bind_address,
-        "127.0.0.1",
-        "The address that CONTROL_PORT listens on. In a container, `*` makes it one that"
-        " `docker run -p` publishes and other containers reach.",
-    )
-    control_hosts: tuple[str, ...] = _row(
-        "CONTROL_HOSTS",
-        parsers.hosts,
-        tuple[str, ...](),
-        "Further host names, with commas, by which requests to CONTROL_PORT may name it. IP"
-        " addresses and names without a dot are always accepted.",
-        shown_default="none",
-    )
     prefork: bool = _row(
         "GANGLION_PREFORK",
         parsers.boolean,
@@ -379,6 +359,14 @@ class Settings(BackupSettings):
         return wildcards.get(self.bind_address, self.bind_address)
 
     @property
+    def control_runs(self) -> bool:
+        """Whether the control application runs: always in test mode, which needs its controls.
+
+        Without nginx nobody could reach it.
+        """
+        return self.test_mode or (self.control and self.runs_nginx)
+
+    @property
     def public_ports(self) -> Mapping[str, int]:
         """The ports that nginx opens to other machines, by the names of their variables."""
         if not self.runs_nginx:
@@ -386,7 +374,7 @@ class Settings(BackupSettings):
         ports = {"HTTP_PORT": self.http_port}
         if self.tls:
             ports["FEDERATION_PORT"] = self.federation_port
-        if self.enable_metrics or self.test_mode:
+        if self.enable_metrics or self.control_runs:
             ports["CONTROL_PORT"] = self.control_port
         return ports
 
@@ -396,7 +384,13 @@ def variables() -> tuple[tuple[str, Variable], ...]:
     rows = [item for item in dataclasses.fields(Settings) if "variable" in item.metadata]
     bases = [
         {item.name for item in dataclasses.fields(base)}
-        for base in (BackupSettings, PartSettings, StoreSettings, SynapseImageSettings)
+        for base in (
+            ControlSettings,
+            BackupSettings,
+            PartSettings,
+            StoreSettings,
+            SynapseImageSettings,
+        )
     ]
     rows.sort(key=lambda item: sum(item.name in base for base in bases))
     return tuple((item.name, item.metadata["variable"]) for item in rows)

@@ -45,6 +45,7 @@ from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.output import Output, OutputHandler
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.start_times import Timeline
+from ganglion.supervisor.states import StatesSocket, states
 from ganglion.supervisor.successor import AdoptingOptions, SuccessorFailed
 from ganglion.supervisor.wakeup import Waker
 from ganglion.supervisor.watchdog import Watchdog
@@ -67,6 +68,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     prefork: bool,
     account: str | None = None,
     command_socket: str | None = None,
+    states_socket: str | None = None,
     controls: bool = False,
     locks: Sequence[int] = (),
     output: Output | None = None,
@@ -81,7 +83,8 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     the start so far. With `prefork`, this process imports Synapse and forks Synapse's processes;
     it then reads their configuration with the rights of `account`, or its own without one.
     `command_socket` is the path at which processes are restarted and, with `controls`, the test
-    controls stop and start them; None for neither.
+    controls stop and start them; None for neither. `states_socket` is the path at which `account`
+    learns the state of every program; None for no such socket.
 
     `locks` are descriptors that every program inherits, so that it holds the locks too. `output` is
     the queue in front of stdout. `watchdog` is how long a program may hang, in seconds; 0 for ever.
@@ -109,7 +112,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     options.first = True
     options.test = False
     with contextlib.suppress(asyncore.ExitNow):
-        Daemon(options, timeline, watchdog, helpers).main()
+        Daemon(options, timeline, watchdog, helpers, states_socket).main()
     options.close_httpservers()
     options.output.finish()
     options.close_logger()
@@ -255,6 +258,7 @@ class Daemon(Supervisor):
         timeline: Timeline,
         watchdog: float = 0.0,
         helpers: Sequence[Helper] = (),
+        states_socket: str | None = None,
     ) -> None:
         super().__init__(options)
         self.timeline = timeline
@@ -271,11 +275,15 @@ class Daemon(Supervisor):
         options.poller = _Poller(options.poller, lambda: EVERY if self.changing else None)
         self.announced = False
         # Watched by the main loop besides the programs' output, while the loop runs.
-        self.wakers: tuple[NotifySocket | Waker, ...] = ()
+        self.wakers: tuple[NotifySocket | Waker | StatesSocket, ...] = ()
+        self.states_socket = states_socket
         self.commands: CommandSocket | None = None
 
     def run(self) -> None:
         self.wakers = (NotifySocket(self.options.notify_socket, self._program_of), Waker())
+        if self.states_socket is not None:
+            account = self.options.account
+            self.wakers += (StatesSocket(self.states_socket, account, self._states),)
         if self.options.command_socket is not None:
             verbs = {**VERBS, **TEST_VERBS} if self.options.controls else VERBS
             if self.options.applied is not None:
@@ -457,6 +465,9 @@ class Daemon(Supervisor):
         helpers = (each for each in (self.watchdog, *self.helpers) if each and not each.ended)
         added = (self.options.output, *self.wakers, *commands, *helpers)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
+
+    def _states(self) -> object:
+        return states(self.options.programs, self.timeline, self.options.clock())
 
     def _program_of(self, pid: int) -> GatedProcess | None:
         program = self.options.pidhistory.get(pid)

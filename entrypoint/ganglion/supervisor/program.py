@@ -8,7 +8,7 @@ from typing import Any
 
 from supervisor import events
 from supervisor.dispatchers import PInputDispatcher
-from supervisor.options import ProcessConfig
+from supervisor.options import ProcessConfig, decode_wait_status
 from supervisor.states import ProcessStates
 
 from ganglion.machine.parent_death import end_with_parent
@@ -113,6 +113,9 @@ class GatedProcess(ReplaceableProcess):
         self.ready_since: float | None = None
         self.failures = 0
         self.not_before = 0.0
+        # How often a process was started, and how the last one ended.
+        self.starts = 0
+        self.last_end = ""
         # How often in a row the program was given up for a while.
         self.pauses = 0
         # Whether its start hangs, so that others go on without it: watchdog.py.
@@ -167,6 +170,7 @@ class GatedProcess(ReplaceableProcess):
             self.read_configuration()
         # An end before readiness is a failed start, however late it comes.
         self.config.startsecs = NEVER
+        self.starts += 1
         with self.config.options.forks(self.successor and self.successor.pid):
             return super().spawn()
 
@@ -283,6 +287,7 @@ class GatedProcess(ReplaceableProcess):
         start_took = ready_since - self.laststart
         self.ready_since = None
         self.ended_at = self._now()
+        self.last_end = decode_wait_status(sts)[1]
         self.paused = False
         super().finish(pid, sts)
         expected, self.end_expected = self.end_expected, False

@@ -24,6 +24,11 @@ class Timeline:
         """Note the end of a stage. Ignored if the stage has ended before, as after a restart."""
         self._ends.setdefault(stage, self._clock() - self._began)
 
+    @property
+    def ends(self) -> dict[str, float]:
+        """The end of each stage so far."""
+        return dict(self._ends)
+
     def line(self) -> str:
         """Return the stages in the order of their ends, with their times and the total.
 

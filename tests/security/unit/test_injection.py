@@ -109,6 +109,7 @@ TEXTS: dict[str, tuple[str, st.SearchStrategy[str], Mapping[str, str]]] = {
             ("SYNAPSE_FORM_SECRET", EMBEDDED),
             ("SYNAPSE_REGISTRATION_SHARED_SECRET", EMBEDDED),
             ("SYNAPSE_WORKER_REPLICATION_SECRET", EMBEDDED),
+            ("CONTROL_TOKEN", EMBEDDED),
             ("SYNAPSE_TURN_SECRET", EMBEDDED),
             ("SYNAPSE_RECAPTCHA_PUBLIC_KEY", EMBEDDED),
             ("SYNAPSE_RECAPTCHA_PRIVATE_KEY", EMBEDDED),
@@ -259,8 +260,9 @@ def everything() -> set[str]:
         "GANGLION_TRACE_HEADERS": "yes",
         "GANGLION_WELL_KNOWN_SERVER": "example.org",
     }
-    files = read_all(rendered(environ))
-    return vocabulary(files["nginx.conf"])
+    open_metrics = {**environ, "GANGLION_CONTROL": "no"}
+    both = (read_all(rendered(each)) for each in (environ, open_metrics))
+    return set().union(*(vocabulary(files["nginx.conf"]) for files in both))
 
 
 def keys(value: Any) -> Any:
@@ -281,7 +283,7 @@ def test_other_values_are_numbers_networks_or_words(name: str, text: str) -> Non
         return
     assert vocabulary(found["nginx.conf"]) <= everything()
     plain = read_all(rendered(EMBEDDED))
-    if name not in ("SYNAPSE_ENABLE_METRICS", "GANGLION_TEST_MODE"):
+    if name not in ("SYNAPSE_ENABLE_METRICS", "GANGLION_TEST_MODE", "GANGLION_CONTROL"):
         assert found["supervisord.conf"].keys() == plain["supervisord.conf"].keys()
     if name != "GANGLION_TEST_MODE":
         assert keys(found["synapse/underrides.yaml"]) == keys(plain["synapse/underrides.yaml"])
@@ -328,7 +330,7 @@ def test_no_text_of_workers_makes_more_than_workers(text: str, *, unix: bool) ->
     names = [worker.name for worker in plan(environ).topology.workers]
     assert len(set(names)) == len(names)
     assert set("".join(names)) <= set(LETTERS + "_+-")
-    programs = {"postgres", "redis", "main", "nginx", *names}
+    programs = {"postgres", "redis", "main", "nginx", "control", *names}
     groups = {"postgres", "redis", "main", "nginx", *(["workers"] if names else [])}
     assert found["supervisord.conf"].keys() == {
         "supervisord",

@@ -29,7 +29,9 @@ from tests.harness import free_port
 
 
 def with_port(port: int, **changed: Any) -> Place:
-    return place({"HTTP_PORT": str(port), "BIND_ADDRESS": "127.0.0.1"}, **changed)
+    # The only port: without a control port.
+    variables = {"HTTP_PORT": str(port), "BIND_ADDRESS": "127.0.0.1", "GANGLION_CONTROL": "no"}
+    return place(variables, **changed)
 
 
 def test_a_stopped_server_whose_port_another_program_holds() -> None:
