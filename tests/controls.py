@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.harness import Server, free_port
+from tests.harness import Server
 from tests.matrix import CLIENT
 from tests.raw_http import Answer, raw_request
 
@@ -30,8 +30,7 @@ class ControlledServer(Server):
         environment: Mapping[str, str] | None = None,
         operator_file: str = "",
     ) -> None:
-        self.control_port = free_port()
-        ours = {"GANGLION_TEST_MODE": "yes", "CONTROL_PORT": str(self.control_port)}
+        ours = {"GANGLION_TEST_MODE": "yes"}
         super().__init__(workers, {**ours, **(environment or {})}, operator_file)
 
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Answer:

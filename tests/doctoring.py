@@ -58,7 +58,9 @@ def place(
     operator = OperatorFiles(
         options=dict(options or {}), sources=dict.fromkeys(options or {}, "homeserver.yaml")
     )
-    made = plan({"WORKERS": "none", **(environ or {})}, operator=operator)
+    # Without a control port, which another server here may have open.
+    variables = {"WORKERS": "none", "GANGLION_CONTROL": "no", **(environ or {})}
+    made = plan(variables, operator=operator)
     found = Place(
         settings=made.settings,
         operator=operator,

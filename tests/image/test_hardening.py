@@ -110,7 +110,7 @@ def least(image: str) -> Iterator[Container]:
 
 
 def test_root_runs_with_the_least_capabilities_on_a_read_only_root(least: Container) -> None:
-    assert names(least) == {"postgres", "redis", "main", "client_reader1", "nginx"}
+    assert names(least) == {"postgres", "redis", "main", "client_reader1", "nginx", "control"}
     wanted = sum(1 << bit for bit, _ in capabilities.ROOT.values())
     rows = threads(least)
     assert {int(row[2], 16) for row in rows if row[1] == "0"} == {wanted}

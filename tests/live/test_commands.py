@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import GANGLION, SHARED_SECRET, Server
+from tests.harness import GANGLION, SHARED_SECRET, Server, wait_until
 from tests.matrix import Clients, unused
 from tests.processes import descendants
 
@@ -24,8 +24,10 @@ def test_ready_reports_a_ready_server(small: Server) -> None:
 
 
 def test_status_names_every_process(small: Server) -> None:
+    # It starts after all others.
+    wait_until("the control application", lambda: small.pid("control"))
     processes = {row["name"]: row for row in small.status()}
-    assert set(processes) == {"postgres", "redis", "main", *WORKERS, "nginx"}
+    assert set(processes) == {"postgres", "redis", "main", *WORKERS, "nginx", "control"}
     family = descendants(small.process.pid if small.process else 0)
     assert all(row["pid"] in family for row in processes.values())
     table = small.ganglion("status").stdout

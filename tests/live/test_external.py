@@ -250,7 +250,7 @@ def test_ganglion_waits_for_servers_that_start_later(postgres: Postgres, redis: 
         redis.start()
         server.wait_ready()
         names = {row["name"] for row in server.status()}
-        assert names == {"main", "event_persister1", "client_reader1", "nginx"}
+        assert names == {"main", "event_persister1", "client_reader1", "nginx", "control"}
         asyncio.run(whole_flow(server.base_url, SHARED_SECRET))
         assert not (server.data / "postgres").exists()
         log = server.log.text()

@@ -149,7 +149,7 @@ def test_a_data_directory_with_an_sqlite_database_is_adopted(numbers: dict[str, 
         key = (server.data / "example.org.signing.key").read_text().strip()
         server.start()
         asyncio.run(use(server, user_id))
-        assert {row["name"] for row in server.status()} == {"redis", "main", "nginx"}
+        assert {row["name"] for row in server.status()} == {"redis", "main", "nginx", "control"}
         assert not (server.data / "postgres").exists()
         assert (server.run / "conf" / "secrets" / "signing_key").read_text().strip() == key
         if numbers:
