@@ -39,7 +39,7 @@ def part(only: str, workers: str = "medium", **more: str) -> Mapping[str, str]:
 def test_names_processes_entries_and_roles(only: str, expected: list[str]) -> None:
     found = plan(part(only))
     assert [process.name for process in found.topology.here] == expected
-    own = ("nginx",) if "nginx" in only else ()
+    own = ("nginx", "control") if "nginx" in only else ()
     assert [item.name for item in programs(found)] == [*expected, *own]
     assert len(found.topology.processes) == 11
     assert set(found.budget.pools) == set(expected)
@@ -49,7 +49,7 @@ def test_nginx_alone_runs_no_database_and_no_redis() -> None:
     """Nor does it need one: the variables of both are left out."""
     environ = {"WORKERS": "medium", "GANGLION_ONLY": "nginx", "GANGLION_HOSTS": HOSTS}
     found = plan(environ)
-    assert [item.name for item in programs(found)] == ["nginx"]
+    assert [item.name for item in programs(found)] == ["nginx", "control"]
     assert {service.name for service in running(found.settings)} == {"synapse", "nginx"}
     assert not any(path.startswith(("synapse", "secrets")) for path in rendered(environ))
     assert file_notes(found) == ()
