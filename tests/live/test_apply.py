@@ -252,7 +252,7 @@ def test_a_killed_supervisor_leaves_no_half(server: Server, step: str) -> None:
     found = processes(server)
     applied = (server.data / "applied.json").exists()
     assert ("event_persister3" in found) is applied
-    assert len(found) == (6 if applied else 5)
+    assert len(found) == (7 if applied else 6)
     conf = (server.run / "conf" / "synapse" / "overrides.yaml").read_text()
     assert ("event_persister3" in conf) is applied
 
@@ -299,7 +299,7 @@ def test_the_layout_outlives_a_restart_until_the_variable_changes(server: Server
     server.environment["WORKERS"] = "none"
     try:
         server.start()
-        assert processes(server) == {"main"}
+        assert processes(server) == {"main", "control"}
         assert "layout: of the variable WORKERS" in server.ganglion("status").stdout
         server.stop()
     finally:

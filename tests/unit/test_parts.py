@@ -50,7 +50,7 @@ def test_nginx_alone_runs_no_database_and_no_redis() -> None:
     environ = {"WORKERS": "medium", "GANGLION_ONLY": "nginx", "GANGLION_HOSTS": HOSTS}
     found = plan(environ)
     assert [item.name for item in programs(found)] == ["nginx", "control"]
-    assert {service.name for service in running(found.settings)} == {"synapse", "nginx"}
+    assert {service.name for service in running(found.settings)} == {"synapse", "nginx", "control"}
     assert not any(path.startswith(("synapse", "secrets")) for path in rendered(environ))
     assert file_notes(found) == ()
 
