@@ -26,20 +26,28 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     files = render(assemble(environ))
-    problem = _write(options.output, files)
+    written(options.output, files, "--output")
+    print(f"wrote {len(files)} files to {options.output}")
+    return 0
+
+
+def written(output: Path, files: Sequence[File], argument: str) -> None:
+    """Write files and their list to a directory that `argument` names.
+
+    Raises ConfigError if the directory has other files, or cannot be written.
+    """
+    problem = _write(output, files)
     if problem:
         raise ConfigError(
             [
                 Problem(
-                    variable="--output",
-                    value=str(options.output),
+                    variable=argument,
+                    value=str(output),
                     message=problem,
                     hint="name a new or empty directory",
                 )
             ]
         )
-    print(f"wrote {len(files)} files to {options.output}")
-    return 0
 
 
 def _write(output: Path, files: Sequence[File]) -> str | None:

@@ -47,11 +47,13 @@ RUN_ENTRIES = frozenset(
 class Paths:
     """Paths derived from GANGLION_DATA (`data`) and GANGLION_RUN (`run`), as absolute text.
 
-    Everything below `data` persists. Everything below `run` is made anew at every start.
+    Everything below `data` persists. Everything below `run` is made anew at every start. `etc` is
+    the directory of rendered files if it is not in `run`, as in an export.
     """
 
     data: str
     run: str
+    etc: str = ""
 
     # The data directory: the operator's files.
 
@@ -163,7 +165,7 @@ class Paths:
 
     @property
     def conf(self) -> str:
-        return f"{self.run}/conf"
+        return self.etc or f"{self.run}/conf"
 
     def conf_file(self, name: str) -> str:
         """A rendered file by its path below `conf`."""
@@ -204,6 +206,10 @@ class Paths:
     def agent_socket(self, process: str) -> str:
         """The socket of the test agent in a Synapse process."""
         return self.socket(f"{process}.test")
+
+    def process_pid(self, process: str) -> str:
+        """The file with the number of a process that nothing supervises: an export for synctl."""
+        return f"{self.run}/{process}.pid"
 
     @property
     def positions_table(self) -> str:

@@ -28,7 +28,7 @@ def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
     values: dict[str, str] = {}
     for name in (*GENERATED, *GIVEN):
         given: str | None = getattr(settings, name)
-        given = _operators(operator, name) or given
+        given = operators_secret(operator, name) or given
         if name == "registration_shared_secret" and settings.test_mode:
             given = given or test_mode.SHARED_SECRET
         if name in GIVEN:
@@ -37,14 +37,15 @@ def keep_secrets(settings: Settings, operator: OperatorFiles) -> Secrets:
             make = functools.partial(new_secret, settings, name)
             values[name] = given or _kept(directory / name, make)
     path = Path(settings.paths.signing_key(server_name(settings, operator)))
-    given = _operators(operator, "signing_key") or settings.signing_key
+    given = operators_secret(operator, "signing_key") or settings.signing_key
     values["signing_key"] = given or _kept(path, new_signing_key)
     return Secrets(**values)
 
 
-def _operators(operator: OperatorFiles, name: str) -> str | None:
-    """A secret that the operator's files give, in them or in a file of its own: Synapse takes that
-    one, whatever a variable says, so those who ask Synapse must know it.
+def operators_secret(operator: OperatorFiles, name: str) -> str | None:
+    """Return a secret that the operator's files give, in them or in a file of its own.
+
+    Synapse takes that one, whatever a variable says, so those who ask Synapse must know it.
     """
     own = operator.options.get(name)
     if isinstance(own, str):

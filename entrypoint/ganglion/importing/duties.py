@@ -23,6 +23,9 @@ SWITCHES = {
     "notify_appservices": "appservice",
     "update_user_directory": "user_dir",
 }
+# `ganglion export` writes a worker's roles into its file. Synapse ignores this option.
+ROLES_OPTION = "ganglion_roles"
+MEDIA_ROLES = ("media_repository", "quarantined_media_changes")
 CLIENT_ROLES = (
     "synchrotron",
     "initial_synchrotron",
@@ -83,7 +86,8 @@ def duties(server: OldServer) -> Duties:
         found.roles[name] |= _own(file)
     if found.problems:
         raise ConfigError(found.problems)
-    _requests(files, found)
+    told = {name for name, file in files.items() if _take_exported(found.roles[name], file)}
+    _requests({name: file for name, file in files.items() if name not in told}, found)
     workers = tuple(
         OldWorker(
             name=name,
@@ -281,6 +285,16 @@ def _requests(files: Mapping[str, OldFile], found: _Found) -> None:
     for name, possible in rest.items():
         left = [role for role in possible if role not in special]
         found.roles[name].update(left or possible)
+
+
+def _take_exported(roles: set[str], file: OldFile) -> bool:
+    """Add the roles that `ganglion export` wrote into a worker's file. Returns whether it did."""
+    given = [role for role in _names(file.options.get(ROLES_OPTION)) if role in BY_NAME]
+    roles.update(role for role in given if BY_NAME[role].kind is Kind.GENERIC)
+    if given:
+        # A worker with one of these has the listener and the stream of the other.
+        roles -= set(MEDIA_ROLES) - set(given)
+    return bool(given)
 
 
 def _by_name(name: str, possible: tuple[str, ...]) -> tuple[str, ...] | None:

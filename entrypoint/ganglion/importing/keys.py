@@ -14,6 +14,7 @@ from ganglion.settings.owned_options import Fate as Ownership
 IN_WORKERS = frozenset(
     {
         "federation_sender_instances",
+        "ganglion_roles",
         "media_instance_running_background_jobs",
         "notify_appservices",
         "notify_appservices_from_worker",

@@ -82,14 +82,14 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             ready_line="start worker processes",
             stop_signal="QUIT",
             stop_wait=stop_times(plan.settings.stop_timeout).nginx,
-            listens=_public(plan),
+            listens=public(plan),
             health=f"nginx {plan.settings.reachable_at}:{plan.settings.http_port}",
         ),
     )
 
 
-def _public(plan: Plan) -> tuple[str, ...]:
-    """All addresses of nginx.conf, each with its host."""
+def public(plan: Plan) -> tuple[str, ...]:
+    """Return all addresses of nginx.conf, each with its host."""
     tls = _tls(plan.settings, plan.machine) or {}
     control = _control(plan.settings, plan.topology, plan.machine) or {}
     ports = _listens(plan.settings.bind_address, plan.settings.http_port, plan.machine)
@@ -140,8 +140,8 @@ def _amounts(plan: Plan) -> Mapping[str, int]:
     return asdict(amounts(plan.budget, plan.machine))
 
 
-def _files(plan: Plan) -> tuple[File, ...]:
-    """nginx.conf, and the maps that it includes."""
+def files(plan: Plan) -> tuple[File, ...]:
+    """Return nginx.conf, and the maps that it includes."""
     settings, topology, machine = plan.settings, plan.topology, plan.machine
     choices = table(topology, plan.routes.routes)
     initial = len(topology.having(LIMITED))
@@ -324,7 +324,7 @@ SERVICE = Service(
     after=("synapse",),
     requirements=(Requirement(service=NAME, binary="nginx", package="nginx"),),
     programs=_programs,
-    files=_files,
+    files=files,
     directories=_directories,
     demands=_demands,
     rows=_rows,

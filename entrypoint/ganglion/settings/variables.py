@@ -341,11 +341,13 @@ class Settings(ControlSettings):
     extra_configuration: str | None = None
     # Variables whose value a file replaced.
     overridden: tuple[str, ...] = ()
+    # The directory of rendered files if it is not in the run directory, as in an export.
+    etc: str = ""
 
     @property
     def paths(self) -> Paths:
         """Every path below the data and run directories."""
-        return Paths(data=self.data, run=self.run)
+        return Paths(data=self.data, run=self.run, etc=self.etc)
 
     @property
     def tls(self) -> bool:

@@ -61,11 +61,31 @@ def files(plan: Plan) -> tuple[File, ...]:
     for process in topology.here:
         found.append(_yaml(f"synapse/log/{process.name}.yaml", logging(settings, process)))
         if not process.is_main:
-            values = _worker(settings, operator, process) | _own_share(
-                settings, budget, operator, process
-            )
+            values = worker_options(plan, process)
             found.append(_yaml(f"synapse/workers/{process.name}.yaml", values))
     return tuple(found)
+
+
+def merged(plan: Plan) -> dict[str, Any]:
+    """Return the options of all layers together, for a Synapse that reads one file for all."""
+    return {
+        **_underrides(plan.settings, plan.budget, plan.operator),
+        **plan.operator.options,
+        **overrides(plan.settings, plan.topology, plan.budget, plan.operator),
+    }
+
+
+def worker_options(plan: Plan, process: Process) -> dict[str, Any]:
+    """Return the options of a worker's own file."""
+    settings, operator = plan.settings, plan.operator
+    return _worker(settings, operator, process) | _own_share(
+        settings, plan.budget, operator, process
+    )
+
+
+def secret_files(plan: Plan) -> tuple[File, ...]:
+    """Return a file for each secret that Synapse reads from one."""
+    return _secret_files(plan.settings, plan.secrets)
 
 
 def config_paths(settings: Settings, operator: OperatorFiles, process: Process) -> tuple[str, ...]:
