@@ -68,7 +68,7 @@ def volumes_of(deployment: Deployment, unit: Unit) -> list[str]:
         *(["main:/data"] if unit.is_main else []),
         *(["media:/data/media_store"] if media else []),
         *(
-            f"{path}:{_inside(deployment, path)}:ro"
+            f"{path}:{inside(deployment, path)}:ro"
             for path in (deployment.configuration if not unit.is_nginx else ())
         ),
     ]
@@ -143,7 +143,7 @@ def limits(deployment: Deployment, unit: Unit) -> Mapping[str, Any]:
     return {"limits": {"memory": amount(deployment.memory[unit.name])}}
 
 
-def _inside(deployment: Deployment, path: str) -> str:
+def inside(deployment: Deployment, path: str) -> str:
     """Return where a container has one of the operator's files: at the same place in /data."""
     found, data = PurePosixPath(path), deployment.plan.settings.data
     return str(DATA / found.relative_to(data)) if found.is_relative_to(data) else path

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ganglion.export import compose
+from ganglion.export import compose, kubernetes
 from ganglion.export.deployment import Deployment
 from ganglion.files.file import File
 
@@ -30,6 +30,12 @@ TARGETS: tuple[Target, ...] = (
         name="compose",
         help="a file for Docker Compose: each process in a container of its own, on one host",
         render=compose.render,
+    ),
+    Target(
+        name="kubernetes",
+        help="a directory for `kubectl apply --kustomize`: docs/kubernetes.md",
+        render=kubernetes.render,
+        directory=True,
     ),
 )
 BY_NAME = {target.name: target for target in TARGETS}
