@@ -1,4 +1,4 @@
-"""What the objects of Kubernetes have in common: names, labels, security, claims of storage."""
+"""Parts that the objects of Kubernetes share: names, labels, security, claims of storage."""
 
 from typing import Any
 
