@@ -169,18 +169,19 @@ STOPSIGNAL SIGTERM
 # The container counts as starting for a day at most, as a migration of a large database may take
 # hours. A start that fails ends the container instead.
 # Asks the main process through nginx, in bash, which starts faster than curl and Python. With
-# GANGLION_ONLY, asks each process of this container and nginx itself.
+# GANGLION_ONLY, asks each process of this container and nginx itself. An engine in a chroot runs
+# this at its own root, where it does not find the list: then it asks the first process.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=24h --start-interval=500ms CMD [ "bash", "-c", "\
     ask() { \
         exec 3<>/dev/tcp/$1/$2 && printf 'GET %s HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' $3 >&3 \
         && read -r _ status _ <&3 && [[ $status = 20[04] ]]; \
     }; \
-    if [ -n \"$GANGLION_ONLY\" ]; then \
-        while read -r host port path; do ask $host $port $path || exit 1; done \
-            <${GANGLION_RUN:-/run/ganglion}/conf/alive; exit; \
-    fi; \
     case ${BIND_ADDRESS:-*} in '*' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; *) host=$BIND_ADDRESS ;; esac; \
-    ask $host ${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}} /health" ]
+    port=${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}}; list=${GANGLION_RUN:-/run/ganglion}/conf/alive; \
+    if [ -z \"$GANGLION_ONLY\" ]; then ask $host $port /health; \
+    elif [ -r $list ]; then while read -r host port path; do ask $host $port $path || exit; done <$list; \
+    elif [[ $GANGLION_ONLY = nginx ]]; then ask $host $port /.ganglion/alive; \
+    else ask 127.0.0.1 ${INTERNAL_PORT_BASE:-18000} /health; fi" ]
 # The program itself is PID 1: it reaps processes and stops in an orderly way on SIGTERM.
 ENTRYPOINT ["/opt/ganglion/venv/bin/python", "-P", "-m", "ganglion"]
 CMD ["run"]

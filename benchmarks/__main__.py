@@ -11,6 +11,7 @@ NAMES = (
     "latency",
     "idle",
     "scale",
+    "beyond",
     "bulk",
     "routing",
     "consistency",

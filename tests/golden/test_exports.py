@@ -54,7 +54,13 @@ def containers(found: Deployment) -> Iterator[tuple[Unit, str, Plan]]:
     """Yield each container, as its unit, its part and its plan."""
     for unit in found.units:
         for only in unit.only:
-            yield unit, only, plan({**found.variables_of(unit, only), **TRIED})
+            yield unit, only, plan(variables_of(found, unit, only))
+
+
+def variables_of(found: Deployment, unit: Unit, only: str) -> dict[str, str]:
+    """Return the variables of a container, with a value for each secret that it gets."""
+    secrets = {name: text for name, text in TRIED.items() if name in found.secrets_of(unit)}
+    return {**found.variables_of(unit, only), **secrets}
 
 
 @EVERY_EXPORT
@@ -107,8 +113,7 @@ def test_each_address_leads_to_a_listener_of_another_container(preset: str) -> N
                     assert str(address) not in listening
                     listening[str(address)] = only
     for unit, only, item in containers(found):
-        environ = {**found.variables_of(unit, only), **TRIED}
-        texts = rendered(environ)
+        texts = rendered(variables_of(found, unit, only))
         if unit.is_nginx:
             used = set(peers.SERVER.findall(texts[peers.CONF].content))
             asked = {f"{host}{port}" for _, host, port, _ in used}

@@ -53,6 +53,8 @@ def test_nginx_alone_runs_no_database_and_no_redis() -> None:
     assert {service.name for service in running(found.settings)} == {"synapse", "nginx", "control"}
     assert not any(path.startswith(("synapse", "secrets")) for path in rendered(environ))
     assert file_notes(found) == ()
+    # Given to all containers alike, but without the password, which nginx needs not know.
+    assert plan({**environ, "POSTGRES_HOST": "db", "REDIS_HOST": "redis"}).settings.runs_nginx
 
 
 def test_every_process_is_where_hosts_says_the_nearest_entry_first() -> None:

@@ -6,6 +6,9 @@ memory and connections before and after. Nothing is changed: `ganglion apply`
 does that. Without a running server, the steps begin at the layout that would
 start.
 
+With --export, compares two exports instead, that of the variables and that with
+the new value: the units that change, in their order, and the interruption.
+
 Exit status: 0, or 2 for a value that does not work.
 """
 
@@ -19,6 +22,9 @@ from ganglion.changes.layout import Layout, layout
 from ganglion.changes.steps import between
 from ganglion.cli.output import print_json, print_notes
 from ganglion.cli.verb import Verb
+from ganglion.export import rollout
+from ganglion.export.deployment import deployment
+from ganglion.export.targets import BY_NAME
 from ganglion.plan import assemble, read_settings, render, running_workers, with_workers
 from ganglion.programs.postgres import server as postgres
 from ganglion.settings.variables import Settings
@@ -26,9 +32,14 @@ from ganglion.settings.variables import Settings
 
 def options(parser: ArgumentParser) -> None:
     parser.add_argument("workers", metavar="WORKERS", help="the new value of WORKERS")
+    parser.add_argument(
+        "--export", choices=tuple(BY_NAME), metavar="TARGET", help="plan for an export, as compose"
+    )
 
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
+    if options.export is not None:
+        return _exported(options, environ)
     new = planned(environ, options.workers)
     settings = read_settings(environ)
     old = as_running(planned(environ, running_workers(settings)), settings)
@@ -37,6 +48,18 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         print_json(words.as_json(old, new, changes))
     else:
         print("\n".join(words.lines(old, new, changes)))
+    print_notes(new.plan.topology.notes)
+    return 0
+
+
+def _exported(options: Namespace, environ: Mapping[str, str]) -> int:
+    old = deployment(environ, assemble)
+    new = deployment({**environ, "WORKERS": options.workers}, assemble)
+    found = rollout.between(old, new)
+    if options.json:
+        print_json(rollout.as_json(found, options.export))
+    else:
+        print("\n".join(rollout.lines(found, options.export)))
     print_notes(new.plan.topology.notes)
     return 0
 

@@ -12,6 +12,7 @@ from ganglion.programs.program import Plan
 from ganglion.settings.part_problems import SHARED_SECRETS
 from ganglion.settings.variables import Settings, variables
 
+OF_STORES = tuple(f"{store.upper()}_" for store in (POSTGRES, REDIS))
 # The export decides these, or they are about this machine.
 DECIDED = ("GANGLION_ONLY", "GANGLION_HOSTS")
 OF_THIS_MACHINE = frozenset(
@@ -66,7 +67,7 @@ class Deployment:
     def variables_of(self, unit: Unit, only: str) -> dict[str, str]:
         """Return the variables of a container of a unit, without secrets. `only` names its part."""
         return {
-            **self.environment,
+            **(without_stores(self.environment) if unit.is_nginx else self.environment),
             "GANGLION_HOSTS": HOSTS,
             "GANGLION_ONLY": only,
             "GANGLION_MEMORY": amount(self.memory[unit.name]),
@@ -117,14 +118,14 @@ def deployment(environ: Mapping[str, str], assemble: Assemble) -> Deployment:
     base |= {f"{store.upper()}_HOST": store for store in stores}
     tried = _tried(base)
 
-    def plan_of(only: str, memory: int | None = None) -> Plan:
-        own = {"GANGLION_ONLY": only, "GANGLION_HOSTS": HOSTS}
-        if memory is not None:
-            own["GANGLION_MEMORY"] = amount(memory)
-        return assemble({**tried, **own})
+    def plan_of(unit: Unit, memory: int) -> Plan:
+        # Exactly as its container has them: nginx gets no secret.
+        given = without_stores(base) if unit.is_nginx else tried
+        own = {"GANGLION_ONLY": unit.only[0], "GANGLION_MEMORY": amount(memory)}
+        return assemble({**given, "GANGLION_HOSTS": HOSTS, **own})
 
     try:
-        plan = plan_of("nginx,main")
+        plan = assemble({**tried, "GANGLION_HOSTS": HOSTS, "GANGLION_ONLY": "nginx,main"})
         split = units(plan.topology)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
@@ -147,16 +148,26 @@ def deployment(environ: Mapping[str, str], assemble: Assemble) -> Deployment:
 def _problems(
     split: tuple[Unit, ...],
     memory: Mapping[str, int],
-    plan_of: Callable[[str, int | None], Plan],
+    plan_of: Callable[[Unit, int], Plan],
 ) -> list[Problem]:
     """Try the configuration of one container of each unit, as its start would."""
     found: list[Problem] = []
     for unit in split:
         try:
-            plan_of(unit.only[0], memory[unit.name])
+            plan_of(unit, memory[unit.name])
         except ConfigError as error:
             found.extend(error.problems)
     return found
+
+
+def without_stores(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables without secrets, and without those of PostgreSQL and Redis."""
+    secret = {variable.name for _, variable in variables() if variable.secret}
+    return {
+        name: text
+        for name, text in environ.items()
+        if name.removesuffix("_FILE") not in secret and not name.startswith(OF_STORES)
+    }
 
 
 def _stores(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ganglion.export import compose, kubernetes
+from ganglion.export import compose, kubernetes, swarm
 from ganglion.export.deployment import Deployment
 from ganglion.files.file import File
 
@@ -36,6 +36,11 @@ TARGETS: tuple[Target, ...] = (
         help="a directory for `kubectl apply --kustomize`: docs/kubernetes.md",
         render=kubernetes.render,
         directory=True,
+    ),
+    Target(
+        name="swarm",
+        help="a stack for Docker Swarm: a service for each unit, on several machines",
+        render=swarm.render,
     ),
 )
 BY_NAME = {target.name: target for target in TARGETS}

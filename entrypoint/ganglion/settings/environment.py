@@ -353,7 +353,7 @@ def _incomplete_server(settings: Settings) -> Iterator[Contradiction]:
                     hint=f"set {prefix}_HOST to use an external server, or unset {name}",
                 ),
             )
-    host = settings.postgres_host
+    host = settings.postgres_host if settings.uses_stores else None
     if host and not host.startswith("/") and "POSTGRES_PASSWORD" not in settings.given:
         yield (
             ("POSTGRES_HOST", "POSTGRES_PASSWORD"),

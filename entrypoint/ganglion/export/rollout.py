@@ -1,0 +1,112 @@
+"""From one exported deployment to another: changed objects, their order, the interruption."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ganglion.export.deployment import Deployment
+from ganglion.export.units import Unit
+from ganglion.programs.synapse.options import shared_lists
+
+# The targets' commands that stop everything and keep the data.
+STOP = {"compose": "docker compose stop", "swarm": "docker stack rm ganglion"}
+DEPLOY = {
+    "compose": "docker compose up --detach --wait",
+    "swarm": "docker stack deploy --compose-file FILE --resolve-image=never ganglion",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """The units that are added, removed, and replaced, in this order.
+
+    `together` says whether all containers have to stop before the first new one starts: the lists
+    by which processes share work differ.
+    """
+
+    added: tuple[Unit, ...]
+    removed: tuple[Unit, ...]
+    replaced: tuple[Unit, ...]
+    together: bool
+
+    @property
+    def nothing(self) -> bool:
+        """Whether both deployments are the same."""
+        return not (self.added or self.removed or self.replaced)
+
+
+def between(old: Deployment, new: Deployment) -> Rollout:
+    """Compare two deployments of one server. nginx comes last, as its pools need the others."""
+    before = {unit.name: unit for unit in old.units}
+    after = {unit.name: unit for unit in new.units}
+    replaced = [
+        unit
+        for name, unit in after.items()
+        if name in before and _text(new, unit) != _text(old, before[name])
+    ]
+    return Rollout(
+        added=tuple(unit for name, unit in after.items() if name not in before),
+        removed=tuple(unit for name, unit in before.items() if name not in after),
+        replaced=tuple(sorted(replaced, key=lambda unit: (unit.is_nginx, not unit.is_main))),
+        together=shared_lists(old.plan.topology) != shared_lists(new.plan.topology),
+    )
+
+
+def lines(found: Rollout, target: str) -> Iterator[str]:
+    """Yield the rollout in words, for a target."""
+    if found.nothing:
+        yield "nothing changes"
+        return
+    for word, units in (
+        ("add", found.added),
+        ("remove", found.removed),
+        ("replace", found.replaced),
+    ):
+        if units:
+            yield f"{word:<8} {', '.join(map(_shown, units))}"
+    deploy = DEPLOY.get(target, f"apply the files of {target}")
+    if found.together:
+        stop = STOP.get(target, "stop all containers")
+        yield "together the lists of writers, senders, pushers or jobs change, so all stop first"
+        yield f"step 1   {stop}"
+        yield f"step 2   {deploy}"
+        yield "users    no response until main and nginx have started; then clients go on"
+        return
+    yield f"step 1   {deploy}"
+    for unit in found.replaced:
+        yield f"users    {unit.name}: {_noticed(unit, target)}"
+    if found.added or found.removed:
+        yield "users    new and removed units: nothing, as nginx asks the others of a pool"
+
+
+def _noticed(unit: Unit, target: str) -> str:
+    if unit.is_nginx:
+        return "connections end; clients connect again within seconds"
+    if not unit.single and target != "compose":
+        return "nothing: the next one starts first"
+    if not unit.single:
+        return "nothing: another of its pool, or the fallback, answers meanwhile"
+    if unit.is_main:
+        return "requests that need main wait or get status 502 until it has started"
+    return "its requests wait, up to half a minute, or go to its fallback"
+
+
+def as_json(found: Rollout, target: str) -> dict[str, Any]:
+    """Return the same as values for JSON."""
+    return {
+        "added": [unit.name for unit in found.added],
+        "removed": [unit.name for unit in found.removed],
+        "replaced": [unit.name for unit in found.replaced],
+        "together": found.together,
+        "text": list(lines(found, target)),
+    }
+
+
+def _shown(unit: Unit) -> str:
+    return unit.name if unit.replicas == 1 else f"{unit.name} ({unit.replicas} containers)"
+
+
+def _text(deployment: Deployment, unit: Unit) -> str:
+    """Return all that a target writes for a unit, as a text."""
+    parts = [sorted(deployment.variables_of(unit, only).items()) for only in unit.only]
+    return repr([parts, deployment.secrets_of(unit), deployment.configuration])
