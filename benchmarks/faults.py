@@ -30,6 +30,7 @@ from benchmarks.harm import (
     with_small_disks,
     without_descriptors,
 )
+from benchmarks.interruptions import apply, interrupted_apply, interrupted_restore
 from benchmarks.output import deliver
 from benchmarks.results import Session, Table
 from benchmarks.variants import LAYOUT
@@ -146,6 +147,10 @@ FAULTS: dict[str, Callable[[Any], object]] = {
     "supervisor without descriptors, event_persister1 killed": without_descriptors(
         "supervisor", FROZEN, killing="event_persister1"
     ),
+    "ganglion apply, a synchrotron more and less": apply("synchrotron:2"),
+    "ganglion apply, an event persister more and less": apply("event_persister:3"),
+    "apply interrupted, then a start": interrupted_apply("event_persister:3"),
+    "restore interrupted elsewhere": interrupted_restore,
 }
 # These come to a server whose directories are on small disks of their own.
 FILLED: dict[str, Callable[[Any], object]] = {

@@ -1,15 +1,18 @@
 """The layout of `ganglion apply`: in force until the variable changes."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
+from ganglion.cli import apply
 from ganglion.data import applied_workers
 from ganglion.data.applied_workers import Applied
 from ganglion.errors import ConfigError
 from ganglion.plan import assemble, read_variables
 from ganglion.settings.variables import Settings
+from tests.unit.test_parts import STORES
 
 
 def environ(directory: Path, **variables: str) -> dict[str, str]:
@@ -51,6 +54,20 @@ def test_it_is_in_force_while_the_variable_is_what_it_was(
     replaced = expected != "synchrotron=synchrotron:3"
     assert applied_workers.is_out_of_force(settings(short_path, **variables)) is replaced
     assert len(list(applied_workers.notes(plan.settings))) == (not replaced)
+
+
+def test_a_part_of_a_server_has_no_layout_of_its_own(short_path: Path) -> None:
+    keep(short_path, Applied(workers="pusher:2", variable="pusher", old_types=False))
+    part = {"WORKERS": "pusher", "GANGLION_ONLY": "main", "GANGLION_HOSTS": "*=host"} | STORES
+    assert not Applied(workers="pusher:2", variable="pusher", old_types=False).fits(
+        settings(short_path, **part)
+    )
+    assert applied_workers.in_force(settings(short_path, **part)).workers == "pusher"
+    assert applied_workers.is_out_of_force(settings(short_path, **part))
+    with pytest.raises(ConfigError, match="would keep the lists of before"):
+        apply.run(
+            Namespace(workers="pusher:2", reset=False, json=False), environ(short_path, **part)
+        )
 
 
 def test_an_unset_variable_counts(short_path: Path) -> None:

@@ -55,6 +55,12 @@ from ganglion.supervisor import command_socket
 
 # In seconds: longer than all time limits of the steps together.
 WITHIN = 900.0
+ELSEWHERE = Problem(
+    variable="GANGLION_ONLY",
+    value=None,
+    message="excludes `ganglion apply`: other containers would keep the lists of before",
+    hint="change WORKERS in all containers, as docs/several-machines.md says",
+)
 
 
 def options(parser: ArgumentParser) -> None:
@@ -64,6 +70,8 @@ def options(parser: ArgumentParser) -> None:
 
 def run(options: Namespace, environ: Mapping[str, str]) -> int:
     variables = read_variables(environ)
+    if variables.partial:
+        raise ConfigError([ELSEWHERE])
     new = assemble(environ, _chosen(options, variables))
     render(new)
     settings = read_settings(environ)

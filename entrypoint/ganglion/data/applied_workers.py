@@ -37,8 +37,9 @@ class Applied:
         return f"the variable {name} is " + (self.variable or "unset")
 
     def fits(self, settings: Settings) -> bool:
-        """Whether the variable is what it was."""
-        return (settings.workers, settings.repeats_add_up) == (self.variable, self.old_types)
+        """Whether the variable is what it was. A part of a server never has a layout of its own."""
+        now = (settings.workers, settings.repeats_add_up)
+        return not settings.partial and now == (self.variable, self.old_types)
 
 
 def read(paths: Paths) -> Applied | None:
