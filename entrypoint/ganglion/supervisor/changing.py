@@ -5,12 +5,14 @@ change. A supervisor that ends meanwhile takes its programs along, and the next 
 everything anew, from the layout that was recorded last.
 """
 
+import gc
 import math
+import shlex
 import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,14 @@ from supervisor.options import ProcessGroupConfig, UnhosedConfigParser
 from supervisor.states import ProcessStates
 
 from ganglion.supervisor.change_request import Places, Request
-from ganglion.supervisor.fork.shared_config import SharedConfig
+from ganglion.supervisor.fork.shared_config import SharedConfig, read
+from ganglion.supervisor.fork.synapse_command import config_files
 from ganglion.supervisor.program import GatedConfig, GatedProcess
 from ganglion.supervisor.watchdog import children_of
 
 # In seconds. Processes are killed before the first one is over: `stopwaitsecs`. A process that
 # fails to start is noticed at once; the others are for one that hangs, on a slow machine too.
 ENDED_WITHIN, READY_WITHIN, RELOADED_WITHIN = 120.0, 120.0, 60.0
-# In seconds: how often the supervisor looks, while a change is under way.
-EVERY = 0.02
 NGINX = "nginx"
 Condition = Callable[[], bool]
 
@@ -134,7 +135,7 @@ class Changing:
     def _forward(self) -> Steps:
         self._configs = self._read_configs()
         main = self._configs["main"]
-        self._new_shared = self._daemon.read_shared_config(self._places.taken, main)
+        self._new_shared = self._read_shared_config(main)
         if self._new_shared is None and self._options.shared_config is not None:
             raise Failed("Synapse rejects the new configuration")
         for do, names in self._request.steps:
@@ -161,6 +162,18 @@ class Changing:
             elif kind == "program":
                 (found[name],) = self._options.processes_from_section(parser, section, name)
         return found
+
+    def _read_shared_config(self, main: GatedConfig) -> SharedConfig | None:
+        """Read Synapse's configuration where it is, as if it were in the conf directory already."""
+        if not self._options.prefork:
+            return None
+        conf, taken = self._places.conf, self._places.taken
+        files = config_files(shlex.split(main.command))
+        moved = [str(taken / file.removeprefix(f"{conf}/")) for file in files]
+        found = read(moved, self._options.account)
+        # As prepare_shared_memory does: a collection in a child would write to every object.
+        gc.freeze()
+        return None if found is None else replace(found, files=files)
 
     def _stop(self, programs: Sequence[GatedProcess]) -> Steps:
         for program in programs:
@@ -258,10 +271,20 @@ class Changing:
 
     def _finish(self, *, gone: Sequence[str]) -> None:
         for name in gone:
-            self._daemon.forget_program(name)
+            self._forget(name)
         for program in self._programs.values():
             program.keeps_sockets = False
         self._places.clean()
+
+    def _forget(self, name: str) -> None:
+        """Forget a program that has ended for good."""
+        program = self._programs.pop(name)
+        group = program.group
+        del group.processes[name]
+        if not group.processes:
+            del self._daemon.process_groups[group.config.name]
+        if self._daemon.watchdog is not None:
+            self._daemon.watchdog.forget(name)
 
     # The way back.
 

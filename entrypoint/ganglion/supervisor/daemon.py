@@ -1,7 +1,6 @@
 """supervisord's own classes, extended by readiness, forking and Ganglion's log format."""
 
 import contextlib
-import gc
 import json
 import os
 import shlex
@@ -9,9 +8,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from supervisor import events, loggers
@@ -23,16 +20,7 @@ from ganglion.in_synapse.gate import VARIABLE as GATE
 from ganglion.in_synapse.imports import TRACING
 from ganglion.in_synapse.listening import VARIABLE as SOCKETS
 from ganglion.supervisor import clock
-from ganglion.supervisor.change_request import Places, Request, obstacle
-from ganglion.supervisor.changing import EVERY, Changing
-from ganglion.supervisor.command_socket import (
-    TEST_VERBS,
-    VERBS,
-    CommandSocket,
-    Pending,
-    Verb,
-    refused,
-)
+from ganglion.supervisor.command_socket import TEST_VERBS, VERBS, CommandSocket
 from ganglion.supervisor.fork.become import become
 from ganglion.supervisor.fork.configuration import with_contents
 from ganglion.supervisor.fork.immortal import prepare_shared_memory
@@ -41,6 +29,7 @@ from ganglion.supervisor.fork.shared_config import SharedConfig, read
 from ganglion.supervisor.fork.synapse_command import app_of, config_files, fresh
 from ganglion.supervisor.helper import Helper
 from ganglion.supervisor.lack import Patience
+from ganglion.supervisor.layout_changes import LayoutChanges
 from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.output import Output, OutputHandler
 from ganglion.supervisor.program import GatedConfig, GatedProcess
@@ -223,22 +212,6 @@ class Options(AdoptingOptions):
             self.logger.level = level
 
 
-class _Poller:
-    """supervisord's poller, which waits for `longest` seconds at most; None for no limit."""
-
-    def __init__(self, poller: Any, longest: Callable[[], float | None]) -> None:
-        self._poller = poller
-        self._longest = longest
-
-    def poll(self, timeout: float) -> Any:
-        """Return the readable and the writable descriptors."""
-        longest = self._longest()
-        return self._poller.poll(timeout if longest is None else min(timeout, longest))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._poller, name)
-
-
 def _schedule_as_batch() -> None:
     """Tell the kernel not to preempt another process when this one wakes up: sched(7).
 
@@ -267,12 +240,9 @@ class Daemon(Supervisor):
             helper.lines = self._on_line
         self.watchdog: Watchdog | None = None
         if watchdog:
-            programs = options.programs.values
-            self.watchdog = Watchdog(programs, watchdog, options.clock, self._warn)
+            self.watchdog = Watchdog(options.programs.values, watchdog, options.clock, self._warn)
         self.patience = Patience(options.clock, self._warn)
-        # A change of the layout that is under way.
-        self.changing: Changing | None = None
-        options.poller = _Poller(options.poller, lambda: EVERY if self.changing else None)
+        self.changes = LayoutChanges(self)
         self.announced = False
         # Watched by the main loop besides the programs' output, while the loop runs.
         self.wakers: tuple[NotifySocket | Waker | StatesSocket, ...] = ()
@@ -285,11 +255,9 @@ class Daemon(Supervisor):
             account = self.options.account
             self.wakers += (StatesSocket(self.states_socket, account, self._states),)
         if self.options.command_socket is not None:
-            verbs = {**VERBS, **TEST_VERBS} if self.options.controls else VERBS
-            if self.options.applied is not None:
-                verbs = {**verbs, "apply": self._apply}
-            alone = {name: self._alone(verb) for name, verb in verbs.items()}
-            self.commands = CommandSocket(self.options.command_socket, self.options.programs, alone)
+            known = {**VERBS, **TEST_VERBS} if self.options.controls else VERBS
+            verbs = self.changes.verbs(known)
+            self.commands = CommandSocket(self.options.command_socket, self.options.programs, verbs)
         try:
             super().run()
         finally:
@@ -354,8 +322,7 @@ class Daemon(Supervisor):
         super().tick(now)
         if self.options.mood < SupervisorStates.RUNNING:
             return
-        if self.changing is not None:
-            self._go_on(self.changing)
+        self.changes.go_on()
         if self.watchdog is not None:
             self.patience.attempt(self.watchdog.look)
         for helper in self.helpers:
@@ -389,61 +356,6 @@ class Daemon(Supervisor):
                 program.signal(signal.SIGHUP)
                 reloaded.append(name)
         self.options.logger.info(f"reloaded {', '.join(reloaded) or 'nothing'}")
-
-    def _alone(self, verb: Verb) -> Verb:
-        """Return the verb, which is refused while the layout changes."""
-
-        def alone(programs: list[GatedProcess], request: Mapping[str, Any]) -> Pending:
-            if self.changing is not None:
-                return refused("the layout is being changed; wait until that has ended")
-            return verb(programs, request)
-
-        return alone
-
-    def _apply(self, _programs: list[GatedProcess], request: Mapping[str, Any]) -> Pending:
-        """Begin a change of the layout. Finished when it is made, or undone."""
-        conf = Path(self.options.configfile).parent
-        places = Places(conf=conf, record=Path(self.options.applied))
-        asked = Request.read(request)
-        problem = obstacle(self.options.programs, conf)
-        if not problem:
-            try:
-                places.take(keep=asked.keep)
-            except OSError as error:
-                problem = f"the new files cannot be taken: {error}"
-        if problem:
-            return refused(f"{problem}; nothing was changed")
-        changing = self.changing = Changing(self, asked, places)
-        return lambda: changing.result
-
-    def _go_on(self, changing: Changing) -> None:
-        changing.advance()
-        if changing.result is not None:
-            self.changing = None
-            if self.commands is not None:
-                self.commands.answer_finished()
-
-    def read_shared_config(self, place: Path, main: GatedConfig) -> SharedConfig | None:
-        """Read Synapse's configuration from `place`, which will be the conf directory."""
-        if not self.options.prefork:
-            return None
-        conf = Path(self.options.configfile).parent
-        files = config_files(shlex.split(main.command))
-        moved = [str(place / file.removeprefix(f"{conf}/")) for file in files]
-        found = read(moved, self.options.account)
-        # As prepare_shared_memory does: a collection in a child would write to every object.
-        gc.freeze()
-        return None if found is None else replace(found, files=files)
-
-    def forget_program(self, name: str) -> None:
-        """Forget a program that has ended for good."""
-        program = self.options.programs.pop(name)
-        group = program.group
-        del group.processes[name]
-        if not group.processes:
-            del self.process_groups[group.config.name]
-        if self.watchdog is not None:
-            self.watchdog.forget(name)
 
     def _preload(self) -> None:
         started = time.monotonic()

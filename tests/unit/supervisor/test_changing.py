@@ -317,9 +317,9 @@ def test_a_later_command_does_not_change_what_has_been_taken(rehearsal: Rehearsa
 
 
 def test_other_commands_are_refused_meanwhile(rehearsal: Rehearsal) -> None:
-    alone = rehearsal.daemon._alone(lambda _programs, _request: dict)
+    alone = rehearsal.daemon.changes._alone(lambda _programs, _request: dict)
     assert alone([], {})() == {}
-    rehearsal.daemon.changing = rehearsal.begin()
+    rehearsal.daemon.changes.current = rehearsal.begin()
     assert alone([], {})() == {"error": "the layout is being changed; wait until that has ended"}
 
 
