@@ -8,7 +8,7 @@ from typing import Any
 from supervisor.options import UnhosedConfigParser
 from supervisor.states import getProcessStateDescription
 
-from ganglion.supervisor.daemon import Options
+from ganglion.supervisor.options import Options
 from ganglion.supervisor.program import GatedProcess
 
 # The wait status of a process that ended with exit status 1.

@@ -16,7 +16,7 @@ from ganglion.programs.control import CONF
 from ganglion.programs.registry import programs as programs_of
 from ganglion.programs.synapse.options import AGENT, SECRET_OPTIONS
 from ganglion.routing.nginx_maps import NOBODY, named_upstream
-from ganglion.supervisor.daemon import Options
+from ganglion.supervisor.options import Options
 from ganglion.topology.names import MAIN, MAIN_AS_WRITER
 from ganglion.topology.roles import ROLES
 from ganglion.topology.topology import LONGEST_SOCKET_PATH

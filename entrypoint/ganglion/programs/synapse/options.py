@@ -18,8 +18,8 @@ from ganglion.budget.connections import ConnectionPool
 from ganglion.files.file import SECRET, File
 from ganglion.programs.program import Plan
 from ganglion.programs.synapse import test_options
+from ganglion.programs.synapse.listeners import listeners, manholes
 from ganglion.programs.synapse.logging import log_config, logging
-from ganglion.settings import operator_listeners
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.owned_options import neutral_values
 from ganglion.settings.secrets import GIVEN, Secrets
@@ -179,8 +179,8 @@ def overrides(
     """
     values: dict[str, Any] = {
         "listeners": [
-            *_listeners(settings, topology.main, _main_resources(operator), operator),
-            *_manholes(operator),
+            *listeners(settings, topology.main, _main_resources(operator), operator),
+            *manholes(operator),
         ],
         "log_config": log_config(settings, MAIN),
         "enable_metrics": settings.enable_metrics,
@@ -266,7 +266,7 @@ def _worker(settings: Settings, operator: OperatorFiles, process: Process) -> di
     values: dict[str, Any] = {
         "worker_app": "synapse.app.generic_worker",
         "worker_name": process.name,
-        "worker_listeners": _listeners(settings, process, sorted(process.resources), operator),
+        "worker_listeners": listeners(settings, process, sorted(process.resources), operator),
         "worker_log_config": log_config(settings, process.name),
     }
     if "media" in process.resources:
@@ -304,51 +304,6 @@ def _own_share(
     if pool != budget.pools[_reference(budget)]:
         values["database"] = _database(settings, pool, operator)
     return values
-
-
-def _listeners(
-    settings: Settings, process: Process, resources: list[str], operator: OperatorFiles
-) -> list[dict[str, Any]]:
-    kept = operator_listeners.read(operator.options)
-    public = _listener(process.http, resources or ["health"], x_forwarded=True)
-    if kept.request_id_header is not None:
-        public["request_id_header"] = kept.request_id_header
-    if process.is_main and kept.compress:
-        # Synapse's workers ignore it.
-        public["resources"] = [
-            {"names": [name], **({"compress": True} if name in kept.compress else {})}
-            for name in resources
-        ]
-    if process.is_main and kept.additional_resources:
-        public["additional_resources"] = dict(kept.additional_resources)
-    listeners = [public]
-    if process.replication is not None:
-        listeners.append(_listener(process.replication, ["replication"]))
-    if settings.enable_metrics:
-        # Not on the HTTP listener: Synapse decodes %6d before it looks for /_synapse/metrics,
-        # so a proxy in front could not keep it shut there.
-        listeners.append(_listener(process.metrics, ["metrics"]))
-    return listeners
-
-
-def _manholes(operator: OperatorFiles) -> list[dict[str, Any]]:
-    """Main's manholes. Synapse cannot open one at a unix socket."""
-    return [
-        {"type": "manhole", "port": port, "bind_addresses": ["127.0.0.1"]}
-        for port in operator_listeners.read(operator.options).manholes
-    ]
-
-
-def _listener(
-    address: Address, resources: list[str], *, x_forwarded: bool = False
-) -> dict[str, Any]:
-    where: dict[str, Any] = (
-        {"path": address.path}
-        if address.path
-        else {"port": address.port, "bind_addresses": [address.bound]}
-    )
-    forwarded = {"x_forwarded": True} if x_forwarded else {}
-    return {"type": "http", **where, **forwarded, "resources": [{"names": resources}]}
 
 
 def _location(address: Address) -> dict[str, Any]:
