@@ -72,8 +72,9 @@ def _options(parser: ArgumentParser) -> list[tuple[str, str]]:
     for action in parser._actions:  # noqa: SLF001 - argparse has no public list of them
         if action.dest == "help" or not action.help:
             continue
-        metavar = str(action.metavar or "|".join(action.choices or ()) or action.dest.upper())
-        name = " ".join(action.option_strings)
+        metavar = action.metavar or "|".join(action.choices or ()) or action.dest.upper()
+        metavar = metavar if isinstance(metavar, str) else " ".join(metavar)
+        name = ", ".join(action.option_strings)
         if action.nargs != 0:
             name = f"{name} {metavar}".strip()
         rows.append((f"`{name}`", action.help % {"default": action.default}))
