@@ -1,6 +1,7 @@
 """Access to files with the rights of another account."""
 
 import contextlib
+import functools
 import os
 import pwd
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ def acting_as(account: str | None) -> Iterator[None]:
             set_dumpable()
 
 
+@functools.cache
 def groups_of(account: str) -> list[int]:
     """The groups of an account's processes: all of a name's groups, the one group of numbers."""
     user, group = numbers(account)

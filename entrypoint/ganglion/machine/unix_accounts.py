@@ -1,10 +1,15 @@
 """Unix accounts: a name from /etc/passwd, or UID:GID, which needs no entry there."""
 
+import functools
 import pwd
 
 
+@functools.cache
 def numbers(account: str) -> tuple[int, int]:
-    """Return the UID and GID of an account. Raises KeyError for an unknown name."""
+    """Return the UID and GID of an account. Raises KeyError for an unknown name.
+
+    An account is looked up once: without a free descriptor no account is found.
+    """
     user, colon, group = account.partition(":")
     if colon:
         return int(user), int(group)

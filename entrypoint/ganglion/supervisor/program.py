@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 from supervisor.options import decode_wait_status
-from supervisor.states import ProcessStates
+from supervisor.states import ProcessStates, SupervisorStates
 
 from ganglion.machine.parent_death import end_with_parent
 from ganglion.machine.unix_accounts import numbers
@@ -278,11 +278,15 @@ class GatedProcess(ReplaceableProcess):
         is_again = self.state == ProcessStates.STARTING and self.ended_at is not None
         if is_again and self.config.name not in ESSENTIAL:
             self._give_up_overdue(self.laststart)
-        failing = self.state == ProcessStates.BACKOFF and self.backoff > self.config.startretries
-        if failing and self.config.name not in ESSENTIAL:
-            self._pause_attempts()
+        super().transition()
+
+    def give_up(self) -> None:
+        """Stop trying to start the program, or pause if the others can go on without it."""
+        stopping = self.config.options.mood < SupervisorStates.RUNNING
+        if stopping or self.config.name in ESSENTIAL:
+            super().give_up()
         else:
-            super().transition()
+            self._pause_attempts()
 
     def _hurry(self) -> None:
         """Have nginx, which finishes its requests, end at once when that takes too long."""

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from ganglion.machine.acting import groups_of
+from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.command_socket import PAUSE, CommandSocket
 from ganglion.supervisor.daemon import Daemon
 from ganglion.supervisor.errand import Errand
 from ganglion.supervisor.helper import Helper
 from ganglion.supervisor.lack import REPORTED_EVERY, Patience
+from ganglion.supervisor.program import LONGEST_PAUSE
 from ganglion.supervisor.start_times import Timeline
-from tests.fake_supervisor import FakeOptions, run
+from tests.fake_supervisor import FakeOptions, end, run, state, wait
 
 
 @contextmanager
@@ -55,6 +58,30 @@ def test_programs_are_not_stopped_because_they_cannot_be_asked(
         daemon.tick()
     assert options.signals != []
     daemon.watchdog.close()
+
+
+def test_an_account_is_known_without_descriptors() -> None:
+    """The supervisor reads files as Synapse's account before each start of a process."""
+    assert numbers("daemon") == numbers("daemon")
+    before = groups_of("daemon")
+    with no_descriptors():
+        with pytest.raises(KeyError):
+            numbers("nobody-of-this-name")
+        assert numbers("daemon")[0] > 0
+        assert groups_of("daemon") == before
+
+
+def test_a_program_that_cannot_be_started_takes_nothing_else_down(options: FakeOptions) -> None:
+    """The attempt that is the last one fails within supervisord's own look at the program."""
+    reader = options.program("reader1")
+    run(reader)
+    end(reader)
+    with no_descriptors():
+        for _ in range(120):
+            wait(reader, 1)
+            assert state(reader) in ("EXITED", "BACKOFF")
+    wait(reader, LONGEST_PAUSE + 1)
+    assert state(reader) == "STARTING"
 
 
 def test_a_helper_is_started_again_later() -> None:
