@@ -1,5 +1,6 @@
 """supervisord with real pipes, no processes and a clock that tests turn."""
 
+import contextlib
 import os
 import socket
 from itertools import count
@@ -47,6 +48,7 @@ class FakeOptions(Options):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__("/nowhere", prefork=False, clock=clock.time)
         self.fake_clock = clock
+        self.open_pipes: set[int] = set()
         self.logger: Any = Log()
         self.loglevel = 20
         self.pids = count(1000)
@@ -91,6 +93,22 @@ class FakeOptions(Options):
     def check_execv_args(self, filename: str, argv: list[str], st: object) -> None:
         """Accept a program that does not exist: none is started."""
 
+    def make_pipes(self, stderr: bool = True) -> dict[str, int | None]:  # noqa: FBT001, FBT002
+        """Make pipes, as supervisord does, and note them for close_pipes()."""
+        pipes: dict[str, int | None] = super().make_pipes(stderr)
+        self.open_pipes |= {end for end in pipes.values() if end is not None}
+        return pipes
+
+    def close_fd(self, fd: int) -> None:
+        self.open_pipes.discard(fd)
+        super().close_fd(fd)
+
+    def close_pipes(self) -> None:
+        """Close all that are still open: programs that have no processes end nowhere."""
+        for descriptor in self.open_pipes:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
     def close_child_pipes(self, pipes: dict[str, int]) -> None:
         """Keep the child's ends: a test writes to `ends` in place of the program."""
         self.ends = dict(pipes)
@@ -116,8 +134,8 @@ def run(program: GatedProcess) -> None:
 def end(program: GatedProcess, status: int = FAILED) -> None:
     """Let a program end by itself."""
     if "child_stdout" in program.config.options.ends:
-        os.close(program.config.options.ends.pop("child_stdout"))
-        os.close(program.config.options.ends.pop("child_stdin"))
+        program.config.options.close_fd(program.config.options.ends.pop("child_stdout"))
+        program.config.options.close_fd(program.config.options.ends.pop("child_stdin"))
     # supervisord takes an end in the very instant of the start for a clock that was set back.
     program.config.options.fake_clock.now += 0.001
     program.finish(program.pid, status)

@@ -23,4 +23,5 @@ def options(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOptions]:
         successor.finish(successor.pid, 0)
     for gate in made.gates:
         gate.close()
+    made.close_pipes()
     events.clear()
