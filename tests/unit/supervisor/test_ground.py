@@ -30,7 +30,7 @@ def fail_once(options: FakeOptions, program_name: str) -> None:
     # The child's ends of the pipes, which no child has closed.
     for name, descriptor in options.ends.items():
         if name.startswith("child_") and descriptor is not None:
-            os.close(descriptor)
+            options.close_fd(descriptor)
 
 
 def fail_until_pause(options: FakeOptions, name: str, pauses: int) -> None:
