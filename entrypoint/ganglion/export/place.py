@@ -46,6 +46,8 @@ def placed(plan: Plan, place: Place, secrets: Secrets) -> Plan:
         data=place.data,
         run=place.run,
         prefork=False,
+        # Nothing answers behind the control port there.
+        control=False,
         postgres_host=plan.settings.postgres_host or POSTGRES,
         redis_host=REDIS if plan.settings.embedded_redis else plan.settings.redis_host,
     )
