@@ -74,7 +74,7 @@ def test_sockets(server: Container) -> None:
                 at = f"/run/ganglion/{path.replace('NAME', name)}"
                 expected[at.rstrip("/")] = (mode.lstrip("0"), owner)
     directories = {path for path in expected if not path.endswith((".sock", "5432"))}
-    assert len(directories) == 3
+    assert len(directories) == 4
     assert sockets == {path: expected[path] for path in expected.keys() - directories}
     assert found(server, f"{' '.join(sorted(directories))} -maxdepth 0") == {
         path: expected[path] for path in directories
@@ -99,7 +99,7 @@ def test_files(server: Container) -> None:
 def test_accounts(server: Container) -> None:
     listed = json.loads(server.inside("/opt/ganglion/venv/bin/python", "-c", LIST_PROCESSES).stdout)
     table = {quoted(row[0])[0]: re.split(r"[ :]", row[1])[0] for row in rows("Accounts")}
-    assert len(table) == 6
+    assert len(table) == 7
     seen = set()
     for account, command in listed:
         title = command.replace("client_reader1:", "main:")
