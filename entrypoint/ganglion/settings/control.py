@@ -45,7 +45,7 @@ class ControlSettings(BackupSettings):
         parsers.secret,
         None,
         "The token that requests to CONTROL_PORT must send, as `Authorization: Bearer TOKEN` or as"
-        " the password of HTTP Basic; `/live` and `/ready` answer without it. Test controls do not"
-        " use it.",
+        " the password of HTTP Basic; `/live` answers without it. Test controls do not use it.",
         secret=True,
+        shown_default="none",
     )
