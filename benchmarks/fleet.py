@@ -163,6 +163,7 @@ def _contained(
     variables = {
         "HTTP_PORT": str(http_port),
         "FEDERATION_PORT": str(federation),
+        "CONTROL_PORT": str(control),
         "BIND_ADDRESS": HOST,
         "SYNAPSE_ENABLE_REGISTRATION": "yes",
         "SYNAPSE_SERVER_NAME": f"{HOST}:{federation}",
@@ -170,8 +171,6 @@ def _contained(
         "SYNAPSE_TLS_KEY": "/data/tls.key",
         **variant.variables,
     }
-    if "GANGLION_TEST_MODE" in variant.variables:
-        variables["CONTROL_PORT"] = str(control)
     settings = [f"--env={name}={value}" for name, value in variables.items()]
     # We look ourselves; Docker would start a process in each of them twice a second to do so.
     made = Container(docker("create", "--network=host", "--no-healthcheck", *settings, image))

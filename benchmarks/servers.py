@@ -273,6 +273,7 @@ class Ours(InDocker):
         if quick and not beside:
             network = ["--network", "host"]
             variables |= {"HTTP_PORT": str(port), "BIND_ADDRESS": "127.0.0.1"}
+            variables.setdefault("CONTROL_PORT", str(harness.free_port()))
         settings = [f"--env={name}={value}" for name, value in variables.items()]
         super().__init__(
             [*network, *settings, image],

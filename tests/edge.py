@@ -153,6 +153,7 @@ def running(
         "GANGLION_RUN": str(root),
         "GANGLION_TRACE_HEADERS": "yes",
         "HTTP_PORT": str(port),
+        "CONTROL_PORT": str(free_port()),
         "BIND_ADDRESS": "127.0.0.1",
         **(variables or {}),
     }
