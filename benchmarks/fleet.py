@@ -151,8 +151,6 @@ def _program(
     server = stack.enter_context(harness.Server(workers=None, environment=variant.variables))
     for name, text in files.items():
         (server.data / "homeserver.d" / name).write_text(text, encoding="utf-8")
-    if "GANGLION_TEST_MODE" in variant.variables:
-        server.environment |= {"CONTROL_PORT": str(harness.free_port())}
     return Program(federating(server, HOST, authority))
 
 
