@@ -102,7 +102,7 @@ def test_parts_serve_clients_together(parts: Parts) -> None:
         )
     }
     assert names == {
-        "front": {"nginx", "main"},
+        "front": {"nginx", "main", "control"},
         "writers": {"event_persister1", "jobs1"},
         "readers": {"synchrotron1"},
     }
