@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness import wait_until
 from tests.image.engine import ROOT, Container, container
 
 PAGE = (ROOT / "docs/security.md").read_text(encoding="utf-8")
@@ -97,7 +98,13 @@ def test_files(server: Container) -> None:
 
 
 def test_accounts(server: Container) -> None:
-    listed = json.loads(server.inside("/opt/ganglion/venv/bin/python", "-c", LIST_PROCESSES).stdout)
+    def listing() -> list[list[str]]:
+        found = server.inside("/opt/ganglion/venv/bin/python", "-c", LIST_PROCESSES).stdout
+        listed: list[list[str]] = json.loads(found)
+        return listed if any("gunicorn: worker" in command for _, command in listed) else []
+
+    # The control application starts when all others are ready.
+    listed = wait_until("the control application", listing)
     table = {quoted(row[0])[0]: re.split(r"[ :]", row[1])[0] for row in rows("Accounts")}
     assert len(table) == 7
     seen = set()
