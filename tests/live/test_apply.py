@@ -217,7 +217,9 @@ def test_an_interrupted_command_leaves_no_half(server: Server) -> None:
     command = launch(server, MORE_WRITERS, "stop")
     command.send_signal(signal.SIGINT)
     _, errors = command.communicate()
-    assert (command.returncode, "the supervisor goes on" in errors) == (130, True)
+    # It may have been done before the signal came.
+    outcome = (command.returncode, "the supervisor goes on" in errors)
+    assert outcome in ((130, True), (0, False))
     # Another command does not disturb the change: tests/unit/supervisor/test_changing.py.
     wait_until("the new layout", lambda: "APPLIED" in server.ganglion("status").stdout)
     assert "event_persister3" in ready(server)
