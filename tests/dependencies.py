@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,19 @@ class Postgres(Dependency):
         with contextlib.closing(connection), connection.cursor() as cursor:
             connection.autocommit = True
             yield cursor
+
+
+def started(closing: ExitStack) -> tuple[Postgres, Redis]:
+    """Start both, PostgreSQL with the role and the database `synapse`, until `closing` closes."""
+    redis, postgres = Redis(), Postgres()
+    closing.callback(redis.remove)
+    closing.callback(postgres.remove)
+    redis.start()
+    postgres.start()
+    quoted = PASSWORD.replace("'", "''")
+    postgres.execute(
+        f"CREATE ROLE synapse LOGIN PASSWORD '{quoted}'",
+        "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 ENCODING 'UTF8'"
+        " LC_COLLATE 'C' LC_CTYPE 'C'",
+    )
+    return postgres, redis

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ganglion.topology.workers_syntax import parse_workers
-from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis
+from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis, started
 from tests.flows import whole_flow
 from tests.harness import (
     GANGLION,
@@ -109,16 +109,7 @@ class Exported:
 @pytest.fixture(scope="module")
 def exported() -> Iterator[Exported]:
     with contextlib.ExitStack() as closing:
-        redis, postgres = Redis(), Postgres()
-        closing.callback(redis.remove)
-        closing.callback(postgres.remove)
-        redis.start()
-        postgres.start()
-        quoted = PASSWORD.replace("'", "''")
-        postgres.execute(
-            f"CREATE ROLE synapse LOGIN PASSWORD '{quoted}'",
-            "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
-        )
+        postgres, redis = started(closing)
         directory = Path(tempfile.mkdtemp(prefix="ganglion-", dir="/tmp"))
         closing.callback(shutil.rmtree, directory)
         server = Exported(directory)

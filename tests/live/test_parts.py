@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis
+from tests.dependencies import PASSWORD, REDIS_PASSWORD, started
 from tests.flows import whole_flow
 from tests.golden.cases import SIGNING_KEY
 from tests.harness import SHARED_SECRET, START_WITHIN, Server, free_port, wait_until
@@ -33,17 +33,7 @@ class Parts:
 @pytest.fixture(scope="module")
 def parts() -> Iterator[Parts]:
     with ExitStack() as stack:
-        redis, postgres = Redis(), Postgres()
-        stack.callback(redis.remove)
-        stack.callback(postgres.remove)
-        redis.start()
-        postgres.start()
-        quoted = PASSWORD.replace("'", "''")
-        postgres.execute(
-            f"CREATE ROLE synapse LOGIN PASSWORD '{quoted}'",
-            "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 ENCODING 'UTF8'"
-            " LC_COLLATE 'C' LC_CTYPE 'C'",
-        )
+        postgres, redis = started(stack)
         variables = {
             "POSTGRES_HOST": "127.0.0.1",
             "POSTGRES_PORT": str(postgres.port),
