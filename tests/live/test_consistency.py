@@ -312,11 +312,10 @@ def test_no_read_is_stale(server: ControlledServer) -> None:
     assert {stream for stream, _ in PROBES} == streams - WITHOUT_TEST
     mark = server.log.mark()
     pairs, stale = run(server, GROUPS, ROUNDS)
-    # On a machine that is slow enough, a response leaves after a second, and the log says so. In
-    # two of many runs up to three reads were stale for a reason that is not found yet.
-    unexplained = 3
+    # On a machine that is slow enough, a response leaves after a second, and the log says so. Each
+    # of the reads after it may be stale.
     early = server.log.text(mark).count("answered early")
-    assert stale.total() <= early + unexplained, stale
+    assert stale.total() <= early * len(READERS), stale
     assert pairs.total() >= PAIRS
 
 

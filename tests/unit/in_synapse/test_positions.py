@@ -55,10 +55,20 @@ def test_positions_of_other_writers_are_missing_until_they_are_seen() -> None:
     assert made.missing({"receipts": {"main": 5}}) == {}
 
 
+def generator(persisted: int, finished: set[int] | None = None, **written: int) -> Any:
+    """Return a fake of Synapse's generator of IDs, with the positions of the writers it knows."""
+    return SimpleNamespace(
+        _lock=threading.Lock(),
+        _finished_ids=finished or set(),
+        _current_positions=written,
+        _persisted_upto_position=persisted,
+    )
+
+
 def test_an_id_that_is_written_before_a_lower_one_counts_as_written() -> None:
     """The position stays at 4 while 5 is being written; 6 is written and was answered."""
-    generator = SimpleNamespace(_lock=threading.Lock(), _finished_ids={6})
-    made, _ = positions([FakeStream("events", {"reader1": 4})], _stream_id_gen=generator)
+    ids = generator(4, {6}, reader1=4)
+    made, _ = positions([FakeStream("events", {"reader1": 4})], _stream_id_gen=ids)
     assert made.written() == {"events": 6}
 
 
@@ -88,16 +98,41 @@ def test_rows_of_a_stream_without_a_position_are_seen_when_they_are_handled() ->
 
 def test_own_positions_do_not_advance_with_those_of_others() -> None:
     """A process that never wrote reports the position of the others as its own."""
-    generator = SimpleNamespace(
-        _lock=threading.Lock(), _finished_ids=set(), _current_positions={"master": 8}
-    )
-    made, _ = positions([FakeStream("caches", {"reader1": 8})], _cache_id_gen=generator)
+    ids = generator(8, master=8)
+    stream = FakeStream("caches", {"reader1": 8})
+    made, _ = positions([stream], _cache_id_gen=ids)
     assert made.written() == {"caches": 8}
     assert made.own() == {"caches": 0}
-    generator._current_positions["reader1"] = 9
-    assert made.own() == {"caches": 9}
-    generator._finished_ids.add(11)
-    assert made.own() == {"caches": 11}
+    stream.seen["reader1"] = ids._persisted_upto_position = ids._current_positions["master"] = 20
+    assert made.written() == {"caches": 8}
+    ids._current_positions["reader1"] = 21
+    assert made.own() == made.written() == {"caches": 21}
+    ids._finished_ids.add(23)
+    assert made.own() == made.written() == {"caches": 23}
+
+
+def test_rows_of_an_unknown_writer_are_not_seen_because_later_ones_of_another_are() -> None:
+    """Until the rows arrive, Synapse gives a new writer the position that the others have."""
+    ids = generator(100, master=100)
+    stream = FakeStream("caches", {"master": 100, "other1": 100, "reader1": 100})
+    made, data = positions([stream], _cache_id_gen=ids)
+    calls: list[tuple[str, str, int]] = []
+    made.listen(lambda *call: calls.append(call), ("main", "other1"))
+    # other1 writes 101 and main writes 102, which arrives first.
+    ids._current_positions["master"] = ids._persisted_upto_position = 102
+    stream.seen = {"master": 102, "other1": 102, "reader1": 102}
+    with pytest.raises(StopIteration):
+        data.on_rdata("caches", "master", 102, []).send(None)
+    wanted = {"caches": {"main": 102, "other1": 101}}
+    assert made.missing(wanted) == {"caches": {"other1": 101}}
+    assert ("caches", "other1", 102) not in calls
+    with pytest.raises(StopIteration):
+        data.on_rdata("caches", "other1", 101, []).send(None)
+    assert made.missing(wanted) == {}
+    assert calls[-1] == ("caches", "other1", 101)
+    # A process that started later has read a higher position of the writer in the database.
+    assert stream.can_discard_position("other1", 101, 102)
+    assert made.missing({"caches": {"other1": 102}}) == {}
 
 
 def test_a_listener_is_called_after_each_advance() -> None:

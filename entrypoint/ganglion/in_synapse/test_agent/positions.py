@@ -4,7 +4,6 @@ A position is a number that grows with each write. A writer sends it over Redis 
 rows. A reader moves its own copy when it has handled the rows: synapse/replication/tcp.
 """
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,6 +31,12 @@ class Positions:
         self._under_way: dict[tuple[str, str], int] = {}
         # The last rows handled. Readers of the federation stream have no other position of it.
         self._handled: dict[tuple[str, str], int] = {}
+        # The position of each stream that several processes write, when this process started.
+        self._at_start: dict[str, int] = {}
+        for stream in self._commands.get_streams().values():
+            if self._by_writer(stream) is not None:
+                self._at_start[stream.NAME] = self._generator(stream)._persisted_upto_position
+            self._note_discarded(stream)
         # Called with stream, writer and position after each advance.
         self._listener: Callable[[str, str, int], None] | None = None
         data = hs.get_replication_data_handler()
@@ -51,35 +56,40 @@ class Positions:
     def written(self) -> dict[str, int]:
         """Return how far this process has written each stream of which it is a writer."""
         return {
-            stream.NAME: max(stream.minimal_local_current_token(), self._ahead(stream))
-            for stream in self._commands.get_streams_to_replicate()
+            name: max(position, self._at_start.get(name, 0))
+            for name, position in self.own().items()
         }
 
     def own(self) -> dict[str, int]:
         """Return the last position of each stream that this process has written itself.
 
-        Unlike `written`, it does not advance with the writes of other processes.
+        Unlike `written`, it is 0 if this process has not written the stream, even if others had
+        before it started. Neither advances with the writes of other processes.
         """
         found = {}
         for stream in self._commands.get_streams_to_replicate():
+            positions = self._by_writer(stream)
+            if positions is None:
+                found[stream.NAME] = stream.minimal_local_current_token()
+                continue
             generator = self._generator(stream)
-            with getattr(generator, "_lock", contextlib.nullcontext()):
-                if generator is None:
-                    found[stream.NAME] = stream.minimal_local_current_token()
-                else:
-                    last = generator._current_positions.get(self._instance, 0)
-                    found[stream.NAME] = max(generator._finished_ids, default=last)
+            with generator._lock:
+                # A stream's position stays below an ID that is written while a lower one is not:
+                # MultiWriterIdGenerator in synapse/storage/util/id_generators.py.
+                last = positions.get(self._instance, 0)
+                found[stream.NAME] = max(generator._finished_ids, default=last)
         return found
 
-    def _ahead(self, stream: Any) -> int:
-        """Return the highest ID that is written while a lower one is not; 0 if there is none.
+    def _by_writer(self, stream: Any) -> Mapping[str, int] | None:
+        """Return the positions of a stream's writers that this process knows.
 
-        A stream's position stays below such IDs until the lower one is written:
-        MultiWriterIdGenerator in synapse/storage/util/id_generators.py.
+        None if only one process ever writes the stream, or if the stream has no IDs in the
+        database.
         """
-        generator = self._generator(stream)
-        with getattr(generator, "_lock", contextlib.nullcontext()):
-            return max(getattr(generator, "_finished_ids", ()), default=0)
+        positions: Mapping[str, int] | None = getattr(
+            self._generator(stream), "_current_positions", None
+        )
+        return positions
 
     def _generator(self, stream: Any) -> Any:
         generator = getattr(stream, "_stream_id_gen", None)
@@ -93,16 +103,14 @@ class Positions:
         It is called with stream, writer and position: now for every pair, then after each advance.
         """
         self._listener = listener
-        for stream in self._commands.get_streams().values():
-            _report_discarded(stream, self._report)
+        for name in self._commands.get_streams():
             for writer in writers:
-                self._report(stream.NAME, MAIN_AS_WRITER if writer == MAIN else writer)
+                self._report(name, MAIN_AS_WRITER if writer == MAIN else writer)
 
     def _report(self, name: str, writer: str) -> None:
         # While rows are being handled, the position may be ahead of the handlers.
         if self._listener is not None and (name, writer) not in self._under_way:
-            current = self._commands.get_streams()[name].current_token(writer)
-            seen = max(self._handled.get((name, writer), 0), current)
+            seen = self._reached(self._commands.get_streams()[name], writer)
             self._listener(name, MAIN if writer == MAIN_AS_WRITER else writer, seen)
 
     def missing(self, wanted: Named) -> dict[str, dict[str, int]]:
@@ -123,22 +131,38 @@ class Positions:
     def _seen(self, stream: Any, writer: str, position: int) -> bool:
         if self._under_way.get((stream.NAME, writer), position + 1) <= position:
             return False
+        return self._reached(stream, writer) >= position
+
+    def _reached(self, stream: Any, writer: str) -> int:
+        """Return how far this process has seen the stream of a writer.
+
+        Synapse's current_token answers for a writer that it has not heard of yet with the position
+        that all others have reached. That may be higher than an ID that this writer has written,
+        and whose rows are still on their way here.
+        """
         handled = self._handled.get((stream.NAME, writer), 0)
-        return bool(max(handled, stream.current_token(writer)) >= position)
+        positions = self._by_writer(stream)
+        if positions is None:
+            return max(handled, int(stream.current_token(writer)))
+        return max(handled, positions.get(writer, 0), self._at_start[stream.NAME])
+
+    def _note_discarded(self, stream: Any) -> None:
+        """Take notice also of positions that Synapse discards, because it is further already.
+
+        A writer sends a position after the rows up to it.
+        """
+        discards = stream.can_discard_position
+
+        def can_discard_position(writer: str, prev_token: int, new_token: int) -> bool:
+            discarded: bool = discards(writer, prev_token, new_token)
+            if discarded:
+                key = stream.NAME, writer
+                self._handled[key] = max(new_token, self._handled.get(key, 0))
+                self._report(*key)
+            return discarded
+
+        stream.can_discard_position = can_discard_position
 
     def announce(self) -> None:
         """Send this process's positions to all other processes again."""
         self._commands.send_positions_to_connection()
-
-
-def _report_discarded(stream: Any, report: Callable[[str, str], None]) -> None:
-    """Report also after positions that Synapse discards, because it knows them already."""
-    discards = stream.can_discard_position
-
-    def can_discard_position(writer: str, prev_token: int, new_token: int) -> bool:
-        discarded: bool = discards(writer, prev_token, new_token)
-        if discarded:
-            report(stream.NAME, writer)
-        return discarded
-
-    stream.can_discard_position = can_discard_position
