@@ -1,5 +1,6 @@
 """Options and fixtures that all tests share, the settings of hypothesis, and logs of servers."""
 
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -45,6 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     Cases.wanted = config.getoption("--fuzz")
     Server.prefork = config.getoption("--prefork")
+    # A shell lets its background commands ignore Ctrl-C, and the programs that tests start would
+    # ignore it too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
