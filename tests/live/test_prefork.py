@@ -86,6 +86,14 @@ def test_each_process_has_its_account_and_its_own_process_group(server: Server) 
             assert not re.search(r"^CapEff:\t0*[1-9a-f]", status, re.MULTILINE)
 
 
+def test_workers_die_first_when_memory_is_short(server: Server) -> None:
+    assert server.process is not None
+    own = int(Path(f"/proc/{server.process.pid}/oom_score_adj").read_text())
+    expected = dict.fromkeys(FORKED, 200) | {"main": 100, "nginx": 50, "redis": 50, "postgres": 0}
+    found = {name: int(proc(server, name, "oom_score_adj").read_text()) for name in expected}
+    assert found == {name: min(1000, own + points) for name, points in expected.items()}
+
+
 def test_no_process_keeps_a_descriptor_of_the_parent(server: Server) -> None:
     parent = server.process
     assert parent is not None

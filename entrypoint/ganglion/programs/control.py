@@ -76,6 +76,8 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             # gunicorn's quick shutdown.
             stop_signal="QUIT",
             stop_wait=stop_times(plan.settings.stop_timeout).control,
+            # Nobody needs it to talk to the server.
+            oom_score=500,
             environment=(notify(plan.settings),),
         ),
     )

@@ -83,6 +83,7 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             stop_signal="QUIT",
             stop_wait=stop_times(plan.settings.stop_timeout).nginx,
             listens=public(plan),
+            oom_score=50,
             health=f"nginx {plan.settings.reachable_at}:{plan.settings.http_port}",
         ),
     )

@@ -38,7 +38,9 @@ class Program:
     `stop_wait` is how long it may take to stop before it is killed, in seconds. `health` is the
     protocol and the address by which the watchdog asks it, such as `http 127.0.0.1:8008` or
     `redis /run/ganglion/redis/redis.sock`: supervisor/watchdog.py. `listens` are the addresses at
-    which the supervisor listens for it: supervisor/listening_sockets.py.
+    which the supervisor listens for it: supervisor/listening_sockets.py. `oom_score` says how much
+    earlier than others the kernel kills it when memory is short, in thousandths of all memory:
+    machine/oom_score.py.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Program:
     ready_line: str = ""
     health: str = ""
     listens: tuple[str, ...] = ()
+    oom_score: int = 0
 
     @property
     def user(self) -> str | None:
@@ -67,6 +70,7 @@ class Program:
             *((("GANGLION_READY_LINE", self.ready_line),) if self.ready_line else ()),
             *((("GANGLION_HEALTH", self.health),) if self.health else ()),
             *((("GANGLION_LISTENS", " ".join(self.listens)),) if self.listens else ()),
+            *((("GANGLION_OOM_SCORE", f"{self.oom_score}"),) if self.oom_score else ()),
             *((("GANGLION_ACCOUNT", self.account),) if self.account and not self.user else ()),
             *self.environment,
         )

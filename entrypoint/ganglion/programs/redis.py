@@ -118,6 +118,7 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             needs=needs,
             stop_signal="TERM",
             stop_wait=stop_times(plan.settings.stop_timeout).redis,
+            oom_score=50,
             health=f"redis {plan.settings.paths.redis_socket}",
             environment=(notify(plan.settings),),
         ),

@@ -9,6 +9,7 @@ from typing import Any
 from supervisor.options import decode_wait_status
 from supervisor.states import ProcessStates, SupervisorStates
 
+from ganglion.machine import oom_score
 from ganglion.machine.parent_death import end_with_parent
 from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.fork import configuration
@@ -163,6 +164,8 @@ class GatedProcess(ReplaceableProcess):
         """Drop to the program's account; called in the child. Return an error message or None."""
         if self.config.name == "postgres" and self.ended_at is not None:
             wait_for_orphans(shlex.split(self.config.command))
+        # Before the change of account, after which the kernel may no longer allow it.
+        oom_score.add(self.config.oom_score)
         problem = super().set_uid() if self.config.account is None else self._set_numbers()
         if problem is None:
             # PostgreSQL cuts connections and ends cleanly; the others end at once.

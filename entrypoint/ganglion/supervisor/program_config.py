@@ -43,6 +43,11 @@ class ProgramConfig(ProcessConfig):
         return (self.environment or {}).get("GANGLION_ACCOUNT")
 
     @property
+    def oom_score(self) -> int:
+        """How much earlier than this process the kernel kills it: machine/oom_score.py."""
+        return int((self.environment or {}).get("GANGLION_OOM_SCORE", "0"))
+
+    @property
     def is_synapse(self) -> bool:
         """Whether the program is a Synapse process."""
         return app_of(shlex.split(self.command)) is not None

@@ -52,6 +52,8 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
         stop_wait=times.main if process.is_main else times.workers,
         health=f"http {process.http.path or process.http.near}",
         listens=_listens(settings, process),
+        # Others can answer for most workers, but for nothing else.
+        oom_score=100 if process.is_main else 200,
         environment=(
             notify(settings),
             *jemalloc,
