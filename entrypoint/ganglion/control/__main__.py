@@ -1,6 +1,8 @@
 """Serve the control application: `python -m ganglion.control CONTROL.JSON`."""
 
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,15 @@ from gunicorn.app.base import BaseApplication
 
 from ganglion.control.application import Application, Route
 from ganglion.control.config import ControlConfig, Watched
+from ganglion.control.metrics.request_log import RequestLog
+from ganglion.control.metrics.scrape import Scrapes
 from ganglion.control.views import views
 
 # One process, because a reset must exclude every other request, and one thread for each request
 # that waits: a barrier, a reset, a second reset behind it. In production none waits.
 TEST_THREADS, THREADS = 16, 4
+# In seconds.
+RELIEVE_EVERY = 30.0
 
 
 class Server(BaseApplication):
@@ -50,7 +56,17 @@ class Server(BaseApplication):
             from ganglion.control.test.routes import routes_of_server  # noqa: PLC0415
 
             routes = routes_of_server(ControlConfig.load(self._text))
-        return Application(routes, views(self._watched), self._watched.token)
+        watched = self._watched
+        log = RequestLog(watched.settings.paths.requests)
+        threading.Thread(target=_relieve, args=(log, watched), daemon=True).start()
+        return Application(routes, views(watched, Scrapes(watched, log)), watched.token)
+
+
+def _relieve(log: RequestLog, watched: Watched) -> None:
+    """Keep the file of nginx's requests small."""
+    while True:
+        time.sleep(RELIEVE_EVERY)
+        log.relieve(watched.topology())
 
 
 def main(arguments: list[str]) -> None:

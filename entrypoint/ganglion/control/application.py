@@ -7,10 +7,10 @@ import json
 import re
 import traceback
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from ganglion.control.refusal import Json, Refusal
 from ganglion.settings.reading import parse_json
@@ -39,6 +39,16 @@ class Route:
     handler: Handler
 
 
+class Stream(Protocol):
+    """The content of a response, part by part: https://peps.python.org/pep-3333/"""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Return the parts."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """A request that reads: the groups of the route's pattern, the query, and two headers."""
@@ -51,12 +61,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response to a request that reads. `headers` replace HEADERS of the same names."""
+    """A response to a request that reads. `headers` replace HEADERS of the same names.
+
+    With a `stream`, its parts are the content. Its close() is called when it has been sent.
+    """
 
     content: bytes
     kind: str = JSON
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    stream: "Stream | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +110,16 @@ class Application:
         own = {name for name, _ in answer.headers}
         headers = [
             ("Content-Type", answer.kind),
-            ("Content-Length", str(len(answer.content))),
+            *([] if answer.stream else [("Content-Length", str(len(answer.content)))]),
             *(header for header in HEADERS if header[0] not in own),
             *answer.headers,
         ]
         start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", headers)
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else answer.content]
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return answer.stream or [answer.content]
+        if answer.stream is not None:
+            answer.stream.close()
+        return [b""]
 
     def _answer(self, environ: Mapping[str, Any]) -> Answer:
         path = environ["PATH_INFO"]

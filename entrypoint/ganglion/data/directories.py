@@ -1,11 +1,13 @@
-"""The directories that must exist before anything starts."""
+"""The directories that must exist before anything starts, and the file of nginx's requests."""
 
+import contextlib
 import errno
 import os
 from pathlib import Path
 
 from ganglion.files.write import make_directory
 from ganglion.machine.installed import Machine
+from ganglion.machine.unix_accounts import numbers
 from ganglion.programs import registry
 from ganglion.settings.variables import Settings
 
@@ -23,9 +25,21 @@ def make_directories(settings: Settings, machine: Machine) -> None:
             machine.account(directory.service),
             group=machine.account(directory.entered_by),
         )
+    if settings.control_runs:
+        _make_request_log(settings, machine)
     media, account = Path(settings.paths.media_store), machine.account("synapse")
     if not media.exists():
         make_directory(media, 0o750, account)
     if account is None and not os.access(media, os.R_OK | os.W_OK | os.X_OK):
         # Of an earlier start as root. Otherwise each upload would fail.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(media))
+
+
+def _make_request_log(settings: Settings, machine: Machine) -> None:
+    """Make the file that nginx appends to as root, and that the control application empties."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(settings.paths.requests, flags, 0o600)
+    with contextlib.closing(os.fdopen(file, "wb")):
+        account = None if settings.test_mode else machine.account("synapse")
+        if account is not None:
+            os.fchown(file, *numbers(account))

@@ -28,6 +28,7 @@ RUN_ENTRIES = frozenset(
         "postgres",
         "processes.sock",
         "redis",
+        "requests",
         "resetting",
         "restart.lock",
         "restart.sock",
@@ -303,6 +304,11 @@ class Paths:
     def states_socket(self) -> str:
         """The socket at which the supervisor says the state of each program."""
         return f"{self.run}/states.sock"
+
+    @property
+    def requests(self) -> str:
+        """The file to which nginx adds a line for each request, for the control application."""
+        return f"{self.run}/requests"
 
     @property
     def restart_lock(self) -> str:

@@ -186,6 +186,7 @@ def files(plan: Plan) -> tuple[File, ...]:
             hsts=None if settings.hsts is None else round(settings.hsts),
             http2_directive=machine.http2_directive,
             trace=settings.trace_headers,
+            requests_log=settings.paths.requests if settings.control_runs else None,
             control=_control(settings, topology, machine),
             test=_test(settings, topology),
         ),

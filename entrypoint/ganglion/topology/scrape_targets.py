@@ -5,11 +5,12 @@ from typing import Any
 from ganglion.topology.topology import Topology
 
 
-def targets(topology: Topology, host: str) -> list[dict[str, Any]]:
+def targets(topology: Topology, host: str, *, own: bool = False) -> list[dict[str, Any]]:
     """Describe each process as a target for Prometheus, as Synapse's worker image does.
 
     `host` is the address at which Prometheus reaches the control port. Synapse's dashboards find a
-    process by the labels `job` and `index`: the group of a worker and its number in it. https://prometheus.io/docs/prometheus/latest/http_sd/
+    process by the labels `job` and `index`: the group of a worker and its number in it. With `own`,
+    Ganglion's own series are a target too. https://prometheus.io/docs/prometheus/latest/http_sd/
     """
     labels = [
         *(
@@ -19,7 +20,7 @@ def targets(topology: Topology, host: str) -> list[dict[str, Any]]:
         ),
         *([(topology.main.name, "synapse", "1")] if topology.main.here else []),
     ]
-    return [
+    found = [
         {
             "targets": [host],
             "labels": {
@@ -30,3 +31,7 @@ def targets(topology: Topology, host: str) -> list[dict[str, Any]]:
         }
         for name, job, index in labels
     ]
+    if own:
+        path = {"__metrics_path__": "/metrics", "__param_only": "ganglion"}
+        found.append({"targets": [host], "labels": {"job": "ganglion", **path}})
+    return found

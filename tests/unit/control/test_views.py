@@ -11,6 +11,8 @@ import pytest
 
 from ganglion.control.application import Answer, Application, Asked, View
 from ganglion.control.config import Watched
+from ganglion.control.metrics.request_log import RequestLog
+from ganglion.control.metrics.scrape import Scrapes
 from ganglion.control.views import views
 from tests.plans import rendered
 
@@ -122,6 +124,11 @@ def watched(tmp_path: Path) -> Watched:
     return Watched.load(control.content)
 
 
+def views_of(tmp_path: Path) -> tuple[View, ...]:
+    found = watched(tmp_path)
+    return views(found, Scrapes(found, RequestLog(found.settings.paths.requests)))
+
+
 def test_the_settings_are_read_as_they_were_rendered(tmp_path: Path) -> None:
     found = watched(tmp_path)
     assert found.settings.run == str(tmp_path)
@@ -137,7 +144,7 @@ def test_the_settings_are_read_as_they_were_rendered(tmp_path: Path) -> None:
 
 
 def test_a_supervisor_that_does_not_answer_is_an_error_of_its_own(tmp_path: Path) -> None:
-    application = Application((), views(watched(tmp_path)))
+    application = Application((), views_of(tmp_path))
     assert call(application, "/live").status == 200
     reply = call(application, "/processes")
     assert reply.status == 503

@@ -33,24 +33,31 @@ class Database:
     ahead: float | None = None
 
 
+def connect(settings: Settings) -> Any:  # noqa: ANN401 - psycopg2's, asynchronous
+    """Begin a connection, for which wait() waits. Raises psycopg2.Error.
+
+    It is asynchronous: libpq itself would wait without limit for a server that hangs.
+    """
+    where: dict[str, Any] = {
+        **external.arguments(settings),
+        "host": settings.postgres_host or settings.paths.postgres_sockets,
+    }
+    # The file has the password even where this process lacks the variable.
+    where.pop("password", None)
+    where.setdefault("passfile", settings.paths.pgpass)
+    return psycopg2.connect(**where, async_=True)
+
+
 def read_and_write(settings: Settings, timeout: float) -> Database:
     """Read a table of Synapse's and commit a write, within `timeout` seconds in all."""
     until = time.monotonic() + timeout
     try:
-        where: dict[str, Any] = {
-            **external.arguments(settings),
-            "host": settings.postgres_host or settings.paths.postgres_sockets,
-        }
-        # The file has the password even where this process lacks the variable.
-        where.pop("password", None)
-        where.setdefault("passfile", settings.paths.pgpass)
-        # Asynchronous: libpq itself would wait without limit for a server that hangs.
-        connection = psycopg2.connect(**where, async_=True)
+        connection = connect(settings)
     except psycopg2.Error as error:
         return Database(problem=f"does not answer: {_lines(error)[-1]}")
     try:
         try:
-            _wait(connection, until)
+            wait(connection, until)
         except psycopg2.Error as error:
             return Database(problem=f"does not answer: {_lines(error)[-1]}")
         return ask(connection, until)
@@ -64,13 +71,13 @@ def ask(connection: Any, until: float) -> Database:  # noqa: ANN401 - psycopg2's
     try:
         cursor = connection.cursor()
         cursor.execute(READ)
-        _wait(connection, until)
+        wait(connection, until)
         ((_, read_only, there),) = cursor.fetchall()
         ahead = time.time() - there
         if read_only == "on":
             return Database(problem="accepts no writes: it is read-only", ahead=ahead)
         cursor.execute(WRITE)
-        _wait(connection, until)
+        wait(connection, until)
     except NOT_TO_US:
         # The read has worked; an external server's rules may keep this role from such a write.
         return Database(problem=None if ahead is not None else "cannot be read", ahead=ahead)
@@ -79,7 +86,7 @@ def ask(connection: Any, until: float) -> Database:  # noqa: ANN401 - psycopg2's
     return Database(problem=None, ahead=ahead)
 
 
-def _wait(connection: Any, until: float) -> None:  # noqa: ANN401 - psycopg2's, asynchronous
+def wait(connection: Any, until: float) -> None:  # noqa: ANN401 - psycopg2's, asynchronous
     """Wait for the end of a connection's work. Raises OperationalError after its time."""
     while (state := connection.poll()) != POLL_OK:
         left = until - time.monotonic()
