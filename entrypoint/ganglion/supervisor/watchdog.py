@@ -74,11 +74,13 @@ class Question:
     """One connection to a program, which never blocks.
 
     `answered` is None until it is known. A refused connection, or one that is closed without a
-    response, is no answer.
+    response, is no answer; but nginx closes new ones at once while clients hold all that it may
+    have. To replace it would cut them all, and those that hold them would come again.
     """
 
     def __init__(self, protocol: str, address: str) -> None:
         self._request = QUESTIONS[protocol]
+        self._may_be_full = protocol == "nginx"
         self.answered: bool | None = None
         family, where = destination(address)
         self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -96,9 +98,11 @@ class Question:
             if self._request:
                 self._request = self._request[self._socket.send(self._request) :]
             else:
-                self.answered = bool(self._socket.recv(4096))
+                self.answered = bool(self._socket.recv(4096)) or self._may_be_full
         except BlockingIOError:
             return
+        except (ConnectionResetError, BrokenPipeError):
+            self.answered = self._may_be_full
         except OSError:
             self.answered = False
 

@@ -182,6 +182,22 @@ def test_a_silent_program_without_work_is_replaced(room: Room, peer: Peer, behav
     assert "does nothing, so it is replaced" in room.lines[0]
 
 
+@pytest.mark.parametrize("reads", [True, False], ids=["closes", "resets"])
+def test_nginx_that_closes_new_connections_is_full_and_not_hung(
+    room: Room, peer: Peer, *, reads: bool
+) -> None:
+    program = started(room, f"nginx {peer.path}")
+    peer.listener.settimeout(0)
+    closed = 0
+    for _ in range(round(3 * LIMIT)):
+        room.go(1)
+        with contextlib.suppress(BlockingIOError):
+            peer.accept(b"" if reads else None)
+            closed += 1
+    assert closed > MISSES
+    assert (room.kills(program), room.lines) == (0, [])
+
+
 def test_a_full_backlog_is_no_answer(room: Room, short_path: Path) -> None:
     """A stopped process accepts nothing, so its backlog fills."""
     path = str(short_path / "full.sock")
