@@ -19,8 +19,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import redis
-
 from benchmarks import results
 from benchmarks.harm import (
     frozen,
@@ -29,12 +27,14 @@ from benchmarks.harm import (
     signalled,
     with_small_disks,
     without_descriptors,
+    without_inodes,
 )
 from benchmarks.interruptions import apply, interrupted_apply, interrupted_restore
 from benchmarks.output import deliver
+from benchmarks.outside import Outside, away, flush
 from benchmarks.results import Session, Table
+from benchmarks.scarcity import scarce, short_of_memory, short_of_processes, unread
 from benchmarks.variants import LAYOUT
-from tests.dependencies import PASSWORD, REDIS_PASSWORD, Postgres, Redis
 from tests.harness import Server
 from tests.matrix import CLIENT, Json
 
@@ -63,43 +63,6 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """Servers that Ganglion does not supervise."""
-
-    postgres: Postgres
-    redis: Redis
-
-    @classmethod
-    @contextlib.contextmanager
-    def running(cls) -> "Iterator[Outside]":
-        """Start both, with an empty database for Synapse."""
-        with contextlib.ExitStack() as stack:
-            found = cls(Postgres(), Redis())
-            for server in (found.postgres, found.redis):
-                stack.callback(server.remove)
-                server.start()
-            role = PASSWORD.replace("'", "''")
-            found.postgres.execute(
-                f"CREATE ROLE synapse LOGIN PASSWORD '{role}'",
-                "CREATE DATABASE synapse OWNER synapse TEMPLATE template0 ENCODING 'UTF8'"
-                " LC_COLLATE 'C' LC_CTYPE 'C'",
-            )
-            yield found
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables by which Ganglion uses them."""
-        return {
-            "POSTGRES_HOST": "127.0.0.1",
-            "POSTGRES_PORT": str(self.postgres.port),
-            "POSTGRES_PASSWORD": PASSWORD,
-            "REDIS_HOST": "127.0.0.1",
-            "REDIS_PORT": str(self.redis.port),
-            "REDIS_PASSWORD": REDIS_PASSWORD,
-        }
-
-
 def _restart(server: Server) -> None:
     answer = server.ganglion("restart", "--all")
     assert answer.returncode == 0, answer.stderr
@@ -108,23 +71,6 @@ def _restart(server: Server) -> None:
 def _stop_and_start(server: Server) -> None:
     server.stop()
     server.start()
-
-
-def _away(which: str, seconds: float) -> Callable[[Outside], None]:
-    """Stop a server for so long, and start it again."""
-
-    def away(outside: Outside) -> None:
-        dependency: Postgres | Redis = getattr(outside, which)
-        dependency.stop()
-        time.sleep(seconds)
-        dependency.start()
-
-    return away
-
-
-def _flush(outside: Outside) -> None:
-    with redis.Redis(port=outside.redis.port, password=REDIS_PASSWORD) as client:
-        client.flushall()
 
 
 FAULTS: dict[str, Callable[[Any], object]] = {
@@ -156,12 +102,22 @@ FAULTS: dict[str, Callable[[Any], object]] = {
 FILLED: dict[str, Callable[[Any], object]] = {
     f"data directory full for {FROZEN:.0f} s": full("data", FROZEN),
     f"run directory full for {FROZEN:.0f} s": full("run", FROZEN),
+    f"data directory without inodes for {FROZEN:.0f} s": without_inodes("data", FROZEN),
+    f"run directory without inodes for {FROZEN:.0f} s": without_inodes("run", FROZEN),
+}
+# These come to a server in control groups of its own.
+STARVED: dict[str, Callable[[Any], object]] = {
+    "memory short, 3 processes killed": short_of_memory(3),
+    f"no new process for {FROZEN:.0f} s, client_reader1 killed": short_of_processes(
+        FROZEN, "client_reader1"
+    ),
+    f"output not read for {AWAY:.0f} s": unread(AWAY),
 }
 EXTERNAL: dict[str, Callable[[Any], object]] = {
-    "external PostgreSQL restarted": _away("postgres", 0.0),
-    f"external PostgreSQL away for {AWAY:.0f} s": _away("postgres", AWAY),
-    f"external Redis away for {LONG_AWAY:.0f} s": _away("redis", LONG_AWAY),
-    "external Redis flushed": _flush,
+    "external PostgreSQL restarted": away("postgres", 0.0),
+    f"external PostgreSQL away for {AWAY:.0f} s": away("postgres", AWAY),
+    f"external Redis away for {LONG_AWAY:.0f} s": away("redis", LONG_AWAY),
+    "external Redis flushed": flush,
 }
 # Those that take a time of their own, which is measured.
 ACTS = ("ganglion restart --all", "stop and start")
@@ -309,7 +265,7 @@ def suffer(
 
 def main(words: Sequence[str]) -> int:
     """Run the benchmark with the words of a command line. Returns the exit status."""
-    known = [*FAULTS, *FILLED, *EXTERNAL]
+    known = [*FAULTS, *FILLED, *STARVED, *EXTERNAL]
     parser = argparse.ArgumentParser(prog="scripts/bench faults", description=__doc__)
     parser.add_argument("--workers", default=LAYOUT, help=f"the layout ({LAYOUT})")
     parser.add_argument(
@@ -340,7 +296,12 @@ def main(words: Sequence[str]) -> int:
                 acts.add(name, options.workers, seconds)
         server.wait_ready()
 
-    for faults, running in ((FAULTS, _inside), (FILLED, _on_small_disks), (EXTERNAL, _outside)):
+    for faults, running in (
+        (FAULTS, _inside),
+        (FILLED, _on_small_disks),
+        (STARVED, scarce),
+        (EXTERNAL, _outside),
+    ):
         names = [name for name in faults if name in chosen]
         if names:
             with running(options.workers) as (server, target):

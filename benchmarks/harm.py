@@ -14,6 +14,7 @@ from tests.processes import descendants
 
 # In bytes: the disks of a server whose disks are to be filled.
 DATA_DISK, RUN_DISK = 768 * 1024**2, 64 * 1024**2
+INODES = 20_000
 FILLING = bytes(1024**2)
 Harm = Callable[[Server], None]
 
@@ -65,6 +66,21 @@ def without_descriptors(name: str, seconds: float, *, killing: str = "") -> Harm
     return starve
 
 
+def without_inodes(which: str, seconds: float) -> Harm:
+    """Take all inodes of the directory `data` or `run` for a while: with_small_disks()."""
+
+    def fill(server: Server) -> None:
+        path: Path = getattr(server, which) / "filler"
+        path.mkdir()
+        with contextlib.suppress(OSError):
+            for number in range(INODES):
+                (path / f"{number}").touch()
+        time.sleep(seconds)
+        shutil.rmtree(path)
+
+    return fill
+
+
 def full(which: str, seconds: float) -> Harm:
     """Fill the disk of the directory `data` or `run` for a while: with_small_disks()."""
 
@@ -87,7 +103,7 @@ def with_small_disks(server: Server) -> Iterator[None]:
             path.mkdir(exist_ok=True)
             kept = path.with_name(f"{path.name}.before")
             shutil.copytree(path, kept)
-            options = f"size={size},mode=0755"
+            options = f"size={size},nr_inodes={INODES},mode=0755"
             subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], check=True)
             stack.callback(_unmount, path)
             stack.callback(server.kill)

@@ -202,6 +202,8 @@ class Server:
         self.federation_port = free_port()
         self.control_port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        # A descriptor that gets the output instead of the log's file.
+        self.output: int | None = None
         self.environment: dict[str, str] = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
@@ -265,12 +267,13 @@ class Server:
         """Start the server without waiting."""
         assert not self.running, "it runs already"
         with self.log.path.open("ab") as log:
+            output = log if self.output is None else self.output
             self.process = subprocess.Popen(
                 [*GANGLION, "run"],
                 env=self.environment,
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )

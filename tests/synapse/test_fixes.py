@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import threading
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,11 @@ from synapse.util.clock import Clock
 from synapse.util.duration import Duration
 from twisted.internet import defer, reactor
 from twisted.internet.task import Clock as Timer
+from twisted.python.threadpool import ThreadPool
 from twisted.web.http import HTTPFactory
 
 from ganglion.in_synapse import fixes
+from ganglion.in_synapse.fixes.thread_shortage import keep_work
 from ganglion.settings.fix_names import ALL, FIXES
 from ganglion.settings.fixes import as_text
 
@@ -139,6 +142,35 @@ def next_calls(text: str | None) -> tuple[float, bool]:
     before = gc.get_count()[0]
     CallWrapper(int)()
     return first, gc.get_count()[0] < before
+
+
+def test_work_waits_while_no_thread_can_be_started() -> None:
+    """It would be lost: its Deferred never fires, so that its request gets no response."""
+    threads = ThreadPool(0, 2)
+    clock = Timer()
+    keep_work(threads, clock.callLater)
+    may_start = [False]
+    done: list[int] = []
+
+    class Refused(threading.Thread):
+        def start(self) -> None:
+            if not may_start[0]:
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    threads.threadFactory = Refused
+    threads.start()
+    for number in range(5):
+        threads.callInThread(done.append, number)
+    # One timer for all of them.
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(1)
+    assert (done, threads.threads) == ([], [])
+    may_start[0] = True
+    clock.advance(1)
+    threads.stop()
+    assert sorted(done) == list(range(5))
+    assert not clock.getDelayedCalls()
 
 
 def test_the_collection_of_garbage_wakes_no_idle_process() -> None:

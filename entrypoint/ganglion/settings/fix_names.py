@@ -28,6 +28,9 @@ FIXES: dict[str, str] = {
         "a sequence that is behind the positions of its stream, as after a failover of PostgreSQL,"
         " is moved forward, instead of stopping each start"
     ),
+    "thread_shortage": (
+        "a request waits while its process can start no thread, instead of getting no response"
+    ),
     "whole_schema": (
         "a new database gets its tables in one transaction, so a first start that is interrupted"
         " leaves it empty"
