@@ -35,7 +35,7 @@ from ganglion.programs.registry import share_out
 from ganglion.programs.synapse import schema
 from ganglion.programs.synapse.service import traces
 from ganglion.settings import test_mode
-from ganglion.settings.secrets import Secrets
+from ganglion.settings.secrets import Secrets, values_of
 from ganglion.settings.variables import Settings
 from ganglion.supervisor import command_socket
 from ganglion.supervisor.background import in_background
@@ -86,6 +86,7 @@ def start(
         helpers = tuple(_helpers(plan, say, closing))
         durable = None
         secrets = keep_secrets(settings, plan.operator)
+        output.secrets.add(values_of(secrets, plan.operator.options))
         make_directories(settings, machine)
         take_over(settings, plan.operator, machine, say)
         account = machine.account("synapse")
@@ -115,6 +116,7 @@ def start(
             account=account,
             command_socket=command_socket.path(settings),
             states_socket=settings.paths.states_socket if settings.control_runs else None,
+            log_socket=settings.paths.log_socket,
             controls=settings.test_mode,
             locks=(data, run),
             output=output,

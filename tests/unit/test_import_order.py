@@ -14,6 +14,7 @@ ORDER = (
     "routing",
     "budget",
     "files",
+    "logs",
     "programs",
     "changes",
     "data",

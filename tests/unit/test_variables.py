@@ -71,6 +71,8 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_BACKUP": ("/backups", "/backups"),
     "GANGLION_BACKUP_EVERY": ("6h", 21600.0),
     "GANGLION_BACKUP_KEEP": ("30", 30),
+    "GANGLION_LOG_FORMAT": ("json", "json"),
+    "GANGLION_LOG_MEMORY": ("8M", 8 * 1024 * 1024),
     "GANGLION_STOP_TIMEOUT": ("2m", 120.0),
     "GANGLION_ROUTES": ("/srv/routes.yaml", "/srv/routes.yaml"),
     "GANGLION_INITIAL_SYNCS": ("5", 5),

@@ -144,7 +144,7 @@ def test_every_option_has_help(name: str) -> None:
 def test_every_verb_with_json_is_tested_for_it() -> None:
     tested = {arguments[0] for arguments, _ in WITH_JSON}
     # `test` has --json on each control. For `ready` see below, for the rest the live tests.
-    elsewhere = {"apply", "backup", "ready", "restart"}
+    elsewhere = {"apply", "backup", "logs", "ready", "restart"}
     assert tested - {"test"} == {name for name in VERBS if load(name).json} - elsewhere
     (controls,) = (a for a in parser_of(load("test"))._actions if isinstance(a.choices, dict))
     assert controls.choices is not None

@@ -9,7 +9,7 @@ Exit status: 0 after SIGTERM, 2 for a configuration that does not work, else 1.
 
 import signal
 from argparse import Namespace
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,9 +27,13 @@ from ganglion.machine.installed import Machine, discover
 from ganglion.plan import assemble, notes_on, read_variables
 from ganglion.programs import nginx, nginx_trial, registry
 from ganglion.programs.program import Plan
+from ganglion.programs.synapse.logging import role
 from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings import test_mode
+from ganglion.settings.logs import JSON
 from ganglion.settings.variables import Settings, variables
+from ganglion.supervisor.form import Form, Json, Text
+from ganglion.supervisor.history import History
 
 
 def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
@@ -38,6 +42,10 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
     # Before the environment changes: setproctitle writes over the place where the kernel put it.
     setproctitle("ganglion: supervisor")
     # These take the longest to import, so SIGTERM has its handler before.
+    if _wants_json(environ):
+        from ganglion.supervisor import python_output
+
+        python_output.take_over()
     from ganglion import boot
     from ganglion.supervisor.output import Output, say
     from ganglion.supervisor.start_times import Timeline
@@ -54,7 +62,7 @@ def run(_options: Namespace, environ: MutableMapping[str, str]) -> int:
     # Only routes are free text. Everything else is parsed strictly, and this takes time.
     if plan.routes != OperatorRoutes() and (refused := tuple(_refused(plan))):
         raise ConfigError(refused)
-    output = Output()
+    output = Output(form=_form(plan), history=History(plan.settings.log_memory))
 
     def report(line: str) -> None:
         say(output, line)
@@ -79,6 +87,18 @@ def this_machine(settings: Settings) -> Machine:
         group=settings.gid,
         ports=settings.public_ports,
     )
+
+
+def _wants_json(environ: Mapping[str, str]) -> bool:
+    """Return whether errors in the configuration are to be JSON, before it is read."""
+    row = next(row for name, row in variables() if name == "log_format")
+    return any(environ.get(name, "").strip().lower() == JSON for name in row.names)
+
+
+def _form(plan: Plan) -> Form:
+    if plan.settings.log_format != JSON:
+        return Text()
+    return Json(roles={process.name: role(process) for process in plan.topology.processes})
 
 
 def _refused(plan: Plan) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ VERBS = (
     "export",
     "ready",
     "status",
+    "logs",
     "doctor",
     "restart",
     "plan",

@@ -22,6 +22,7 @@ RUN_ENTRIES = frozenset(
         "conf.next",
         "control",
         "groups",
+        "logs.sock",
         "nginx",
         "nginx.pid",
         "notify.sock",
@@ -309,6 +310,11 @@ class Paths:
     def requests(self) -> str:
         """The file to which nginx adds a line for each request, for the control application."""
         return f"{self.run}/requests"
+
+    @property
+    def log_socket(self) -> str:
+        """Where `ganglion logs` reads the last lines of all programs."""
+        return f"{self.run}/logs.sock"
 
     @property
     def restart_lock(self) -> str:

@@ -29,6 +29,8 @@ def main() -> None:
     view.prepare()
     shedding: Any = import_module("ganglion.in_synapse.shedding")
     shedding.prepare(os.environ)
+    request_id: Any = import_module("ganglion.in_synapse.request_id")
+    request_id.prepare(os.environ)
     outcome = apply(os.environ.get(VARIABLE))
     if name == "synapse.app.homeserver":
         # One line for all processes, since all have the same Synapse and the same choice.

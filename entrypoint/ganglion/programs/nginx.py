@@ -13,6 +13,7 @@ from ganglion.machine.limits import Limits
 from ganglion.programs import peers
 from ganglion.programs.program import Directory, Plan, Program, Service
 from ganglion.programs.stopping import stop_times
+from ganglion.programs.synapse.request_id import request_id_header
 from ganglion.routing.nginx_maps import KEY_VARIABLES, NOBODY, maps, named_upstream
 from ganglion.routing.table import Choice, Pin, Pool, table
 from ganglion.settings import parsers
@@ -187,6 +188,7 @@ def files(plan: Plan) -> tuple[File, ...]:
             http2_directive=machine.http2_directive,
             trace=settings.trace_headers,
             requests_log=settings.paths.requests if settings.control_runs else None,
+            request_id=_request_id(plan.operator),
             control=_control(settings, topology, machine),
             test=_test(settings, topology),
         ),
@@ -260,6 +262,12 @@ def _pinned(topology: Topology, pins: tuple[Pin, ...]) -> list[dict[str, Any]]:
         for worker in topology.workers
         if worker.name in names
     ]
+
+
+def _request_id(operator: OperatorFiles) -> dict[str, str]:
+    """The header with a request's ID, and nginx's variable of what a client sends in it."""
+    header = request_id_header(operator)
+    return {"header": header, "variable": f"$http_{header.lower().replace('-', '_')}"}
 
 
 def _max_upload(settings: Settings, operator: OperatorFiles) -> int:

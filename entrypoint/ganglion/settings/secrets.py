@@ -1,7 +1,10 @@
 """THE table of secrets that are generated once and kept."""
 
+import re
 import secrets as random_source
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,28 @@ GIVEN = ("turn_shared_secret", "recaptcha_private_key")
 
 # `render` and `check` show this instead of secrets, because they do not read the data directory.
 PLACEHOLDER = "made-at-the-first-start"
+
+# Options of Synapse whose value is a secret, by their names.
+_SECRET = re.compile(r"(pass|password|passwd|passphrase|secret|token|_key)$")
+_NO_SECRET = re.compile(r"public|site_key$")
+
+
+def values_of(secrets: Secrets, options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every secret, with those among the operator's options. Of a signing key, the seed."""
+    for value in astuple(secrets):
+        yield str(value).rpartition(" ")[2]
+    yield from _in(options)
+
+
+def _in(found: object, name: str = "") -> Iterator[str]:
+    if isinstance(found, Mapping):
+        for key, value in found.items():
+            yield from _in(value, str(key))
+    elif isinstance(found, list):
+        for value in found:
+            yield from _in(value, name)
+    elif isinstance(found, str) and _SECRET.search(name) and not _NO_SECRET.search(name):
+        yield found
 
 
 def generate() -> str:

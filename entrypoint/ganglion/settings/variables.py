@@ -2,9 +2,9 @@
 
 Each field of Settings is one row: the variable's name, its parser, its default, one line of
 documentation, and, if they differ from the usual, whether it is secret and its other names.
-Rows of the control port are in control.py, for backups in backups.py, for several containers in
-parts.py, for PostgreSQL and Redis in stores.py, rows that only Synapse's images have in
-synapse_image.py.
+Rows for logs are in logs.py, of the control port in control.py, for backups in backups.py, for
+several containers in parts.py, for PostgreSQL and Redis in stores.py, rows that only Synapse's
+images have in synapse_image.py.
 `scripts/docs` generates docs/variables.md from this table.
 """
 
@@ -18,6 +18,7 @@ from ganglion.settings.backups import BackupSettings
 from ganglion.settings.control import ControlSettings
 from ganglion.settings.fix_names import ALL as ALL_FIXES
 from ganglion.settings.fixes import fixes as parse_fixes
+from ganglion.settings.logs import LogSettings
 from ganglion.settings.parts import PartSettings
 from ganglion.settings.stores import StoreSettings
 from ganglion.settings.synapse_image import SynapseImageSettings
@@ -29,7 +30,7 @@ REQUESTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(ControlSettings):
+class Settings(LogSettings):
     """The value of every variable. `given` names those that are set; the others have defaults."""
 
     workers: str | None = _row(
@@ -230,15 +231,6 @@ class Settings(ControlSettings):
         False,
         "Whether anyone can register a Matrix account without verification.",
     )
-    log_level: str = _row(
-        "SYNAPSE_LOG_LEVEL", parsers.log_level, "INFO", "The log level of Synapse's processes."
-    )
-    logs_to_disk: bool = _row(
-        "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK",
-        parsers.boolean,
-        False,
-        "Whether each Synapse process also logs to its own file in DATA/logs.",
-    )
     enable_metrics: bool = _row(
         "SYNAPSE_ENABLE_METRICS",
         parsers.boolean,
@@ -387,6 +379,7 @@ def variables() -> tuple[tuple[str, Variable], ...]:
     bases = [
         {item.name for item in dataclasses.fields(base)}
         for base in (
+            LogSettings,
             ControlSettings,
             BackupSettings,
             PartSettings,

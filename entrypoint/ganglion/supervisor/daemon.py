@@ -25,6 +25,7 @@ from ganglion.supervisor.fork.synapse_command import config_files
 from ganglion.supervisor.helper import Helper
 from ganglion.supervisor.lack import Patience
 from ganglion.supervisor.layout_changes import LayoutChanges
+from ganglion.supervisor.log_socket import LogSocket
 from ganglion.supervisor.notify_socket import NotifySocket
 from ganglion.supervisor.options import Options
 from ganglion.supervisor.output import Output
@@ -52,6 +53,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     account: str | None = None,
     command_socket: str | None = None,
     states_socket: str | None = None,
+    log_socket: str | None = None,
     controls: bool = False,
     locks: Sequence[int] = (),
     output: Output | None = None,
@@ -67,7 +69,8 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     it then reads their configuration with the rights of `account`, or its own without one.
     `command_socket` is the path at which processes are restarted and, with `controls`, the test
     controls stop and start them; None for neither. `states_socket` is the path at which `account`
-    learns the state of every program; None for no such socket.
+    learns the state of every program; None for no such socket. `log_socket` is that at which the
+    last lines are read.
 
     `locks` are descriptors that every program inherits, so that it holds the locks too. `output` is
     the queue in front of stdout. `watchdog` is how long a program may hang, in seconds; 0 for ever.
@@ -95,7 +98,7 @@ def supervise(  # noqa: PLR0913 - one keyword for each part of the start that it
     options.first = True
     options.test = False
     with contextlib.suppress(asyncore.ExitNow):
-        Daemon(options, timeline, watchdog, helpers, states_socket).main()
+        Daemon(options, timeline, watchdog, helpers, states_socket, log_socket).main()
     options.close_httpservers()
     options.output.finish()
     options.close_logger()
@@ -112,8 +115,11 @@ class Daemon(Supervisor):
         watchdog: float = 0.0,
         helpers: Sequence[Helper] = (),
         states_socket: str | None = None,
+        log_socket: str | None = None,
     ) -> None:
         super().__init__(options)
+        self.log_socket = log_socket
+        self.logs: LogSocket | None = None
         self.timeline = timeline
         self.helpers = helpers
         for helper in helpers:
@@ -138,9 +144,13 @@ class Daemon(Supervisor):
             known = {**VERBS, **TEST_VERBS} if self.options.controls else VERBS
             verbs = self.changes.verbs(known)
             self.commands = CommandSocket(self.options.command_socket, self.options.programs, verbs)
+        if self.log_socket is not None:
+            self.logs = LogSocket(self.log_socket, self.options.output.history)
         try:
             super().run()
         finally:
+            if self.logs is not None:
+                self.logs.close()
             if self.commands is not None:
                 self.commands.close()
             for waker in self.wakers:
@@ -254,8 +264,9 @@ class Daemon(Supervisor):
     def get_process_map(self) -> Mapping[int, Any]:
         dispatchers = {**super().get_process_map(), **self.options.of_successors()}
         commands = () if self.commands is None else self.commands.dispatchers
+        logs = () if self.logs is None else self.logs.dispatchers
         helpers = (each for each in (self.watchdog, *self.helpers) if each and not each.ended)
-        added = (self.options.output, *self.wakers, *commands, *helpers)
+        added = (self.options.output, *self.wakers, *commands, *logs, *helpers)
         return dispatchers | {dispatcher.fileno(): dispatcher for dispatcher in added}
 
     def _states(self) -> object:

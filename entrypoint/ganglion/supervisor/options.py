@@ -22,7 +22,7 @@ from ganglion.supervisor.successor import AdoptingOptions
 if TYPE_CHECKING:
     from ganglion.supervisor.fork.shared_config import SharedConfig
 
-LOG_FORMAT = "supervisor | %(asctime)s %(levelname)s %(message)s"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 ABOVE_CRITICAL = 60
 PROXY = "nginx"
 

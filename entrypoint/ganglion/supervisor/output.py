@@ -1,21 +1,25 @@
-"""The supervisor's stdout: every line of every program, prefixed by the program's name.
+"""The supervisor's stdout: every line of every program, with the program's name.
 
 Nothing here blocks or raises. A reader that pauses, goes away or has a full disk costs lines, which
 are counted, but never stops a homeserver.
 """
 
-import contextlib
 import os
-import re
 import select
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from supervisor import loggers
 from supervisor.dispatchers import POutputDispatcher
 
-from ganglion.supervisor.redact import redacted
+from ganglion.logs.escape import INDENT, escaped
+from ganglion.logs.long_lines import Pieces, place_of_cut
+from ganglion.logs.record import SYNAPSE
+from ganglion.logs.redact import Known
+from ganglion.supervisor.form import GANGLION, SUPERVISOR, Form, Text
+from ganglion.supervisor.history import History
 
 STDOUT = 1
 # In bytes. A longer line is passed on in pieces of this size.
@@ -27,27 +31,45 @@ MOST_WAITING = 4 * 1024**2
 SURE = 4096
 # In seconds: how long the last lines may take when the supervisor ends.
 LAST_LINES = 2.0
-# Everything that a terminal could interpret: C0 without the tab, DEL, and C1 in UTF-8.
-CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
 class Output:
     """A bounded queue in front of a descriptor, and a dispatcher of supervisord's event loop.
 
-    The descriptor's own mode is left alone, because other processes may share it.
+    The descriptor's own mode is left alone, because other processes may share it. `form` is the
+    format of the lines, `history` keeps the last ones.
     """
 
     closed = False
 
-    def __init__(self, descriptor: int = STDOUT, most: int = MOST_WAITING) -> None:
+    def __init__(
+        self,
+        descriptor: int = STDOUT,
+        most: int = MOST_WAITING,
+        form: Form | None = None,
+        history: History | None = None,
+    ) -> None:
         self._descriptor = descriptor
         self._most = most
+        self.form = form or Text()
+        self.history = history or History(0)
+        # Secrets that never reach a line.
+        self.secrets = Known()
         # Data, and how many lost lines it stands for: its own, or those that a notice reports.
         self._queue: deque[tuple[bytes, int]] = deque()
         self._size = 0
         # Lines that were dropped since the last notice, and writes that failed in all.
         self.dropped = 0
         self.errors = 0
+
+    def tell(self, process: str, kind: str, lines: Sequence[bytes]) -> None:
+        """Write what a program printed, in the format of all. Keep it, too.
+
+        `lines` are without line breaks and secrets.
+        """
+        safe = [escaped(line) for line in lines]
+        self.history.add(process, kind, b"\n".join(safe) + b"\n")
+        self.put(self.form.lines(process, kind, safe, self.history.clock()))
 
     def put(self, lines: bytes) -> None:
         """Write whole lines now, or when the reader is ready; drop them if too many wait."""
@@ -63,8 +85,9 @@ class Output:
             self._write_once()
         if self.dropped and self._size < self._most // 2:
             count, self.dropped = self.dropped, 0
-            notice = b"supervisor | %d lines were lost: standard output could not take them\n"
-            self._append(notice % count, count)
+            notice = b"%d lines were lost: standard output could not take them" % count
+            now = self.history.clock()
+            self._append(self.form.lines(SUPERVISOR, GANGLION, [notice], now), count)
 
     def finish(self, within: float = LAST_LINES) -> None:
         """Write the last lines, for `within` seconds at most."""
@@ -128,8 +151,8 @@ class OutputHandler(loggers.Handler):
 
     def emit(self, record: Any) -> None:
         first, *rest = str(self.fmt % record.asdict()).rstrip("\n").splitlines() or [""]
-        lines = [first, *(f"supervisor | {line}" for line in rest)]
-        self._output.put(b"".join(escaped(line.encode()) + b"\n" for line in lines))
+        lines = [first, *(INDENT + line for line in rest)]
+        self._output.tell(SUPERVISOR, SUPERVISOR, [_clean(self._output, line) for line in lines])
 
     def close(self) -> None:
         """Do nothing: the queue is finished by the supervisor."""
@@ -141,52 +164,51 @@ class OutputHandler(loggers.Handler):
         """Do nothing: stdout has no file to remove."""
 
 
-def escaped(line: bytes) -> bytes:
-    r"""Replace control characters by their escapes, such as `\x1b`, so that no line forges another.
-
-    A login name may hold line breaks and terminal codes, and Synapse logs it.
-    """
-    return CONTROL.sub(
-        lambda found: b"".join(b"\\x%02x" % byte for byte in found[0]), line.removesuffix(b"\r")
-    )
+def _clean(output: Output, line: str) -> bytes:
+    return output.secrets.redacted(line.encode(errors="backslashreplace"))
 
 
 class PrefixedOutput(POutputDispatcher):
-    """Reads one program's output and passes on each whole line as `NAME | line`."""
+    """Reads one program's output and passes on each whole line with the program's name."""
 
     output_buffer: bytes
 
     def __init__(self, process: Any, event_type: Any, fd: int, output: Output) -> None:
         super().__init__(process, event_type, fd)
-        self.prefix = f"{process.config.name} | ".encode()
+        self.name = str(process.config.name)
+        self.kind = SYNAPSE if process.config.is_synapse else self.name
         self.output = output
+        self._pieces = Pieces()
 
     def record_output(self) -> None:
         """Pass on the whole lines in output_buffer."""
         *lines, rest = self.output_buffer.split(b"\n")
-        if len(rest) >= LONGEST_LINE:
-            lines.append(rest)
-            rest = b""
         self.output_buffer = rest
-        self._pass_on(lines)
+        self._pass_on(lines, cut=False)
+        while len(self.output_buffer) >= LONGEST_LINE:
+            place = place_of_cut(self.output_buffer, LONGEST_LINE)
+            piece, self.output_buffer = self.output_buffer[:place], self.output_buffer[place:]
+            self._pass_on([piece], cut=True)
 
     def close(self) -> None:
         """Pass on a last line without a line break."""
         if self.output_buffer:
-            self._pass_on([self.output_buffer])
+            self._pass_on([self.output_buffer], cut=False)
             self.output_buffer = b""
         super().close()
 
-    def _pass_on(self, lines: list[bytes]) -> None:
+    def _pass_on(self, lines: list[bytes], *, cut: bool) -> None:
         if not lines:
             return
         ready_line = self.process.config.ready_line
         if ready_line and any(ready_line in line for line in lines):
             self.process.mark_ready()
-        self.output.put(b"".join(self.prefix + escaped(redacted(line)) + b"\n" for line in lines))
+        redact, cleaned = self.output.secrets.redacted, self._pieces.cleaned
+        self.output.tell(self.name, self.kind, [cleaned(line, redact, cut=cut) for line in lines])
 
 
 def say(output: Output, line: str) -> None:
     """Write a line of Ganglion's own."""
-    with contextlib.suppress(UnicodeError):
-        output.put(b"ganglion | " + escaped(line.encode()) + b"\n")
+    first, *rest = line.splitlines() or [""]
+    lines = [first, *(INDENT + more for more in rest)]
+    output.tell(GANGLION, GANGLION, [_clean(output, each) for each in lines])

@@ -50,14 +50,14 @@ def test_a_very_long_line_is_passed_on_in_pieces(output: Output) -> None:
     assert output.write(b"z\n") == "main | z\n"
 
 
-def test_control_characters_are_escaped_and_other_bytes_are_passed_on(
+def test_control_characters_and_bytes_that_are_not_utf_8_are_escaped(
     options: FakeOptions, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     program = options.program("main")
     program.transition()
     os.write(options.ends["child_stdout"], b"\xff\x00\x1b[31m\t\xc2\x9b\xc3\xa9\r\n")
     program.drain()
-    assert capfdbinary.readouterr().out == (b"main | \xff\\x00\\x1b[31m\t\\xc2\\x9b\xc3\xa9\n")
+    assert capfdbinary.readouterr().out == (b"main | \\xff\\x00\\x1b[31m\t\\xc2\\x9b\xc3\xa9\n")
 
 
 def test_the_last_line_needs_no_line_break(output: Output) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from supervisor import loggers
 
-from ganglion.supervisor.output import SURE, Output, OutputHandler, escaped
+from ganglion.logs.escape import escaped
+from ganglion.supervisor.output import SURE, Output, OutputHandler
 
 LINE = b"main | " + b"x" * 92 + b"\n"
 
@@ -130,11 +131,11 @@ def test_the_mode_of_a_shared_descriptor_is_left_alone(pipe: tuple[int, int]) ->
 
 def test_supervisords_own_log_is_escaped_line_by_line(pipe: tuple[int, int]) -> None:
     logger = loggers.getLogger(20)
-    handler = OutputHandler(Output(pipe[1]), "supervisor | %(levelname)s %(message)s")
+    handler = OutputHandler(Output(pipe[1]), "%(levelname)s %(message)s")
     handler.setLevel(20)
     logger.addHandler(handler)
     logger.info("one\ntwo\x1b[2J")
-    assert everything(pipe[0]) == b"supervisor | INFO one\nsupervisor | two\\x1b[2J\n"
+    assert everything(pipe[0]) == b"supervisor | INFO one\nsupervisor |     two\\x1b[2J\n"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ganglion.programs.synapse.request_id import request_id_header
 from ganglion.settings import operator_listeners
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.variables import Settings
@@ -14,8 +15,8 @@ def listeners(
     """Return the listeners of a process, whose public one serves `resources`."""
     kept = operator_listeners.read(operator.options)
     public = _listener(process.http, resources or ["health"], x_forwarded=True)
-    if kept.request_id_header is not None:
-        public["request_id_header"] = kept.request_id_header
+    header = {"request_id_header": request_id_header(operator)}
+    public |= header
     if process.is_main and kept.compress:
         # Synapse's workers ignore it.
         public["resources"] = [
@@ -26,7 +27,7 @@ def listeners(
         public["additional_resources"] = dict(kept.additional_resources)
     found = [public]
     if process.replication is not None:
-        found.append(_listener(process.replication, ["replication"]))
+        found.append(_listener(process.replication, ["replication"]) | header)
     if settings.enable_metrics:
         # Not on the HTTP listener: Synapse decodes %6d before it looks for /_synapse/metrics,
         # so a proxy in front could not keep it shut there.

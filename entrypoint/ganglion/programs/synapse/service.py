@@ -4,6 +4,7 @@ from ganglion.budget.amounts import Row
 from ganglion.programs.program import Directory, Plan, Program, Service, notify
 from ganglion.programs.stopping import stop_times
 from ganglion.programs.synapse.options import config_paths, files
+from ganglion.programs.synapse.request_id import REQUEST_ID_HEADER, request_id_header
 from ganglion.settings.fix_names import ALL
 from ganglion.settings.fixes import as_text
 from ganglion.settings.operator_files import OperatorFiles
@@ -61,6 +62,7 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
             *authorities,
             *_fixes(settings),
             *_limit(settings),
+            *_header(plan.operator),
             *tracing,
         ),
     )
@@ -86,6 +88,12 @@ def _limit(settings: Settings) -> tuple[tuple[str, str], ...]:
     if settings.test_mode and name not in settings.given:
         at_once = 0
     return () if at_once == REQUESTS_AT_ONCE else ((name, str(at_once)),)
+
+
+def _header(operator: OperatorFiles) -> tuple[tuple[str, str], ...]:
+    """Name the header of a request's ID, unless it is the usual one."""
+    header = request_id_header(operator)
+    return () if header == REQUEST_ID_HEADER else (("GANGLION_REQUEST_ID_HEADER", header),)
 
 
 def traces(operator: OperatorFiles) -> bool:

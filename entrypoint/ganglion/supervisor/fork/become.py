@@ -63,6 +63,8 @@ def become(
 
 def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
     """Replace what the fork copied: signal handlers, environment, title and reactor."""
+    # The supervisor's may write JSON; this process writes to the supervisor.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -80,11 +82,12 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     if app != MAIN_APP:
         _skip_sequence_checks()
     _begin_reactor(asyncio_wanted=bool(environment.get("SYNAPSE_ASYNC_IO_REACTOR")))
-    from ganglion.in_synapse import draining, shedding, view
+    from ganglion.in_synapse import draining, request_id, shedding, view
 
     draining.prepare()
     view.prepare()
     shedding.prepare(environment)
+    request_id.prepare(environment)
 
 
 def _skip_sequence_checks() -> None:

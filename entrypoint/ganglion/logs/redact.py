@@ -4,6 +4,7 @@ nginx writes the whole request line into its errors, with the query. No option c
 """
 
 import re
+from collections.abc import Iterable
 
 REDACTED = b"<redacted>"
 # The names as they occur in queries, forms, JSON, YAML and keyword arguments.
@@ -13,9 +14,9 @@ _NAMES = (
     rb"|registration_shared_secret|macaroon_secret_key|form_secret|worker_replication_secret"
 )
 # A quick test, because nearly every line is without one.
-_SUSPECT = re.compile(
+SUSPECT = re.compile(
     rb"token|passw|passphrase|secret|macaroon|authorization|bearer|x-matrix|sy[a-z]_|m[a-z]t_"
-    rb"|\bmac\b|MDA[a-z0-9]",
+    rb"|\bmac\b|MDA[a-z0-9]|Key \(|Failing row|Process \d+: |ed25519 ",
     re.IGNORECASE,
 )
 _RULES = (
@@ -37,12 +38,42 @@ _RULES = (
     # Tokens by their form, wherever they stand.
     (re.compile(rb"\b(sy[a-z]|m[a-z]t)_[A-Za-z0-9+/=._~-]{8,}"), rb"\1_"),
     (re.compile(rb"\b(MDA)[A-Za-z0-9_=-]{40,}"), rb"\1"),
+    # A value that PostgreSQL rejects: DETAIL:  Key (token)=(…) already exists.
+    (re.compile(rb"(\bKey \([^)]*\)=\().*"), rb"\1"),
+    (re.compile(rb"(\bFailing row contains \().*"), rb"\1"),
+    (re.compile(rb"(^\t?Process \d+: ).+"), rb"\1"),
+    # A signing key: version, name and seed.
+    (re.compile(rb"(\bed25519 +\w+ +)[A-Za-z0-9+/]{43}=?"), rb"\1"),
 )
+# In bytes. A shorter text may be a word that every line has.
+SHORTEST_SECRET = 8
+
+
+class Known:
+    """The secrets of this server, which are removed in whatever form they stand."""
+
+    def __init__(self) -> None:
+        self._values: tuple[bytes, ...] = ()
+
+    def add(self, values: Iterable[str]) -> None:
+        """Remove these, too. One that is so short that it may be a word is not removed."""
+        found = {*self._values, *(value.strip().encode() for value in values)}
+        # The longest first, since one may be a part of another.
+        self._values = tuple(
+            sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True)
+        )
+
+    def redacted(self, line: bytes) -> bytes:
+        """Return a line without these secrets, and without all that looks like one."""
+        for value in self._values:
+            if value in line:
+                line = line.replace(value, REDACTED)
+        return redacted(line)
 
 
 def redacted(line: bytes) -> bytes:
     """Return a line of a log without access tokens, passwords and other secrets."""
-    if _SUSPECT.search(line) is None:
+    if SUSPECT.search(line) is None:
         return line
     for pattern, kept in _RULES:
         line = pattern.sub(kept + REDACTED, line)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganglion.supervisor.redact import redacted
+from ganglion.logs.redact import redacted
 
 SECRET = "c2VjcmV0LXZhbHVl"
 

@@ -1,0 +1,60 @@
+"""The handler of a Synapse process's own log file: bounded, and no fault of a disk stops it."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+# In seconds: how often the file is looked for, and how often a fault is reported.
+LOOK, REPORT = 1.0, 60.0
+
+
+class RotatingFile(RotatingFileHandler):
+    """Rotates by size. A file that was removed is made again; lines are lost while it fails.
+
+    `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self, filename: str, most: int, kept: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._looked = clock()
+        self._reported: float | None = None
+        self._lost = 0
+        # The file is opened with its first line, so that one that cannot be opened stops no start.
+        super().__init__(filename, maxBytes=most, backupCount=kept, encoding="utf8", delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, to another file if the one before is gone."""
+        now = self._clock()
+        if now - self._looked >= LOOK:
+            self._looked = now
+            if self.stream is not None and not Path(self.baseFilename).exists():
+                self.stream.close()
+                self.stream = None
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Count a line that could not be written, and report that once a minute."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._lost += 1
+        # The lines in its buffer are lost, too: it would fail again with each further line.
+        stream, self.stream = self.stream, None
+        with contextlib.suppress(OSError):
+            if stream is not None:
+                stream.close()
+        now = self._clock()
+        if self._reported is None or now - self._reported >= REPORT:
+            self._reported = now
+            lost, self._lost = self._lost, 0
+            # Not by a logger: it would come back here.
+            sys.stderr.write(
+                f"{lost} lines could not be written to {self.baseFilename}: {error.strerror}\n"
+            )
