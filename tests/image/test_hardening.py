@@ -201,7 +201,8 @@ def test_an_unknown_account_serves_clients_and_starts_again(stranger: Container)
 
 
 def test_a_link_among_the_log_files_is_never_followed_as_root(image: str) -> None:
-    """Synapse's account, which a break-in may have won, plants it; its own process is refused."""
+    """Synapse's account, which a break-in may have won, plants it; its own process is refused the
+    file, and serves on."""
     environment = {"WORKERS": "client_reader", "SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK": "yes"}
     as_synapse = ("setpriv", "--reuid=synapse", "--regid=synapse", "--clear-groups")
     with container(image, environment) as server:
@@ -211,13 +212,13 @@ def test_a_link_among_the_log_files_is_never_followed_as_root(image: str) -> Non
         for name in ("client_reader1.log", "client_reader1.log.1", "planted"):
             server.inside(*as_synapse, "ln", "-sf", f"/root/{name}", f"/data/logs/{name}")
         server.inside("bash", "-c", f"kill -TERM {server.pids()['client_reader1']}")
-        text = "Permission denied: '/data/logs/client_reader1.log'"
-        wait_until("refused worker", lambda: text in server.log())
+        text = "cannot write to /data/logs/client_reader1.log: Permission denied"
+        wait_until("report of the refused file", lambda: text in server.log())
         # A whole start, as root at first.
         server.stop()
         before = server.log().count(text)
         server.start()
-        wait_until("refused worker again", lambda: server.log().count(text) > before)
+        wait_until("second report", lambda: server.log().count(text) > before)
         assert (
             server.inside("find", "/root", "-name", "*.log*", "-o", "-name", "planted").stdout == ""
         )

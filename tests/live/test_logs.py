@@ -99,7 +99,7 @@ def test_every_line_is_an_object_without_secrets(server: Server) -> None:
     # A line of nginx's error log, with the token that a client put into its query.
     with socket.create_connection(("127.0.0.1", server.http_port)) as connection:
         connection.sendall(
-            f"GET /_matrix/client/v3/sync?access_token={token} HTTP/1.1\r\nHost: \r\n"
+            f"GET /_matrix/client/v3/sync?access_token={token} HTTP/1.1\r\nHost: localhost\r\n"
             f"Content-Length: 5000000000000\r\n\r\n".encode()
         )
         connection.recv(1000)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -33,10 +34,22 @@ class RotatingFile(RotatingFileHandler):
         now = self._clock()
         if now - self._looked >= LOOK:
             self._looked = now
-            if self.stream is not None and not Path(self.baseFilename).exists():
-                self.stream.close()
-                self.stream = None
+            self._look()
         super().emit(record)
+
+    def _look(self) -> None:
+        """Close a file that is not the one of this name any more."""
+        if self.stream is None:
+            return
+        try:
+            same = os.path.samestat(Path(self.baseFilename).stat(), os.fstat(self.stream.fileno()))
+        except OSError:
+            same = False
+        if not same:
+            stream, self.stream = self.stream, None
+            # Its last lines may not fit on the disk.
+            with contextlib.suppress(OSError):
+                stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Count a line that could not be written, and report that once a minute."""
@@ -50,11 +63,13 @@ class RotatingFile(RotatingFileHandler):
         with contextlib.suppress(OSError):
             if stream is not None:
                 stream.close()
-        now = self._clock()
-        if self._reported is None or now - self._reported >= REPORT:
-            self._reported = now
+        moment = self._clock()
+        if self._reported is None or moment - self._reported >= REPORT:
+            self._reported = moment
             lost, self._lost = self._lost, 0
-            # Not by a logger: it would come back here.
-            sys.stderr.write(
-                f"{lost} lines could not be written to {self.baseFilename}: {error.strerror}\n"
-            )
+            # Not by a logger, which Twisted makes of sys.stderr: it would come back here.
+            if sys.__stderr__ is not None:
+                text = f"cannot write to {self.baseFilename}: {error.strerror}; lines lost: {lost}"
+                # As Synapse's other lines, so that it has a level.
+                now = time.strftime("%Y-%m-%d %H:%M:%S,000")
+                sys.__stderr__.write(f"{now} - ganglion - 0 - ERROR - sentinel - {text}\n")

@@ -23,8 +23,10 @@ class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
-        super().__init__(sys.stderr)
+        # Not sys.stderr: Twisted makes that a logger, which a handler made by a reload would call.
+        super().__init__(sys.__stderr__)
         self._sleep = sleep
+        self._ended = False
         self._lines: list[str] = []
         self._size = 0
         self._something = threading.Event()
@@ -39,7 +41,7 @@ class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
             return
         self._lines.append(line)
         self._size += len(line)
-        if record.levelno >= logging.WARNING or self._size >= FULL:
+        if record.levelno >= logging.WARNING or self._size >= FULL or self._ended:
             self.flush()
         elif not self._something.is_set():
             self._something.set()
@@ -62,9 +64,19 @@ class GatheringHandler(logging.StreamHandler):  # type: ignore[type-arg]
         finally:
             self.release()
 
+    def close(self) -> None:
+        """Write the last lines and end the thread: a reload makes another handler."""
+        self.flush()
+        self._ended = True
+        self._something.set()
+        super().close()
+
     def _write_later(self) -> None:
-        while True:
+        while not self._ended:
             self._something.wait()
+            if self._ended:
+                # Whatever comes after close() is written at once.
+                return
             self._sleep(DELAY)
             self._something.clear()
             self.flush()

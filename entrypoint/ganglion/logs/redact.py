@@ -47,28 +47,40 @@ _RULES = (
 )
 # In bytes. A shorter text may be a word that every line has.
 SHORTEST_SECRET = 8
+# A secret that is a word, such as `replication`: paths and the names of loggers keep it.
+_WORD = re.compile(rb"[A-Za-z]+\Z")
+_IN_NAME = rb"[\w./-]"
 
 
 class Known:
-    """The secrets of this server, which are removed in whatever form they stand."""
+    """The secrets of this server, which are removed wherever they stand.
+
+    One that consists of letters is a word: it is removed where it stands alone.
+    """
 
     def __init__(self) -> None:
-        self._values: tuple[bytes, ...] = ()
+        self._values: tuple[tuple[bytes, re.Pattern[bytes] | None], ...] = ()
 
     def add(self, values: Iterable[str]) -> None:
         """Remove these, too. One that is so short that it may be a word is not removed."""
-        found = {*self._values, *(value.strip().encode() for value in values)}
+        found = {*(value for value, _ in self._values), *(each.strip().encode() for each in values)}
         # The longest first, since one may be a part of another.
-        self._values = tuple(
-            sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True)
-        )
+        kept = sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len)[::-1]
+        self._values = tuple((each, _alone(each)) for each in kept)
 
     def redacted(self, line: bytes) -> bytes:
         """Return a line without these secrets, and without all that looks like one."""
-        for value in self._values:
+        for value, alone in self._values:
             if value in line:
-                line = line.replace(value, REDACTED)
+                line = line.replace(value, REDACTED) if alone is None else alone.sub(REDACTED, line)
         return redacted(line)
+
+
+def _alone(value: bytes) -> re.Pattern[bytes] | None:
+    """Return the pattern of a word that is no part of a name; None for a value that is no word."""
+    if not _WORD.match(value):
+        return None
+    return re.compile(rb"(?<!%s)%s(?!%s)" % (_IN_NAME, value, _IN_NAME))
 
 
 def redacted(line: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """Synapse's records in text: none passes for two, and files have neither secrets nor a size."""
 
+import io
 import json
 import logging
 from pathlib import Path
@@ -75,17 +76,47 @@ def test_a_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_reported_once_a_minute_and_raises_nothing(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
+    # As in Synapse, where Twisted makes a logger of it.
+    monkeypatch.setattr("sys.stderr", io.StringIO())
     # Rotation would rename the device.
     log = RotatingFile("/dev/full", 0, 0, clock)
     for _ in range(50):
         log.emit(record("x"))
     clock.now += 60
     log.emit(record("x"))
-    found = capsys.readouterr().err
-    assert found == (
-        "1 lines could not be written to /dev/full: No space left on device\n"
-        "50 lines could not be written to /dev/full: No space left on device\n"
-    )
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(" - ", 2)[2] for line in lines] == [
+        "0 - ERROR - sentinel - cannot write to /dev/full: No space left on device; lines lost: 1",
+        "0 - ERROR - sentinel - cannot write to /dev/full: No space left on device; lines lost: 50",
+    ]
+
+
+def test_a_file_that_cannot_be_looked_for_stops_no_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clock, path = Clock(), tmp_path / "main.log"
+    log = handler(path, clock)
+    log.emit(record("one"))
+    path.unlink()
+    # Links that lead to each other: neither can be looked for or opened, by root neither.
+    path.symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(path)
+    clock.now += LOOK
+    log.emit(record("two"))
+    assert "Too many levels of symbolic links; lines lost: 1" in capfd.readouterr().err
+
+
+def test_a_file_that_another_program_replaced_is_used(tmp_path: Path) -> None:
+    clock, path = Clock(), tmp_path / "main.log"
+    log = handler(path, clock)
+    log.emit(record("one"))
+    path.rename(tmp_path / "main.log.old")
+    path.write_text("")
+    clock.now += LOOK
+    log.emit(record("two"))
+    log.close()
+    assert path.read_text() == "two\n"

@@ -115,3 +115,29 @@ def test_a_line_that_cannot_be_formatted_is_reported_and_blocks_nothing(
     logger.error("after")
     assert "--- Logging error ---" in capsys.readouterr().err
     assert stream.written == ["after\n"]
+
+
+def test_a_handler_of_a_reload_writes_to_stderr_itself(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Twisted makes a logger of sys.stderr, and the lines would come back.
+    replaced = io.StringIO()
+    monkeypatch.setattr("sys.stderr", replaced)
+    handler = GatheringHandler()
+    handler.emit(logging.makeLogRecord({"msg": "look", "levelno": logging.WARNING}))
+    handler.close()
+    assert (capfd.readouterr().err, replaced.getvalue()) == ("look\n", "")
+
+
+def test_a_closed_handler_has_no_thread_and_keeps_no_line(
+    logger: logging.Logger, stream: Writes, sleep: Sleep
+) -> None:
+    others = threading.enumerate()
+    logger.info("first")
+    (thread,) = (each for each in threading.enumerate() if each not in others)
+    logger.handlers[0].close()
+    sleep.end()
+    thread.join(PLENTY)
+    assert not thread.is_alive()
+    logger.info("second")
+    assert stream.written == ["first\n", "second\n"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ganglion.logs.redact import redacted
+from ganglion.logs.redact import Known, redacted
 
 SECRET = "c2VjcmV0LXZhbHVl"
 
@@ -57,3 +57,27 @@ def test_the_rest_of_a_line_stays() -> None:
 )
 def test_a_line_without_secrets_stays_as_it_is(line: bytes) -> None:
     assert redacted(line) == line
+
+
+def test_a_known_secret_is_removed_wherever_it_stands() -> None:
+    known = Known()
+    known.add(["s3cret-of-postgres", "s3cret-of-postgres-2"])
+    assert known.redacted(b"/a/s3cret-of-postgresx s3cret-of-postgres-2") == (
+        b"/a/<redacted>x <redacted>"
+    )
+
+
+def test_a_secret_that_is_a_word_is_left_in_names() -> None:
+    known = Known()
+    known.add(["replication"])
+    for line in (
+        b"synapse.replication.tcp.client - POST /_synapse/replication/send_events/x",
+        b"sockets/main.replication.sock",
+    ):
+        assert known.redacted(line) == line
+    for line in (
+        b"'replication'",
+        b"postgresql://synapse:replication@db/synapse",
+        b"(replication)",
+    ):
+        assert known.redacted(line) == line.replace(b"replication", b"<redacted>")
