@@ -168,20 +168,29 @@ EXPOSE 8008 8448
 STOPSIGNAL SIGTERM
 # The container counts as starting for a day at most, as a migration of a large database may take
 # hours. A start that fails ends the container instead.
-# Asks the main process through nginx, in bash, which starts faster than curl and Python. With
-# GANGLION_ONLY, asks each process of this container and nginx itself. An engine in a chroot runs
-# this at its own root, where it does not find the list: then it asks the first process.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=24h --start-interval=500ms CMD [ "bash", "-c", "\
+# Asks the control application whether every part of the server works, and prints its words. A server
+# without that application has nothing at this port, or metrics: then main is asked through nginx. In
+# bash, which starts faster than curl and Python. With GANGLION_ONLY, asks each process of this
+# container and nginx itself. An engine in a chroot runs this at its own root, where it does not find
+# the list: then it asks the first process.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=24h --start-interval=500ms CMD [ "bash", "-c", "\
     ask() { \
-        exec 3<>/dev/tcp/$1/$2 && printf 'GET %s HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' $3 >&3 \
-        && read -r _ status _ <&3 && [[ $status = 20[04] ]]; \
+        case $1 in '*' | 0.0.0.0) set -- 127.0.0.1 $2 $3 ;; ::) set -- ::1 $2 $3 ;; esac; \
+        said='refuses connections'; status=; words=; \
+        { exec 3<>/dev/tcp/$1/$2; } 2>/dev/null || return; said='does not answer'; \
+        printf 'GET %s HTTP/1.0\\r\\nHost: localhost\\r\\nAccept: text/plain\\r\\n\\r\\n' $3 >&3; \
+        read -r -t 7 _ status _ <&3 && said=\"answers $status\"; \
+        while read -r -t 1 line <&3 && [[ $line != $'\\r' ]]; do :; done; read -r -t 1 words <&3; \
     }; \
-    case ${BIND_ADDRESS:-*} in '*' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; *) host=$BIND_ADDRESS ;; esac; \
-    port=${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}}; list=${GANGLION_RUN:-/run/ganglion}/conf/alive; \
-    if [ -z \"$GANGLION_ONLY\" ]; then ask $host $port /health; \
-    elif [ -r $list ]; then while read -r host port path; do ask $host $port $path || exit; done <$list; \
-    elif [[ $GANGLION_ONLY = nginx ]]; then ask $host $port /.ganglion/alive; \
-    else ask 127.0.0.1 ${INTERNAL_PORT_BASE:-18000} /health; fi" ]
+    good() { echo \"$3 at $1:$2 $said $words\"; [[ $status = 20[04] ]]; }; \
+    list=${GANGLION_RUN:-/run/ganglion}/conf/alive; \
+    public=\"${BIND_ADDRESS:-*} ${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}}\"; set -f; \
+    if [ -z \"$GANGLION_ONLY\" ]; then \
+        set -- ${CONTROL_BIND_ADDRESS:-127.0.0.1} ${CONTROL_PORT:-9469} /ready; ask $*; \
+        case $said in refuses* | *404) set -- $public /health; ask $*; esac; good $*; \
+    elif [ -r $list ]; then while read -r at; do ask $at; good $at || exit; done <$list; \
+    elif [[ $GANGLION_ONLY = nginx ]]; then set -- $public /.ganglion/alive; ask $*; good $*; \
+    else set -- 127.0.0.1 ${INTERNAL_PORT_BASE:-18000} /health; ask $*; good $*; fi" ]
 # The program itself is PID 1: it reaps processes and stops in an orderly way on SIGTERM.
 ENTRYPOINT ["/opt/ganglion/venv/bin/python", "-P", "-m", "ganglion"]
 CMD ["run"]

@@ -67,6 +67,11 @@ WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
 class Handler(BaseHTTPRequestHandler):
     """Answers as supervisord and as the control application do."""
 
+    def do_GET(self) -> None:
+        """Answer /live."""
+        self.send_response(200)
+        self.end_headers()
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         if self.path in CONTROLS:
@@ -177,7 +182,8 @@ def test_ready_prints_the_same_problems_as_json_and_as_text(
     shown = capsys.readouterr()
     assert shown.err == ""
     problems = json.loads(shown.out)
-    assert list(problems) == ["postgres", "redis", "main", "pusher1", "nginx", "disk", "clock"]
+    parts = ["postgres", "redis", "main", "pusher1", "nginx", "disk", "clock", "control"]
+    assert list(problems) == parts
     assert main(["ready"], environ) == 1
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -2,9 +2,10 @@
 
 Asks all parts at the same time, each for at most 5 seconds: every Synapse
 process, each pool of workers through nginx, a read and a write in PostgreSQL,
-Redis and the processes that listen to replication in it, free disk space, the
-certificate and the clock. With SYNAPSE_ENABLE_METRICS, `streams` says which
-process is further behind than --lag.
+Redis and the processes that listen to replication in it, the control
+application, free disk space, the certificate and the clock. With
+SYNAPSE_ENABLE_METRICS, `streams` says which process is further behind than
+--lag.
 
 Exit status: 0 if all works, 1 if something does not, 2 for a configuration
 that does not work. In JSON, each part has null or its problem.

@@ -12,6 +12,7 @@ from ganglion.control.application import Application, Route
 from ganglion.control.config import ControlConfig, Watched
 from ganglion.control.metrics.request_log import RequestLog
 from ganglion.control.metrics.scrape import Scrapes
+from ganglion.control.monitor import Monitor
 from ganglion.control.views import views
 
 # One process, because a reset must exclude every other request, and one thread for each request
@@ -59,7 +60,8 @@ class Server(BaseApplication):
         watched = self._watched
         log = RequestLog(watched.settings.paths.requests)
         threading.Thread(target=_relieve, args=(log, watched), daemon=True).start()
-        return Application(routes, views(watched, Scrapes(watched, log)), watched.token)
+        found = views(watched, Scrapes(watched, log), Monitor(watched))
+        return Application(routes, found, watched.token)
 
 
 def _relieve(log: RequestLog, watched: Watched) -> None:

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from threading import Event
 
+from ganglion.control.asking import MOST, Asking, Found, Probe
 from ganglion.control.client import TIMEOUT
 from ganglion.control.probes import database, http, machine, replication
-from ganglion.control.probes.together import together
-from ganglion.data import identity
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
 # In seconds. A position of another process arrives within milliseconds, and later under load.
 BETWEEN_LOOKS = 0.6
 MOST_LAG = 5.0
-Probe = Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +27,10 @@ class Readiness:
 
 @dataclass(slots=True)
 class _Clock:
-    """The difference to PostgreSQL's clock, once it has been asked."""
+    """The difference to PostgreSQL's clock in seconds, once it is known."""
 
-    ahead: float | None = field(default=None)
+    ahead: float | None = None
+    known: Event = field(default_factory=Event)
 
 
 def readiness(
@@ -40,37 +40,55 @@ def readiness(
 
     With metrics, a process that has not reached a stream's position of `lag` seconds ago is behind.
     """
-    measured = _Clock()
-    # The name of the running server, even if its files have another by now.
+    asked = dict(probes(replace(settings, server_name=name_of(settings)), topology))
+    if settings.control_runs:
+        asked["control"] = partial(http.listens, settings.paths.control_socket, TIMEOUT)
+    slow: dict[str, Probe] = {}
+    if settings.enable_metrics:
+        slow["streams"] = partial(streams, topology, lag)
+    began = time.monotonic()
+    askings = Asking(), Asking(lag + 2 * MOST)
+    askings[0].begin(asked)
+    askings[1].begin(slow)
+    found: dict[str, Found] = {}
+    for asking in askings:
+        asking.wait(began)
+        found |= asking.found()
+    return tuple(Readiness(name=name, problem=found[name].problem) for name in (*asked, *slow))
+
+
+def name_of(settings: Settings) -> str:
+    """Return the name of the running server, even if its files have another by now."""
+    # Its libraries are large, and the control application needs none of them.
+    from ganglion.data import identity  # noqa: PLC0415
+
     record = identity.read(settings.paths)
-    server_name = settings.server_name if record is None else record.server_name
-    probes = _probes(settings, topology, server_name, measured, lag)
-    names = tuple(probes)
-    found = dict(zip(names, together(lambda name: probes[name](), names), strict=True))
-    found["disk"] = machine.disk(settings)
-    if settings.tls_cert is not None:
-        found["certificate"] = machine.certificate(settings)
-    found["clock"] = machine.clock(settings, measured.ahead)
-    return tuple(Readiness(name=name, problem=problem) for name, problem in found.items())
+    return settings.server_name if record is None else record.server_name
 
 
-def _probes(
-    settings: Settings,
-    topology: Topology,
-    server_name: str,
-    measured: _Clock,
-    lag: float,
-) -> Mapping[str, Probe]:
-    """Return the questions that take time, by the name of the part."""
+def probes(settings: Settings, topology: Topology) -> Mapping[str, Probe]:
+    """Return the question to each part by its name. Each ends within TIMEOUT, if it can.
+
+    The streams, which need several looks, and the control application are not among them.
+    """
+    measured = _Clock()
 
     def postgres() -> str | None:
-        answer = database.read_and_write(settings, TIMEOUT)
-        measured.ahead = answer.ahead
-        return answer.problem
+        try:
+            answer = database.read_and_write(settings, TIMEOUT)
+            measured.ahead = answer.ahead
+            return answer.problem
+        finally:
+            measured.known.set()
 
     def redis() -> str | None:
         number = len(topology.here)
-        return replication.redis_problem(settings, server_name, number, TIMEOUT)
+        return replication.redis_problem(settings, settings.server_name, number, TIMEOUT)
+
+    def clock() -> str | None:
+        if settings.sqlite is None and settings.uses_stores:
+            measured.known.wait(TIMEOUT)
+        return machine.clock(settings, measured.ahead)
 
     found: dict[str, Probe] = {}
     if settings.sqlite is None and settings.uses_stores:
@@ -79,12 +97,12 @@ def _probes(
         found["redis"] = redis
     for process in topology.here:
         found[process.name] = partial(http.health, process.http, TIMEOUT)
-    if settings.test_mode:
-        found["control"] = partial(http.listens, settings.paths.control_socket, TIMEOUT)
     if settings.runs_nginx:
         found["nginx"] = partial(http.router, settings, TIMEOUT)
-    if settings.enable_metrics:
-        found["streams"] = partial(streams, topology, lag)
+    found["disk"] = partial(machine.disk, settings)
+    if settings.tls_cert is not None:
+        found["certificate"] = partial(machine.certificate, settings)
+    found["clock"] = clock
     return found
 
 

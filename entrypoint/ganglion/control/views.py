@@ -9,15 +9,29 @@ from ganglion import __version__
 from ganglion.control import programs
 from ganglion.control.application import Answer, Asked, View
 from ganglion.control.config import Watched
+from ganglion.control.lag import worst
 from ganglion.control.metrics.scrape import Scrapes
+from ganglion.control.monitor import Monitor
 from ganglion.control.refusal import Refusal
+from ganglion.control.snapshot import MOST_LAG
+from ganglion.control.verdict import Word
+from ganglion.settings import parsers
 from ganglion.topology.scrape_targets import targets
 
+FORMATS = ("json", "text")
 
-def views(watched: Watched, scrapes: Scrapes) -> tuple[View, ...]:
+
+def views(watched: Watched, scrapes: Scrapes, monitor: Monitor) -> tuple[View, ...]:
     """Return the paths of every server."""
     return (
-        View(pattern=r"/", answer=partial(_index, watched, scrapes)),
+        View(
+            pattern=r"/ready",
+            answer=partial(_ready, watched, monitor),
+            open=True,
+            parameters=("lag", "format"),
+        ),
+        View(pattern=r"/health", answer=partial(_health, monitor), parameters=("format",)),
+        View(pattern=r"/", answer=partial(_index, watched, scrapes, monitor)),
         View(pattern=r"/live", answer=_live, open=True),
         # For nginx, which asks it before it passes on a request for metrics.
         View(pattern=r"/token", answer=_live),
@@ -33,11 +47,13 @@ def as_json(value: Any, status: int = 200) -> Answer:  # noqa: ANN401 - anything
     return Answer(content=text.encode("utf-8", "replace") + b"\n", status=status)
 
 
-def _index(watched: Watched, scrapes: Scrapes, _asked: Asked) -> Answer:
+def _index(watched: Watched, scrapes: Scrapes, monitor: Monitor, _asked: Asked) -> Answer:
     hidden = ["/", "/token"]
     if not watched.settings.enable_metrics:
         hidden.append("/metrics/service_discovery")
-    paths = [view.pattern for view in views(watched, scrapes) if view.pattern not in hidden]
+    paths = [
+        view.pattern for view in views(watched, scrapes, monitor) if view.pattern not in hidden
+    ]
     if watched.settings.enable_metrics:
         paths += [f"/metrics/worker/{process.name}" for process in watched.topology().here]
     return as_json({"ganglion": __version__, "paths": paths})
@@ -48,6 +64,61 @@ def _targets(watched: Watched, asked: Asked) -> Answer:
     if not watched.settings.enable_metrics:
         raise Refusal(404, "the metrics are off; set SYNAPSE_ENABLE_METRICS=yes")
     return as_json(targets(watched.topology(), asked.host, own=True))
+
+
+def _ready(watched: Watched, monitor: Monitor, asked: Asked) -> Answer:
+    """Say whether every part works; the reasons only to those that need no token for them."""
+    try:
+        lag = parsers.duration(asked.query["lag"]) if "lag" in asked.query else MOST_LAG
+    except parsers.Invalid as error:
+        raise Refusal(400, f"lag {error.message}; {error.hint}") from error
+    ready, reasons = monitor.snapshot().ready(lag)
+    found: dict[str, Any] = {"ready": ready}
+    if watched.token is None:
+        found["reasons"] = reasons
+    return _formatted(asked, found, reasons if watched.token is None else str(ready), ready)
+
+
+def _health(monitor: Monitor, asked: Asked) -> Answer:
+    """Say of each part whether it works. Times are in seconds."""
+    found = monitor.snapshot()
+    verdict = found.verdict
+    value = {
+        "state": verdict.word.value,
+        "words": verdict.sentence(),
+        "problems": dict(verdict.problems),
+        "checks": [
+            {
+                "name": item.name,
+                "process": item.process,
+                "state": item.state.value,
+                "words": item.words,
+                "for": None if item.since is None else round(found.at - item.since, 1),
+                "age": None if item.asked is None else round(found.at - item.asked, 1),
+            }
+            for item in found.checks
+        ],
+        "behind": {
+            name: {"stream": stream, "seconds": round(seconds, 1)}
+            for name, (stream, seconds) in worst(found.lags).items()
+        },
+        "age": round(found.age, 1),
+    }
+    serves = verdict.word in (Word.READY, Word.DEGRADED)
+    return _formatted(asked, value, verdict.sentence(), serves)
+
+
+def _formatted(asked: Asked, found: dict[str, Any], words: str, good: bool) -> Answer:  # noqa: FBT001
+    """Answer in JSON or in words, with 200 or 503."""
+    chosen = asked.query.get("format", "")
+    if chosen not in (*FORMATS, ""):
+        raise Refusal(400, f"unknown format; write {' or '.join(FORMATS)}")
+    status = 200 if good else 503
+    text_wanted = asked.accept.startswith("text/plain") if not chosen else chosen == "text"
+    if text_wanted:
+        content = words.encode("utf-8", "replace") + b"\n"
+        return Answer(content=content, kind="text/plain; charset=utf-8", status=status)
+    return as_json(found, status)
 
 
 def _live(_asked: Asked) -> Answer:

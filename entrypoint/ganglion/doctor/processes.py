@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-
 from ganglion.control.client import request
 from ganglion.control.health import BETWEEN_LOOKS
 from ganglion.control.probes import replication
+from ganglion.control.probes.redis_protocol import Refused
 from ganglion.control.probes.together import together
 from ganglion.control.status import ProcessStatus, status
 from ganglion.data import identity
@@ -129,7 +128,7 @@ def observe_streams(place: Place) -> Streams:
         record = identity.read(place.settings.paths)
         name = place.server_name if record is None else record.server_name
         listeners = replication.listeners(place.settings, name, place.network.timeout)
-    except (redis.RedisError, OSError) as error:
+    except (Refused, OSError) as error:
         failure = str(error)
     behind: dict[str, tuple[str, ...]] = {}
     if place.settings.enable_metrics:

@@ -92,7 +92,10 @@ def _files(plan: Plan) -> tuple[File, ...]:
         "states": paths.states_socket,
         "token_file": None if token is None else paths.secret(TOKEN_NAME),
         # Its workers are in a file of their own, which changes while the application runs.
-        "settings": {name: getattr(settings, name) for name in WATCHED},
+        "settings": {
+            **{name: getattr(settings, name) for name in WATCHED},
+            "server_name": plan.operator.options.get("server_name") or settings.server_name,
+        },
         "test": _test(plan) if settings.test_mode else None,
     }
     text = json.dumps(values, indent=1) + "\n"

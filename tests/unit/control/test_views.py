@@ -3,17 +3,22 @@
 import base64
 import io
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ganglion.control.application import Answer, Application, Asked, View
+from ganglion.control.asking import Probe
 from ganglion.control.config import Watched
 from ganglion.control.metrics.request_log import RequestLog
 from ganglion.control.metrics.scrape import Scrapes
+from ganglion.control.monitor import Monitor
 from ganglion.control.views import views
+from ganglion.settings.variables import Settings
+from ganglion.topology.topology import Topology
 from tests.plans import rendered
 
 TOKEN = "a-token-of-a-test"
@@ -124,9 +129,22 @@ def watched(tmp_path: Path) -> Watched:
     return Watched.load(control.content)
 
 
-def views_of(tmp_path: Path) -> tuple[View, ...]:
-    found = watched(tmp_path)
-    return views(found, Scrapes(found, RequestLog(found.settings.paths.requests)))
+def nothing(_settings: Settings, _topology: Topology) -> dict[str, Probe]:
+    return {}
+
+
+def failing(_settings: Settings, _topology: Topology) -> dict[str, Probe]:
+    return {"disk": lambda: "is full: 1 MB are free", "clock": lambda: None}
+
+
+def views_of(
+    tmp_path: Path,
+    parts: Callable[[Settings, Topology], Mapping[str, Probe]] = nothing,
+    token: str | None = None,
+) -> tuple[View, ...]:
+    found = replace(watched(tmp_path), token=token)
+    scrapes = Scrapes(found, RequestLog(found.settings.paths.requests))
+    return views(found, scrapes, Monitor(found, parts=parts))
 
 
 def test_the_settings_are_read_as_they_were_rendered(tmp_path: Path) -> None:
@@ -149,3 +167,45 @@ def test_a_supervisor_that_does_not_answer_is_an_error_of_its_own(tmp_path: Path
     reply = call(application, "/processes")
     assert reply.status == 503
     assert "the supervisor does not answer" in reply.text
+
+
+def test_a_fault_is_told_in_json_and_in_words(tmp_path: Path) -> None:
+    application = Application((), views_of(tmp_path, failing))
+    missing = "does not answer: [Errno 2] No such file or directory"
+    reply = call(application, "/health")
+    value = json.loads(reply.text)
+    assert (reply.status, value["state"]) == (503, "failing")
+    assert value["problems"] == {"disk": "is full: 1 MB are free", "supervisor": missing}
+    assert value["words"] == f"failing: disk is full: 1 MB are free; supervisor {missing}"
+    checks = {item["name"]: item for item in value["checks"]}
+    assert list(checks) == ["disk", "clock", "supervisor"]
+    assert (checks["disk"]["state"], checks["clock"]["state"]) == ("failed", "works")
+    assert checks["disk"]["for"] >= 0
+    for asked in ({"QUERY_STRING": "format=text"}, {"HTTP_ACCEPT": "text/plain"}):
+        reply = call(application, "/health", **asked)
+        assert (reply.status, reply.text) == (503, f"{value['words']}\n")
+        assert call(application, "/ready", **asked).text == (
+            f"disk is full: 1 MB are free; supervisor {missing}\n"
+        )
+    assert json.loads(call(application, "/ready").text)["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/ready", "lag=5 apples"),
+        ("/ready", "lag="),
+        ("/ready", "format=xml"),
+        ("/health", "lag=5s"),
+    ],
+)
+def test_questions_that_make_no_sense_are_rejected(tmp_path: Path, path: str, query: str) -> None:
+    application = Application((), views_of(tmp_path))
+    assert call(application, path, QUERY_STRING=query).status == 400
+
+
+def test_without_the_token_readiness_has_no_reasons(tmp_path: Path) -> None:
+    application = Application((), views_of(tmp_path, failing, TOKEN), TOKEN)
+    assert call(application, "/health").status == 401
+    reply = call(application, "/ready")
+    assert (reply.status, json.loads(reply.text)) == (503, {"ready": False})

@@ -26,22 +26,22 @@ def health(address: Address, timeout: float) -> str | None:
 def listens(path: str, timeout: float) -> str | None:
     """Ask the control application. Any response shows that it listens."""
     try:
-        request(Address(path=path), "GET", "/test/", timeout=timeout)
+        request(Address(path=path), "GET", "/live", timeout=timeout)
     except (OSError, http.client.HTTPException) as error:
         return f"does not answer at {path}: {error}"
     return None
 
 
 def router(settings: Settings, timeout: float) -> str | None:
-    """Ask main through nginx, the whole path of a request, and then each pool."""
+    """Ask main through nginx, the whole path of a request, and each pool at the same time."""
     host, port = settings.reachable_at, settings.http_port
-    status = _get(host, port, "/health", timeout)
+    pools = pools_of(_nginx_conf(settings))
+    paths = ["/health", *(path for _, path in pools)]
+    status, *answers = together(lambda path: _get(host, port, path, timeout), paths)
     if isinstance(status, str):
         return f"does not answer at port {port}: {status}"
     if status != 200:
         return f"answers {status} at port {port}"
-    pools = pools_of(_nginx_conf(settings))
-    answers = together(lambda item: _get(host, port, item[1], timeout), pools)
     failed = list(_failed([name for name, _ in pools], answers))
     return f"does not reach {', '.join(failed)}" if failed else None
 

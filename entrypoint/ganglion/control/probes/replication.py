@@ -1,21 +1,17 @@
 """Redis, the processes that listen to replication in it, and the positions of their streams."""
 
-import contextlib
 import http.client
 import re
 from collections.abc import Mapping
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from ganglion.control.client import read_secret, request
+from ganglion.control.client import request
+from ganglion.control.probes import redis_protocol
 from ganglion.control.probes.together import together
-from ganglion.errors import ConfigError
-from ganglion.programs.redis import client_arguments
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Address, Topology
 
+# The one metric of it, where in_synapse.chosen_metrics is loaded.
+POSITIONS = "/_synapse/metrics?name[]=synapse_storage_stream_current_position"
 POSITION = re.compile(
     r'^synapse_storage_stream_current_position\{[^}]*stream_name="(\w+)"[^}]*\} ([\d.e+]+)$',
     re.MULTILINE,
@@ -27,18 +23,10 @@ Positions = Mapping[str, Mapping[str, float]]
 def listeners(settings: Settings, server_name: str, timeout: float) -> int:
     """Return how many processes listen to replication in Redis.
 
-    Raises redis.RedisError or OSError.
+    Raises Refused or OSError.
     """
-    password: str | None = None
-    with contextlib.suppress(ConfigError):
-        password = read_secret(settings, "redis_password")
-    # Without retries: redis-py's default waits 3 s and more for a server that is down.
-    once = Retry(NoBackoff(), 0)
-    with redis.Redis(
-        password=password, socket_timeout=timeout, retry=once, **client_arguments(settings)
-    ) as server:
-        ((_, number),) = server.pubsub_numsub(server_name)
-    return int(number)
+    found = redis_protocol.ask(settings, ("PUBSUB", "NUMSUB", server_name), timeout)
+    return int(found[1])
 
 
 def redis_problem(
@@ -47,10 +35,10 @@ def redis_problem(
     """Ask Redis, and compare its listeners with the number of processes."""
     try:
         found = listeners(settings, server_name, timeout)
-    except redis.exceptions.NoPermissionError:
-        # It answers; an external server's rules may keep this account from counting.
-        return None
-    except (redis.RedisError, OSError) as error:
+    except redis_protocol.Refused as error:
+        # An external server's rules may keep this account from counting.
+        return None if str(error).startswith("NOPERM") else f"refuses: {error}"
+    except OSError as error:
         return f"does not answer: {error}"
     if found < processes:
         return f"has {found} of {processes} processes that listen to replication"
@@ -65,7 +53,7 @@ def positions(topology: Topology, timeout: float) -> dict[str, dict[str, float]]
 
     def ask(address: Address) -> dict[str, float]:
         try:
-            _, text = request(address, "GET", "/_synapse/metrics", timeout=timeout)
+            _, text = request(address, "GET", POSITIONS, timeout=timeout)
         except (OSError, http.client.HTTPException):
             return {}
         return {stream: float(number) for stream, number in POSITION.findall(text)}
