@@ -11,28 +11,35 @@ from nio import RoomCreateResponse
 
 from ganglion.machine import capabilities
 from tests import flows
-from tests.harness import SHARED_SECRET
+from tests.harness import SHARED_SECRET, wait_until
 from tests.image.engine import (
     CLIENT_ENVIRONMENT,
     OPERATOR_FILES,
     ROOT,
     Container,
+    docker,
     run,
     watched,
 )
 from tests.matrix import Clients, Json, event, ok, timeline
+from tests.prometheus import Prometheus
 from tests.room_flows import ROOM_VERSION, say
 
 # The services that a stack builds itself, besides Ganglion's image.
-BUILT = {"external": ("postgres", "redis"), "bot": ("registration", "bot")}
+BUILT = {
+    "external": ("postgres", "redis"),
+    "bot": ("registration", "bot"),
+    "monitoring": ("prometheus",),
+}
 
 
 @contextlib.contextmanager
 def stack(
-    image: str, name: str, environment: Mapping[str, str] = CLIENT_ENVIRONMENT
+    image: str, name: str, environment: Mapping[str, str] = CLIENT_ENVIRONMENT, beside: str = ""
 ) -> Iterator[Container]:
     """Start a stack, and remove it afterwards with its data. Yields Ganglion's container.
 
+    `beside` is a second file of compose/, which adds to the first.
     `environment` are variables that the flows need, and that the stack's own file lacks.
     """
     added = json.dumps({"services": {"ganglion": {"environment": dict(environment)}}})
@@ -44,13 +51,17 @@ def stack(
         "HTTP_PORT": "127.0.0.1:",
         "POSTGRES_PASSWORD": secrets.token_hex(16),
         "REDIS_PASSWORD": secrets.token_hex(16),
+        "CONTROL_TOKEN": secrets.token_hex(16),
+        "PROMETHEUS_PORT": "127.0.0.1:",
     }
+    names = [name, beside] if beside else [name]
+    files = [word for each in names for word in ("--file", str(ROOT / "compose" / f"{each}.yaml"))]
     project = f"ganglion-test-{secrets.token_hex(4)}"
 
     def compose(*words: str) -> str:
         return run(
             *("docker", "compose", "--project-name", project),
-            *("--file", str(ROOT / "compose" / f"{name}.yaml"), "--file", "-", *words),
+            *(*files, "--file", "-", *words),
             stdin=added.encode(),
             timeout=600,
             environment=variables,
@@ -58,8 +69,8 @@ def stack(
 
     try:
         # Not Ganglion's image, which would lose the labels of scripts/build.
-        if beside := BUILT.get(name):
-            compose("build", *beside)
+        if built := [service for each in names for service in BUILT.get(each, ())]:
+            compose("build", *built)
         compose("create", "--no-build")
         made = Container(compose("ps", "--all", "--quiet", "ganglion"))
         made.put("/data/homeserver.d", OPERATOR_FILES)
@@ -115,6 +126,21 @@ def test_shows_no_password(name: str) -> None:
 def test_a_bot_is_invited_and_answers(image: str) -> None:
     with stack(image, "bot") as server:
         asyncio.run(ping(server.base_url))
+
+
+def test_prometheus_watches_the_server(image: str) -> None:
+    with stack(image, "single", beside="monitoring") as server:
+        project = server.inspect()["Config"]["Labels"]["com.docker.compose.project"]
+        labels = (f"project={project}", "service=prometheus")
+        filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
+        address = docker("port", docker("ps", "--quiet", *filters), "9090/tcp")
+        found = Prometheus(int(address.rpartition(":")[2]))
+        wait_until("scrape of each process", lambda: (
+            found.query('sum by (process) (synapse_build_info{job="ganglion"})')
+        ))  # fmt: skip
+        assert found.query('up{job="ganglion"} == 1')
+        (group,) = found.get("rules")["groups"]
+        assert group["name"] == "ganglion"
 
 
 async def ping(base_url: str) -> None:

@@ -23,6 +23,8 @@ def main() -> None:
         application: Any = import_module(name)
     sys.argv[0] = application.__file__
     take_over(os.environ)
+    memory: Any = import_module("ganglion.in_synapse.memory_metrics")
+    memory.prepare()
     draining: Any = import_module("ganglion.in_synapse.draining")
     draining.prepare()
     view: Any = import_module("ganglion.in_synapse.view")

@@ -29,6 +29,7 @@ class Observed:
     times: Mapping[tuple[str, str], Times] = field(default_factory=dict)
     postgres: Postgres | None = None
     redis: Redis | None = None
+    disk_free: int | None = None
     asked: tuple[str, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -55,6 +56,9 @@ def families(seen: Observed) -> Iterator[Family]:
         yield from _programs(seen, seen.states)
     yield from _memory(seen)
     yield from _nginx(seen)
+    if seen.disk_free is not None:
+        about = "Free space on the file system of the data directory."
+        yield _one("ganglion_disk_free_bytes", about, seen.disk_free)
     if seen.postgres is not None:
         yield from _postgres(seen.postgres)
     if seen.redis is not None:
@@ -145,7 +149,7 @@ def _postgres(found: Postgres) -> Iterator[Family]:
         yield _one(f"ganglion_postgres_{name}_total", about, value, "counter", **labels)
     gauges = (
         ("size_bytes", "The size of the database.", found.size),
-        ("connections_most", "max_connections.", found.most_connections),
+        ("max_connections", "max_connections.", found.most_connections),
         ("longest_transaction_seconds", "The age of the oldest transaction.", found.longest),
         ("background_updates", "Background updates that wait or run.", found.background_updates),
     )

@@ -1,5 +1,6 @@
 """One scrape: ask every part at once, within a limit of time, and answer with one text."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -60,12 +61,14 @@ class Scrapes:
         self._log.collect(topology)
         seen.requests, seen.times = self._log.requests(), self._log.times()
         asked: dict[str, Probe] = {"": lambda: _programs(self._watched, seen)}
+        # The file system may be another machine's, and hang.
+        asked["disk"] = lambda: _disk(self._watched, seen)
         if stores.uses_postgres(settings):
             asked["postgres"] = lambda: _postgres(self._watched, seen)
         if settings.uses_stores:
             asked["redis"] = lambda: _redis(self._watched, seen)
         problems: dict[str, str] = {}
-        names = tuple(asked)
+        names = tuple(name for name in asked if name not in ("", "disk"))
         addresses = {item.name: item.metrics for item in topology.here}
         if merged is not None and settings.enable_metrics:
             names += tuple(addresses)
@@ -76,7 +79,7 @@ class Scrapes:
             # This application itself had no processor for so long.
             problems |= dict.fromkeys(addresses, whole)
         problems |= {name: problem for name, problem in found.items() if problem is not None}
-        seen.asked = tuple(name for name in names if name)
+        seen.asked = names
         seen.problems = dict(problems)
         seen.seconds = round(time.monotonic() - began, 3)
         return seen
@@ -117,6 +120,12 @@ def _programs(watched: Watched, seen: Observed) -> str | None:
         return f"the supervisor does not answer: {error}"
     found = {item.name: footprint(item.pid) for item in seen.states.programs.values() if item.pid}
     seen.footprints = {name: item for name, item in found.items() if item is not None}
+    return None
+
+
+def _disk(watched: Watched, seen: Observed) -> str | None:
+    found = os.statvfs(watched.settings.data)
+    seen.disk_free = found.f_bavail * found.f_frsize
     return None
 
 

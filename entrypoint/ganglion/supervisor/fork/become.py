@@ -82,9 +82,17 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     if app != MAIN_APP:
         _skip_sequence_checks()
     _begin_reactor(asyncio_wanted=bool(environment.get("SYNAPSE_ASYNC_IO_REACTOR")))
-    from ganglion.in_synapse import chosen_metrics, draining, request_id, shedding, view
+    from ganglion.in_synapse import (
+        chosen_metrics,
+        draining,
+        memory_metrics,
+        request_id,
+        shedding,
+        view,
+    )
 
     chosen_metrics.prepare()
+    memory_metrics.prepare()
     draining.prepare()
     view.prepare()
     shedding.prepare(environment)
