@@ -23,6 +23,7 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.files import disk
 from ganglion.files.file import PUBLIC, SECRET
 from ganglion.files.write import write_directory, write_file
+from ganglion.logs.redact import OWN
 from ganglion.machine.installed import Machine, postgres_programs
 from ganglion.machine.nss_wrapper import accounts_file, groups_file
 from ganglion.machine.privileges import no_new_privileges
@@ -86,7 +87,8 @@ def start(
         helpers = tuple(_helpers(plan, say, closing))
         durable = None
         secrets = keep_secrets(settings, plan.operator)
-        output.secrets.add(values_of(secrets, plan.operator.options))
+        for known in (output.secrets, OWN):
+            known.add(values_of(secrets, plan.operator.options))
         make_directories(settings, machine)
         take_over(settings, plan.operator, machine, say)
         account = machine.account("synapse")

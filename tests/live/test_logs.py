@@ -77,6 +77,16 @@ def test_an_error_of_nginx_has_an_id(server: Server) -> None:
     assert len(server.get("/nowhere").headers["X-Request-ID"]) == 32
 
 
+def test_a_request_that_reaches_no_process_is_logged_by_nginx(server: Server) -> None:
+    path = "/_matrix/client/versions?access_token=syt_YQ_abcdefghijkl"
+    answer = raw_request(server.http_port, "GET", path, {"Transfer-Encoding": "gzip"})
+    assert answer.status == 501
+    request = answer.headers["X-Request-ID"]
+    (found,) = wait_until("line of nginx", lambda: records(server, "--request", request))
+    assert (found["process"], found["level"]) == ("nginx", "WARNING")
+    assert 'versions?access_token=<redacted> HTTP/1.1" 501 ' in found["message"]
+
+
 def test_a_level_changes_while_the_server_runs(server: Server) -> None:
     answer = server.ganglion("logs", "--set-level", "event_creator1", "DEBUG")
     assert answer.returncode == 0, answer.stderr

@@ -72,6 +72,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "GANGLION_BACKUP_EVERY": ("6h", 21600.0),
     "GANGLION_BACKUP_KEEP": ("30", 30),
     "GANGLION_LOG_FORMAT": ("json", "json"),
+    "GANGLION_ACCESS_LOG": ("all", "all"),
     "GANGLION_LOG_MEMORY": ("8M", 8 * 1024 * 1024),
     "GANGLION_STOP_TIMEOUT": ("2m", 120.0),
     "GANGLION_ROUTES": ("/srv/routes.yaml", "/srv/routes.yaml"),
@@ -134,6 +135,10 @@ def test_given_has_no_default() -> None:
     assert [
         name for name, (_, expected) in GIVEN.items() if value(Settings(), name) == expected
     ] == []
+
+
+def test_no_lines_may_be_kept() -> None:
+    assert settings(GANGLION_LOG_MEMORY="0").log_memory == 0
 
 
 def test_white_space_around_a_value_is_removed() -> None:

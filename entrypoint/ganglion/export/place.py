@@ -7,6 +7,7 @@ from ganglion.budget.share_out import AT_WORK
 from ganglion.errors import ConfigError, Problem
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
+from ganglion.settings.logs import NONE
 from ganglion.settings.secrets import Secrets
 from ganglion.settings.variables import Settings
 from ganglion.topology import topology
@@ -48,6 +49,8 @@ def placed(plan: Plan, place: Place, secrets: Secrets) -> Plan:
         prefork=False,
         # Nothing answers behind the control port there.
         control=False,
+        # Standard error may be a socket there, which nginx cannot open.
+        access_log=NONE,
         postgres_host=plan.settings.postgres_host or POSTGRES,
         redis_host=REDIS if plan.settings.embedded_redis else plan.settings.redis_host,
     )

@@ -9,7 +9,7 @@ import time
 
 from ganglion.logs.escape import escaped, indented
 from ganglion.logs.record import SYNAPSE, Reader, as_json
-from ganglion.logs.redact import redacted
+from ganglion.logs.redact import OWN
 
 
 class Formatter(logging.Formatter):
@@ -39,7 +39,7 @@ class FileFormatter(Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record without secrets and control characters."""
         lines = [
-            escaped(redacted(line.encode(errors="backslashreplace"))).decode()
+            escaped(OWN.redacted(line.encode(errors="backslashreplace"))).decode()
             for line in super().format(record).split("\n")
         ]
         if self._role is None:

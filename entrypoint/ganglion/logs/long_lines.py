@@ -17,8 +17,9 @@ def place_of_cut(line: bytes, longest: int) -> int:
 
     The name of a secret that is near the place moves to the next piece, with its value.
     """
-    found = SUSPECT.search(line, longest - NEAR, longest)
-    end = found.start() if found else longest
+    near = longest - NEAR
+    found = SUSPECT.search(line[near:longest].lower())
+    end = near + found.start() if found else longest
     word = _WORD.search(line, end - NEAR, end)
     start = word.start() if word else end
     # A text without anything between its words has no better place.

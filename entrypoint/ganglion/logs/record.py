@@ -119,10 +119,14 @@ class Reader:
         parts = match.groupdict()
         if parts.get("epoch"):
             level = WARNING if _FAILED.search(line) else INFO
-            time = float(parts["epoch"])
-        else:
-            level = _WORDS.get((parts["level"] or parts.get("bare") or "").upper(), INFO)
-            time = _seconds(self.kind, parts["time"], now) if parts["time"] else now
+            return Record(
+                time=float(parts["epoch"]),
+                level=level,
+                message=parts["message"],
+                request=parts["request"],
+            )
+        level = _WORDS.get((parts["level"] or parts.get("bare") or "").upper(), INFO)
+        time = _seconds(self.kind, parts["time"], now) if parts["time"] else now
         return Record(
             time=time,
             level=level,

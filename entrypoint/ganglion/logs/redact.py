@@ -13,11 +13,11 @@ _NAMES = (
     rb"|password|new_password|passphrase|client_secret|mac|macaroon"
     rb"|registration_shared_secret|macaroon_secret_key|form_secret|worker_replication_secret"
 )
-# A quick test, because nearly every line is without one.
+# A quick test, because nearly every line is without one. It is for lines in lower case: ignoring
+# case in the pattern takes four times as long.
 SUSPECT = re.compile(
     rb"token|passw|passphrase|secret|macaroon|authorization|bearer|x-matrix|sy[a-z]_|m[a-z]t_"
-    rb"|\bmac\b|MDA[a-z0-9]|Key \(|Failing row|Process \d+: |ed25519 ",
-    re.IGNORECASE,
+    rb"|\bmac\b|mda[a-z0-9]|key \(|failing row|process \d+: |ed25519 "
 )
 _RULES = (
     # Authorization: Bearer …, Basic …, X-Matrix …, up to the end of the header's text.
@@ -85,8 +85,12 @@ def _alone(value: bytes) -> re.Pattern[bytes] | None:
 
 def redacted(line: bytes) -> bytes:
     """Return a line of a log without access tokens, passwords and other secrets."""
-    if SUSPECT.search(line) is None:
+    if SUSPECT.search(line.lower()) is None:
         return line
     for pattern, kept in _RULES:
         line = pattern.sub(kept + REDACTED, line)
     return line
+
+
+# The secrets of this server. The processes that the supervisor forks inherit them, for their files.
+OWN = Known()

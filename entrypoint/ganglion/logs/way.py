@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from ganglion.logs.record import Record
 
-# Synapse logs a request when it has been answered, with the time that it took.
-_TOOK = re.compile(r" Processed request: (\d+\.\d+)sec")
+# Synapse and nginx log a request when it has been answered, with the time that it took.
+_TOOK = re.compile(r' Processed request: (\d+\.\d+)sec|" \d{3} \d+ (\d+\.\d{3}) ')
 
 
 def way(records: Iterable[tuple[str, Record]]) -> str:
@@ -18,7 +18,7 @@ def way(records: Iterable[tuple[str, Record]]) -> str:
     took: dict[str, float] = {}
     for process, record in records:
         found = _TOOK.search(record.message)
-        seconds = float(found[1]) if found else 0.0
+        seconds = float(found[1] or found[2]) if found else 0.0
         began[process] = min(began.get(process, record.time), record.time - seconds)
         took[process] = max(took.get(process, 0.0), seconds)
     names = sorted(began, key=lambda name: began[name])

@@ -189,6 +189,7 @@ def files(plan: Plan) -> tuple[File, ...]:
             trace=settings.trace_headers,
             requests_log=settings.paths.requests if settings.control_runs else None,
             request_id=_request_id(plan.operator),
+            access_log=settings.access_log,
             control=_control(settings, topology, machine),
             test=_test(settings, topology),
         ),

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from ganglion.logs.escape import escaped
 from ganglion.logs.record import CRITICAL, ERROR, INFO, Record, as_json
-from ganglion.logs.redact import redacted
+from ganglion.logs.redact import OWN
 from ganglion.supervisor.form import GANGLION
 
 
@@ -52,7 +52,7 @@ class JsonOutput(io.TextIOBase):
     def record(self, text: str, level: str) -> None:
         """Write one record, which may have several lines."""
         lines = [
-            escaped(redacted(line.encode(errors="backslashreplace"))).decode()
+            escaped(OWN.redacted(line.encode(errors="backslashreplace"))).decode()
             for line in text.split("\n")
         ]
         record = Record(time=time.time(), level=level, message="\n".join(lines))

@@ -182,6 +182,7 @@ def test_every_text_variable_is_in_the_table() -> None:
     few |= {"GANGLION_MEMORY", "GANGLION_CPUS", "POSTGRES_CP_MIN", "POSTGRES_CP_MAX"}
     few |= {
         "GANGLION_POSTGRES_UPGRADE",
+        "GANGLION_ACCESS_LOG",
         "GANGLION_LOG_FORMAT",
         "GANGLION_HSTS",
         "SYNAPSE_NO_TLS",

@@ -9,6 +9,7 @@ import pytest
 
 from ganglion.in_synapse.log_file import LOOK, RotatingFile
 from ganglion.in_synapse.log_format import FileFormatter, Formatter
+from ganglion.logs.redact import Known
 
 FORM = "%(asctime)s - %(name)s - %(lineno)d - %(levelname)s - None - %(message)s"
 
@@ -42,6 +43,14 @@ def test_a_file_has_no_secret_and_no_escape() -> None:
     assert "xyz" not in text
     assert "\x1b" not in text
     assert "\x9b" not in text
+
+
+def test_a_file_has_no_secret_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Known()
+    own.add(["s3cret-of-postgres"])
+    monkeypatch.setattr("ganglion.in_synapse.log_format.OWN", own)
+    text = FileFormatter(FORM).format(record("no connection: s3cret-of-postgres"))
+    assert text.endswith(" - no connection: <redacted>")
 
 
 def test_a_file_may_have_json() -> None:

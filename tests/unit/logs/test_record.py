@@ -38,6 +38,20 @@ def read(kind: str, *lines: str) -> list[Record]:
             None,
         ),
         ("nginx", "2023/11/14 22:13:21 [crit] 7#7: *3 down", "CRITICAL", "7#7: *3 down", None),
+        (
+            "nginx",
+            '1700000001.250 [access] GET-my.own-id ::1 "GET /sync HTTP/1.1" 200 7 0.003 - - "-"',
+            "INFO",
+            '::1 "GET /sync HTTP/1.1" 200 7 0.003 - - "-"',
+            "GET-my.own-id",
+        ),
+        (
+            "nginx",
+            '1700000001.250 [access] 0123 1.2.3.4 "GET /sync HTTP/1.1" 502 7 0.003 - - "-"',
+            "WARNING",
+            '1.2.3.4 "GET /sync HTTP/1.1" 502 7 0.003 - - "-"',
+            "0123",
+        ),
         ("redis", "7:M 14 Nov 2023 22:13:21.250 # Ready", "WARNING", "Ready", None),
         (
             "postgres",
