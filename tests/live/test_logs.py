@@ -1,13 +1,17 @@
 """Logs of a running server: JSON from every program, one ID through the processes, levels."""
 
+import contextlib
 import json
+import os
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.harness import SHARED_SECRET, Server, wait_until
+from tests.harness import GANGLION, SHARED_SECRET, Server, wait_until
 from tests.raw_http import raw_request
 
 PASSWORD = "correct-horse-battery"
@@ -71,6 +75,68 @@ def test_a_clients_own_id_is_taken_if_it_is_plain(
 ) -> None:
     answer = server.get("/_matrix/client/versions", {"X-Request-ID": given})
     assert (answer.headers["X-Request-ID"] == given) is taken
+
+
+@contextlib.contextmanager
+def following(server: Server, *words: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*GANGLION, "logs", "--follow", "--json", *words],
+        env=server.environment,
+        cwd=server.root,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as follower:
+        try:
+            yield follower
+        finally:
+            follower.kill()
+
+
+def test_lines_are_followed_until_the_follower_is_interrupted(server: Server) -> None:
+    with following(server, "main") as follower:
+        assert follower.stdout is not None
+        # Lines of the past come first, so the follower follows once it has printed one.
+        first = json.loads(follower.stdout.readline())
+        request = server.get("/_matrix/client/versions").headers["X-Request-ID"]
+        found = next(line for line in follower.stdout if request in line)
+        assert {first["process"], json.loads(found)["process"]} == {"main"}
+        follower.send_signal(signal.SIGINT)
+        follower.stdout.read()
+        assert follower.wait() == 0
+
+
+def test_a_follower_that_stops_reading_or_dies_holds_nothing_up(server: Server) -> None:
+    with following(server) as follower:
+        assert follower.stdout is not None
+        follower.stdout.readline()
+        follower.send_signal(signal.SIGSTOP)
+        # Longer than all that its socket, its pipe and the supervisor's queue for it can hold.
+        agent = {"User-Agent": "x" * 12_000}
+        for _ in range(200):
+            assert server.get("/_matrix/client/versions", agent).status == 200
+        assert records(server, "main", "--lines", "1")
+    assert server.get("/_matrix/client/versions").status == 200
+    assert records(server, "main", "--lines", "1")
+
+
+def test_the_lines_of_a_process_that_was_killed_are_kept(server: Server) -> None:
+    request = create_room(server, register(server, "kept")["access_token"])
+    # A process that is killed loses what it has not written yet: log_handler.DELAY.
+    wait_until(
+        "line of the writer", lambda: records(server, "event_persister1", "--request", request)
+    )
+    os.kill(server.pid("event_persister1"), signal.SIGKILL)
+    found = records(server, "event_persister1", "--request", request)
+    assert {item["process"] for item in found} == {"event_persister1"}
+    wait_until(
+        "end of the writer",
+        lambda: [
+            item
+            for item in records(server, "supervisor", "--level", "WARNING")
+            if "exited: event_persister1" in item["message"]
+        ],
+    )
+    server.wait_ready()
 
 
 def test_an_error_of_nginx_has_an_id(server: Server) -> None:
