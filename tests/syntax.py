@@ -177,6 +177,7 @@ def read(file: File) -> Any:
         "postgresql/pg_ident.conf": lines,
         "workers": lines,
         "control.json": json.loads,
+        "budget.json": json.loads,
     }
     return readers[file.path](file.content)
 

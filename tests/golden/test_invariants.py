@@ -169,8 +169,9 @@ def test_each_file_that_is_named_exists_and_the_reverse(case: Case) -> None:
         for name in SECRET_OPTIONS
         if {name, f"{name}_path"} & plan.operator.options.keys()
     }
-    # `ganglion ready` reads `workers`.
-    assert found.keys() - paths == {"supervisord.conf", "workers"} | given
+    # `ganglion ready` reads `workers`, and the control application `budget.json`.
+    unnamed = {"budget.json"} & found.keys() if plan.settings.control_runs else set()
+    assert found.keys() - paths == {"supervisord.conf", "workers"} | unnamed | given
 
 
 @EVERY_CASE

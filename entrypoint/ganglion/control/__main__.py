@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ from ganglion.control.config import ControlConfig, Watched
 from ganglion.control.metrics.request_log import RequestLog
 from ganglion.control.metrics.scrape import Scrapes
 from ganglion.control.monitor import Monitor
-from ganglion.control.views import views
+from ganglion.control.page.sight import Sight
+from ganglion.control.views import Seen, views
 
 # One process, because a reset must exclude every other request, and one thread for each request
 # that waits: a barrier, a reset, a second reset behind it. In production none waits.
 TEST_THREADS, THREADS = 16, 4
-# In seconds.
-RELIEVE_EVERY = 30.0
 
 
 class Server(BaseApplication):
@@ -59,16 +57,12 @@ class Server(BaseApplication):
             routes = routes_of_server(ControlConfig.load(self._text))
         watched = self._watched
         log = RequestLog(watched.settings.paths.requests)
-        threading.Thread(target=_relieve, args=(log, watched), daemon=True).start()
-        found = views(watched, Scrapes(watched, log), Monitor(watched))
-        return Application(routes, found, watched.token)
-
-
-def _relieve(log: RequestLog, watched: Watched) -> None:
-    """Keep the file of nginx's requests small."""
-    while True:
-        time.sleep(RELIEVE_EVERY)
-        log.relieve(watched.topology())
+        monitor = Monitor(watched)
+        sight = Sight(watched, log, monitor)
+        # It keeps the file of nginx's requests small, too.
+        threading.Thread(target=sight.run, daemon=True, name="hour").start()
+        seen = Seen(scrapes=Scrapes(watched, log, monitor), monitor=monitor, sight=sight)
+        return Application(routes, views(watched, seen), watched.token)
 
 
 def main(arguments: list[str]) -> None:

@@ -162,6 +162,12 @@ class Application:
             )
 
 
+def as_json(value: Any, status: int = 200, indent: int | None = 1) -> Answer:  # noqa: ANN401 - anything that JSON has
+    """Return a value as the content of a response."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return Answer(content=text.encode("utf-8", "replace") + b"\n", status=status)
+
+
 def _as_json(value: Json, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     content = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     return Answer(content=content, status=status, headers=headers)

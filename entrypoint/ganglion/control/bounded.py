@@ -25,10 +25,16 @@ class Bounded:
             before = self._threads.get(name)
             if before is None or not before.is_alive():
                 thread = threading.Thread(target=_work, args=(name, probe, found), daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    # The container has as many threads as it may have.
+                    found[name] = f"cannot be asked: {error}"
+                    continue
                 self._threads[name] = thread
-                thread.start()
         for name in probes:
-            self._threads[name].join(max(0.0, until - time.monotonic()))
+            if name in self._threads:
+                self._threads[name].join(max(0.0, until - time.monotonic()))
         # A copy, because a late answer may still arrive.
         answers = dict(found)
         return {

@@ -16,18 +16,19 @@ class Footprint:
 
     `resident` and `shared` are in bytes, `processor` in seconds. `resident` counts a page that
     several processes share once for each of them; `shared` is the part of it that files and shared
-    memory have.
+    memory have. `own` counts that part once, by the process that has most of it.
     """
 
     processes: int
     resident: int
     shared: int
+    own: int
     processor: float
 
 
 def footprint(pid: int, proc: Path = PROC) -> Footprint | None:
     """Add up a process and all below it. None if it has ended."""
-    processes = resident = shared = ticks = 0
+    processes = resident = shared = largest = ticks = 0
     pids = [pid]
     while pids:
         directory = proc / str(pids.pop())
@@ -42,8 +43,15 @@ def footprint(pid: int, proc: Path = PROC) -> Footprint | None:
         ticks += int(numbers[UTIME]) + int(numbers[STIME])
         resident += int(rss) * PAGE
         shared += int(files) * PAGE
+        largest = max(largest, int(files) * PAGE)
         processes += 1
         pids += [int(child) for child in children.split()]
     if not processes:
         return None
-    return Footprint(processes=processes, resident=resident, shared=shared, processor=ticks / TICKS)
+    return Footprint(
+        processes=processes,
+        resident=resident,
+        shared=shared,
+        own=resident - shared + largest,
+        processor=ticks / TICKS,
+    )

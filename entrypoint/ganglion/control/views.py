@@ -1,17 +1,18 @@
 """The table of the paths that read, and a function for each."""
 
-import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from ganglion import __version__
 from ganglion.control import programs
-from ganglion.control.application import Answer, Asked, View
+from ganglion.control.application import Answer, Asked, View, as_json
 from ganglion.control.config import Watched
 from ganglion.control.lag import worst
 from ganglion.control.metrics.scrape import Scrapes
 from ganglion.control.monitor import Monitor
+from ganglion.control.page import files
+from ganglion.control.page.sight import Sight
 from ganglion.control.refusal import Refusal
 from ganglion.control.snapshot import MOST_LAG
 from ganglion.control.verdict import Word
@@ -21,38 +22,47 @@ from ganglion.topology.scrape_targets import targets
 FORMATS = ("json", "text")
 
 
-def views(watched: Watched, scrapes: Scrapes, monitor: Monitor) -> tuple[View, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All that looks at the server for the views."""
+
+    scrapes: Scrapes
+    monitor: Monitor
+    sight: Sight
+
+
+def views(watched: Watched, seen: Seen) -> tuple[View, ...]:
     """Return the paths of every server."""
     return (
         View(
             pattern=r"/ready",
-            answer=partial(_ready, watched, monitor),
+            answer=partial(_ready, watched, seen.monitor),
             open=True,
             parameters=("lag", "format"),
         ),
-        View(pattern=r"/health", answer=partial(_health, monitor), parameters=("format",)),
-        View(pattern=r"/", answer=partial(_index, watched, scrapes, monitor)),
+        View(pattern=r"/health", answer=partial(_health, seen.monitor), parameters=("format",)),
+        View(pattern=r"/", answer=partial(_index, watched, seen)),
+        *files.views(seen.sight),
         View(pattern=r"/live", answer=_live, open=True),
         # For nginx, which asks it before it passes on a request for metrics.
         View(pattern=r"/token", answer=_live),
         View(pattern=r"/processes", answer=partial(_processes, watched)),
-        View(pattern=r"/metrics", answer=scrapes.answer, parameters=("only",)),
+        View(pattern=r"/metrics", answer=seen.scrapes.answer, parameters=("only",)),
         View(pattern=r"/metrics/service_discovery", answer=partial(_targets, watched)),
     )
 
 
-def as_json(value: Any, status: int = 200) -> Answer:  # noqa: ANN401 - anything that JSON has
-    """Return a value as the content of a response."""
-    text = json.dumps(value, ensure_ascii=False, indent=1)
-    return Answer(content=text.encode("utf-8", "replace") + b"\n", status=status)
-
-
-def _index(watched: Watched, scrapes: Scrapes, monitor: Monitor, _asked: Asked) -> Answer:
+def _index(watched: Watched, seen: Seen, asked: Asked) -> Answer:
+    """Answer with the status page to a browser, and with the list of paths to others."""
+    if "text/html" in asked.accept:
+        return files.page(asked)
     hidden = ["/", "/token"]
     if not watched.settings.enable_metrics:
         hidden.append("/metrics/service_discovery")
     paths = [
-        view.pattern for view in views(watched, scrapes, monitor) if view.pattern not in hidden
+        view.pattern.replace("\\", "")
+        for view in views(watched, seen)
+        if view.pattern not in hidden
     ]
     if watched.settings.enable_metrics:
         paths += [f"/metrics/worker/{process.name}" for process in watched.topology().here]

@@ -78,7 +78,8 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             stop_wait=stop_times(plan.settings.stop_timeout).control,
             # Nobody needs it to talk to the server.
             oom_score=500,
-            environment=(notify(plan.settings),),
+            # Its threads wait more than they work. glibc would give each memory of its own.
+            environment=(notify(plan.settings), ("MALLOC_ARENA_MAX", "1")),
         ),
     )
 
@@ -101,6 +102,9 @@ def _files(plan: Plan) -> tuple[File, ...]:
     text = json.dumps(values, indent=1) + "\n"
     # Options that operators give for libpq and Redis may be secret.
     found = [File(path=CONF, content=text, mode=SECRET, program="synapse")]
+    shares = {"memory": plan.budget.limits.memory, "shares": dict(plan.budget.memory)}
+    budget = json.dumps(shares, indent=1) + "\n"
+    found.append(File(path="budget.json", content=budget, mode=SECRET, program="synapse"))
     if token is not None:
         path = f"secrets/{TOKEN_NAME}"
         found.append(File(path=path, content=f"{token}\n", mode=SECRET, program="synapse"))

@@ -16,7 +16,8 @@ from ganglion.control.config import Watched
 from ganglion.control.metrics.request_log import RequestLog
 from ganglion.control.metrics.scrape import Scrapes
 from ganglion.control.monitor import Monitor
-from ganglion.control.views import views
+from ganglion.control.page.sight import Sight
+from ganglion.control.views import Seen, views
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 from tests.plans import rendered
@@ -143,8 +144,10 @@ def views_of(
     token: str | None = None,
 ) -> tuple[View, ...]:
     found = replace(watched(tmp_path), token=token)
-    scrapes = Scrapes(found, RequestLog(found.settings.paths.requests))
-    return views(found, scrapes, Monitor(found, parts=parts))
+    monitor = Monitor(found, parts=parts)
+    log = RequestLog(found.settings.paths.requests)
+    scrapes, sight = Scrapes(found, log, monitor), Sight(found, log, monitor)
+    return views(found, Seen(scrapes=scrapes, monitor=monitor, sight=sight))
 
 
 def test_the_settings_are_read_as_they_were_rendered(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 
 from ganglion.topology.topology import Address
 
-# HTTP/1.0: the response ends with the connection.
-REQUEST = b"GET /_synapse/metrics HTTP/1.0\r\nHost: localhost\r\n\r\n"
+PATH = "/_synapse/metrics"
 # In bytes. A process of a large server has 1 MB.
 LONGEST = 8 * 1024**2
 PIECE = 64 * 1024
@@ -25,11 +24,12 @@ Take = Callable[[str, bytes], None]
 class _Asked:
     """One connection, which never blocks."""
 
-    def __init__(self, name: str, address: Address) -> None:
+    def __init__(self, name: str, address: Address, path: str) -> None:
         self.name = name
         self.problem: str | None = None
         self.received = bytearray()
-        self._request = REQUEST
+        # HTTP/1.0: the response ends with the connection.
+        self._request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
         family = socket.AF_UNIX if address.path else socket.AF_INET
         where = address.path or (address.reached, address.port)
         if address.path is None and ":" in address.reached:
@@ -62,7 +62,9 @@ class _Asked:
         return not part or self.problem is not None
 
 
-def gather(addresses: Mapping[str, Address], within: float, take: Take) -> dict[str, str]:
+def gather(
+    addresses: Mapping[str, Address], within: float, take: Take, path: str = PATH
+) -> dict[str, str]:
     """Give the metrics of each process to `take` as they arrive, for `within` seconds at most.
 
     Returns the problem of each process that has given none.
@@ -71,7 +73,7 @@ def gather(addresses: Mapping[str, Address], within: float, take: Take) -> dict[
     problems: dict[str, str] = {}
     with selectors.DefaultSelector() as waiting, contextlib.ExitStack() as closing:
         for name, address in addresses.items():
-            asked = _Asked(name, address)
+            asked = _Asked(name, address, path)
             closing.callback(asked.socket.close)
             if asked.problem is None:
                 waiting.register(asked.socket, asked.events, asked)

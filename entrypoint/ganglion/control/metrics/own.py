@@ -9,7 +9,9 @@ from ganglion.control.footprint import Footprint
 from ganglion.control.metrics.exposition import Family, Sample
 from ganglion.control.metrics.request_log import LIMITS, Times
 from ganglion.control.programs import States
+from ganglion.control.snapshot import Snapshot, State
 from ganglion.control.stores import Postgres, Redis
+from ganglion.control.verdict import Word
 
 Labels = Mapping[str, str]
 
@@ -30,6 +32,7 @@ class Observed:
     postgres: Postgres | None = None
     redis: Redis | None = None
     disk_free: int | None = None
+    health: Snapshot | None = None
     asked: tuple[str, ...] = ()
     problems: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -52,6 +55,8 @@ def families(seen: Observed) -> Iterator[Family]:
             for name in seen.asked
         ],
     )
+    if seen.health is not None:
+        yield from _health(seen, seen.health)
     if seen.states is not None:
         yield from _programs(seen, seen.states)
     yield from _memory(seen)
@@ -67,6 +72,40 @@ def families(seen: Observed) -> Iterator[Family]:
 
 def _one(name: str, about: str, value: float, kind: str = "gauge", **labels: str) -> Family:
     return Family(name=name, kind=kind, about=about, samples=[Sample(labels=labels, value=value)])
+
+
+def _health(seen: Observed, found: Snapshot) -> Iterator[Family]:
+    ready, _ = found.ready()
+    yield _one("ganglion_ready", "Whether every part works, as /ready says.", int(ready))
+    yield Family(
+        name="ganglion_health",
+        kind="gauge",
+        about="1 for the state of the server that /health says, 0 for the others.",
+        samples=[
+            Sample(labels={"state": word.value}, value=int(word is found.verdict.word))
+            for word in Word
+        ],
+    )
+    yield Family(
+        name="ganglion_part_ready",
+        kind="gauge",
+        about="Whether a part works. One that has not answered yet is missing.",
+        samples=[
+            Sample(labels={"part": item.name}, value=int(item.state is State.WORKS))
+            for item in found.checks
+            if item.state is not State.UNKNOWN
+        ],
+    )
+    yield Family(
+        name="ganglion_stream_lag_seconds",
+        kind="gauge",
+        about="For how long a process has been behind in a stream.",
+        samples=[
+            Sample(labels={**seen.labels_of(name), "stream": stream}, value=round(seconds, 1))
+            for name, streams in found.lags.items()
+            for stream, seconds in streams.items()
+        ],
+    )
 
 
 def _programs(seen: Observed, states: States) -> Iterator[Family]:

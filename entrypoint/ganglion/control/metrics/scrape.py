@@ -15,6 +15,7 @@ from ganglion.control.metrics.gather import gather
 from ganglion.control.metrics.merge import Merged
 from ganglion.control.metrics.own import Observed, families
 from ganglion.control.metrics.request_log import RequestLog
+from ganglion.control.monitor import Monitor
 from ganglion.control.refusal import Refusal
 from ganglion.topology.topology import Topology
 
@@ -27,8 +28,9 @@ AT_ONCE = 2
 class Scrapes:
     """Answers scrapes of all processes of this container."""
 
-    def __init__(self, watched: Watched, log: RequestLog) -> None:
+    def __init__(self, watched: Watched, log: RequestLog, monitor: Monitor) -> None:
         self._watched = watched
+        self._monitor = monitor
         self._log = log
         self._bounded = Bounded()
         self._asking = threading.Lock()
@@ -63,12 +65,13 @@ class Scrapes:
         asked: dict[str, Probe] = {"": lambda: _programs(self._watched, seen)}
         # The file system may be another machine's, and hang.
         asked["disk"] = lambda: _disk(self._watched, seen)
+        asked["health"] = lambda: _health(self._monitor, seen)
         if stores.uses_postgres(settings):
             asked["postgres"] = lambda: _postgres(self._watched, seen)
         if settings.uses_stores:
             asked["redis"] = lambda: _redis(self._watched, seen)
         problems: dict[str, str] = {}
-        names = tuple(name for name in asked if name not in ("", "disk"))
+        names = tuple(name for name in asked if name not in ("", "disk", "health"))
         addresses = {item.name: item.metrics for item in topology.here}
         if merged is not None and settings.enable_metrics:
             names += tuple(addresses)
@@ -126,6 +129,11 @@ def _programs(watched: Watched, seen: Observed) -> str | None:
 def _disk(watched: Watched, seen: Observed) -> str | None:
     found = os.statvfs(watched.settings.data)
     seen.disk_free = found.f_bavail * found.f_frsize
+    return None
+
+
+def _health(monitor: Monitor, seen: Observed) -> str | None:
+    seen.health = monitor.snapshot()
     return None
 
 
