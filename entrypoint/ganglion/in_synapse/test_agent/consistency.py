@@ -89,8 +89,27 @@ class Consistency:
 
 def install(hs: Any, positions: Positions, path: Path, processes: Sequence[str], own: str) -> None:
     """Hold the answers of this process from now on. All processes must give the same arguments."""
-    streams = sorted(hs.get_replication_command_handler().get_streams())
-    table = Table(path, processes, streams, own)
+    streams = hs.get_replication_command_handler().get_streams()
+    send_in_order(streams["caches"])
+    table = Table(path, processes, sorted(streams), own)
     positions.listen(table.saw, tuple(name for name in processes if name != own))
     Consistency(hs, positions, table)
     table.open()
+
+
+def send_in_order(stream: Any) -> None:
+    """Send no row of a stream before all rows of its writer with lower IDs.
+
+    Synapse sends an invalidation of a cache as soon as it is written, though one with a lower ID is
+    still being written. Other processes then have the higher position when the lower one is
+    answered, and do not have its row.
+    """
+    update = stream.update_function
+
+    async def in_order(
+        writer: str, from_token: int, upto_token: int, limit: int
+    ) -> tuple[list[tuple[int, Any]], int, bool]:
+        rows, token, limited = await update(writer, from_token, upto_token, limit)
+        return [row for row in rows if row[0] <= upto_token], min(token, upto_token), limited
+
+    stream.update_function = in_order
