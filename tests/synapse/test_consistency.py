@@ -10,7 +10,7 @@ ROWS = [(299, "a"), (301, "b"), (302, "c")]
 
 
 def sent(upto: int, limit: int = 100) -> Any:
-    """Return what is sent up to a position; 300 is still being written."""
+    """Return the rows sent up to a position; 300 is still being written."""
 
     async def update(_writer: str, from_token: int, upto_token: int, limit: int) -> Any:
         # As DatabaseStore.get_all_updated_caches: without an upper bound.

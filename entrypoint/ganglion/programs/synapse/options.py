@@ -330,8 +330,11 @@ def _database(settings: Settings, pool: ConnectionPool, operator: OperatorFiles)
     if settings.postgres_sslmode:
         args["sslmode"] = settings.postgres_sslmode
     if not settings.embedded_postgres:
-        # A firewall that forgets an idle connection is noticed in 60 s, not after hours.
-        args.update(keepalives_idle=30, keepalives_interval=10, keepalives_count=3)
+        # A firewall that forgets an idle connection is noticed in 60 s, not after hours. A network
+        # that loses all packets is noticed in 30 s (here in milliseconds), not in 15 minutes.
+        args.update(
+            keepalives_idle=30, keepalives_interval=10, keepalives_count=3, tcp_user_timeout=30_000
+        )
     args.update(settings.postgres_args)
     return {"name": "psycopg2", **rest, "args": args}
 
