@@ -10,9 +10,10 @@ import pytest
 
 from ganglion.changes import words
 from ganglion.changes.layout import JOBS, SHARED, Layout, View, Views, layout
-from ganglion.changes.steps import Action, Changes, between
+from ganglion.changes.steps import RESERVED, Action, Changes, between
 from ganglion.errors import ConfigError
 from ganglion.plan import render
+from ganglion.programs.postgres.server import CONF, max_connections
 from ganglion.topology.roles import PRESETS, ROLES
 from tests.plans import plan
 
@@ -41,6 +42,7 @@ class Rehearsal:
         self.listening = set(old.processes)
         self.files = old.files
         self.maps = old.files["maps.conf"]
+        self.running = old
 
     def view(self, name: str) -> View:
         layout = self.alive[name]
@@ -70,6 +72,7 @@ class Rehearsal:
 
     def restart_postgres(self, _names: set[str]) -> None:
         assert not self.alive, "all of them would lose their connections"
+        self.running = self.new
 
     def reload(self, _names: set[str]) -> None:
         # It sends requests to sockets that are there.
@@ -86,6 +89,16 @@ class Rehearsal:
             assert len(lists) <= 1, f"two lists alive at once: {option}"
         for job in JOBS:
             assert sum(job in shared for shared in seen) <= 1, f"two hold one job: {job}"
+        # One that has the next layout's files at its next start may have its pool as well.
+        pools = [
+            max(
+                each.plan.budget.pools[name].most
+                for each in (layout, self.new)
+                if name in each.processes
+            )
+            for name, layout in self.alive.items()
+        ]
+        assert sum(pools) <= max_connections(self.running.files[CONF]) - RESERVED
 
 
 ACTIONS: dict[Action, Callable[[Rehearsal, set[str]], None]] = {
@@ -259,3 +272,15 @@ def test_only_long_polls_of_a_removed_reader_end() -> None:
     found = words.interruptions(old, new, between(old, new))
     assert found["client_reader"] == words.NONE
     assert found["synchrotron"].endswith("long polls of removed processes end early and empty")
+
+
+def test_readers_that_are_replaced_never_need_more_connections_than_there_are() -> None:
+    """Both kinds together would: then those that go end before the others start."""
+    old, new = made("synchrotron:30"), made("client_reader:30")
+    changes = carry_out(old, new)
+    actions = [step.action for step in changes.steps]
+    assert actions.index(Action.REMOVE) < actions.index(Action.START)
+    assert Action.SERVER not in actions
+    few = carry_out(made("synchrotron:2"), made("client_reader:2"))
+    actions = [step.action for step in few.steps]
+    assert actions.index(Action.START) < actions.index(Action.REMOVE)

@@ -5,6 +5,7 @@ that read it stop, their requests wait in their sockets, and none starts before 
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -84,7 +85,12 @@ def between(old: Layout, new: Layout) -> Changes:
         *_reasons(pairs.values()),
         *_reasons_of((before.shared(name), after.shared(name)) for name in conflicting),
     ]
-    grows = _needs_more_connections(old, new, together, added)
+    pools = _connections(old, new, together, added)
+    grows = pools > _limit(old)
+    overlapping = [name for name in removed if name not in conflicting]
+    if added and pools + _connections_of(old, overlapping) > _limit(old):
+        # Those that are added have no room before these are gone.
+        conflicting = list(removed)
     kept = () if grows or postgres.CONF not in old.files else (postgres.CONF,)
     if old.files == {**new.files, **{path: old.files[path] for path in kept}}:
         return Changes(added=(), removed=(), together=(), reasons=(), steps=(), kept=kept)
@@ -173,23 +179,30 @@ def _differing(old: Layout, new: Layout, paths: Iterable[str]) -> bool:
     return any(old.files.get(path) != new.files.get(path) for path in paths)
 
 
-def _needs_more_connections(
-    old: Layout, new: Layout, together: Sequence[str], added: Sequence[str]
-) -> bool:
-    """Whether all pools could together open more connections than the running PostgreSQL takes.
+def _limit(old: Layout) -> float:
+    """How many connections the running PostgreSQL takes; an external one is not known."""
+    if postgres.CONF not in old.files:
+        return math.inf
+    return postgres.max_connections(old.files[postgres.CONF]) - RESERVED
+
+
+def _connections_of(old: Layout, names: Iterable[str]) -> int:
+    """How many connections the pools of processes can open."""
+    return sum(old.plan.budget.pools[name].most for name in names)
+
+
+def _connections(old: Layout, new: Layout, together: Sequence[str], added: Sequence[str]) -> int:
+    """How many connections all pools of the new layout could open.
 
     A process that goes on has the pool of before, or the next one once it is restarted.
     """
-    if postgres.CONF not in old.files:
-        return False
     fresh, before = new.plan.budget.pools, old.plan.budget.pools
-    pools = sum(
+    return sum(
         fresh[name].most
         if name in together or name in added
         else max(fresh[name].most, before[name].most)
         for name in new.processes
     )
-    return pools > postgres.max_connections(old.files[postgres.CONF]) - RESERVED
 
 
 def _reasons(pairs: Iterable[tuple[View, View]]) -> list[str]:
