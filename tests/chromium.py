@@ -119,7 +119,7 @@ class Page:
             with contextlib.suppress(AssertionError):
                 if found := await self.run(script):
                     return found
-            assert loop.time() < deadline, f"not in {within} s: {script}; {self.complaints}"
+            assert loop.time() < deadline, f"not in {within} s: {script}; {self.complaints[-3:]}"
             await asyncio.sleep(0.1)
 
     async def size(self, width: int, height: int, *, phone: bool = False) -> None:
