@@ -1,17 +1,21 @@
 """Faults of a running server, each a context that injects one and repairs it."""
 
 import contextlib
+import datetime as dt
 import os
 import signal
 import time
+import xmlrpc.client
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
 import redis
+import trustme
+from supervisor.xmlrpc import SupervisorTransport
 
 from ganglion.plan import read_settings
 from ganglion.programs.redis import client_arguments
@@ -70,8 +74,10 @@ def away(path: str) -> Iterator[None]:
     """Let a file be missing."""
     elsewhere = Path(path).with_suffix(".away")
     Path(path).rename(elsewhere)
-    yield
-    elsewhere.rename(path)
+    try:
+        yield
+    finally:
+        elsewhere.rename(path)
 
 
 def lost_socket(server: Server) -> AbstractContextManager[None]:
@@ -90,27 +96,33 @@ def closed_to_nginx(server: Server) -> Iterator[None]:
     path.chmod(0)
     # New workers of nginx have no open connections to it.
     os.kill(server.pid("nginx"), signal.SIGHUP)
-    yield
-    path.chmod(mode)
+    try:
+        yield
+    finally:
+        path.chmod(mode)
 
 
 @contextlib.contextmanager
 def read_only(server: Server) -> Iterator[None]:
     with sql(server) as cursor:
         cursor.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
-    yield
-    with sql(server) as cursor:
-        cursor.execute("SET default_transaction_read_only = off")
-        cursor.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+    try:
+        yield
+    finally:
+        with sql(server) as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+            cursor.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
 
 
 @contextlib.contextmanager
 def lost_table(server: Server) -> Iterator[None]:
     with sql(server) as cursor:
         cursor.execute("ALTER TABLE schema_version RENAME TO away")
-    yield
-    with sql(server) as cursor:
-        cursor.execute("ALTER TABLE away RENAME TO schema_version")
+    try:
+        yield
+    finally:
+        with sql(server) as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO schema_version")
 
 
 @contextlib.contextmanager
@@ -130,8 +142,10 @@ def other_redis_password(server: Server) -> Iterator[None]:
     with redis_of(server) as client:
         before = client.config_get("requirepass")["requirepass"]
         client.config_set("requirepass", "another")
-        yield
-        client.config_set("requirepass", before or "")
+        try:
+            yield
+        finally:
+            client.config_set("requirepass", before or "")
 
 
 @contextlib.contextmanager
@@ -139,8 +153,10 @@ def other_clock(server: Server) -> Iterator[None]:
     path = Path(settings_of(server).paths.server_json)
     later = time.time() + 3600
     os.utime(path, (later, later))
-    yield
-    os.utime(path)
+    try:
+        yield
+    finally:
+        os.utime(path)
 
 
 @contextlib.contextmanager
@@ -148,8 +164,76 @@ def broken_certificate(server: Server) -> Iterator[None]:
     path = Path(server.environment["SYNAPSE_TLS_CERT"])
     before = path.read_bytes()
     path.write_bytes(b"nothing")
-    yield
-    path.write_bytes(before)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+@contextlib.contextmanager
+def frozen_supervisor(server: Server) -> Iterator[None]:
+    """Its children go on."""
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+
+
+def lost_states_socket(server: Server) -> AbstractContextManager[None]:
+    return away(settings_of(server).paths.states_socket)
+
+
+@contextlib.contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """A worker that an administrator has stopped."""
+    path = settings_of(server).paths.supervisor_socket
+    transport = SupervisorTransport("", "", f"unix://{path}")
+    with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as supervisor:
+        name = next(
+            f"{item['group']}:{item['name']}"
+            for item in cast("Any", supervisor.supervisor.getAllProcessInfo())
+            if item["name"] == SYNC
+        )
+        supervisor.supervisor.stopProcess(name)
+        try:
+            yield
+        finally:
+            supervisor.supervisor.startProcess(name, False)
+
+
+@contextlib.contextmanager
+def no_connections(server: Server) -> Iterator[None]:
+    """PostgreSQL takes no further ones to Synapse's database."""
+    with sql(server) as cursor:
+        cursor.execute("ALTER DATABASE synapse CONNECTION LIMIT 0")
+        try:
+            yield
+        finally:
+            cursor.execute("ALTER DATABASE synapse CONNECTION LIMIT -1")
+
+
+def lost_postgres_socket(server: Server) -> AbstractContextManager[None]:
+    settings = settings_of(server)
+    return away(f"{settings.paths.postgres_sockets}/.s.PGSQL.{settings.postgres_port}")
+
+
+def lost_certificate(server: Server) -> AbstractContextManager[None]:
+    return away(server.environment["SYNAPSE_TLS_CERT"])
+
+
+@contextlib.contextmanager
+def expired_certificate(server: Server) -> Iterator[None]:
+    path = Path(server.environment["SYNAPSE_TLS_CERT"])
+    before = path.read_bytes()
+    then = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
+    made = trustme.CA().issue_cert("localhost", not_after=then)
+    path.write_bytes(made.cert_chain_pems[0].bytes())
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
 
 
 def settings_of(server: Server) -> Settings:
@@ -198,4 +282,11 @@ CASES = (
     Case(other_redis_password, "redis", "password", "other redis password"),
     Case(other_clock, "clock", "was set back", "clock set back"),
     Case(broken_certificate, "certificate", "is faulty", "broken certificate"),
+    Case(expired_certificate, "certificate", "expired", "expired certificate"),
+    Case(lost_certificate, "certificate", "No such file", "lost certificate"),
+    Case(no_connections, "postgres", "too many connections", "no connections left"),
+    Case(lost_postgres_socket, "postgres", "No such file", "lost postgres socket"),
+    Case(frozen_supervisor, "supervisor", "timed out", "frozen supervisor"),
+    Case(lost_states_socket, "supervisor", "No such file", "lost states socket"),
+    Case(stopped, SYNC, "is stopped", "stopped worker"),
 )

@@ -55,6 +55,14 @@ def test_a_data_directory_that_is_gone_is_a_problem(tmp_path: Path) -> None:
     )
 
 
+def test_a_postgres_that_is_not_there_is_a_problem_without_libpqs_question(
+    short_path: Path,
+) -> None:
+    found = database.read_and_write(settings(GANGLION_RUN=f"{short_path}"), 60)
+    assert found.problem is not None
+    assert found.problem.endswith("failed: No such file or directory")
+
+
 def test_a_process_that_accepts_and_never_answers_is_a_problem(short_path: Path) -> None:
     path = f"{short_path}/x.sock"
     with socket.socket(socket.AF_UNIX) as silent:

@@ -98,4 +98,6 @@ def wait(connection: Any, until: float) -> None:  # noqa: ANN401 - psycopg2's, a
 
 
 def _lines(error: Exception) -> list[str]:
-    return str(error).strip().splitlines() or [type(error).__name__]
+    # libpq indents questions to its user, such as "Is the server running locally?".
+    lines = [line for line in str(error).splitlines() if line.strip() and line[0] != "\t"]
+    return lines or [type(error).__name__]
