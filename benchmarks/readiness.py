@@ -13,9 +13,12 @@ from pathlib import Path
 
 from benchmarks import results
 from benchmarks.faults import Client
-from benchmarks.harm import FILLING, with_small_disks
+from benchmarks.harm import FILLING, supervisor_of, with_small_disks
+from benchmarks.idle import looked
 from benchmarks.output import deliver
 from benchmarks.results import Session, Table
+from benchmarks.usage import add_settle
+from ganglion.control.monitor import KEPT
 from tests.certificates import Authority
 from tests.controls import ControlledServer
 from tests.faults import CASES, READER, VARIABLES, WORKERS, Case, prepare, settings_of
@@ -24,9 +27,11 @@ from tests.raw_http import Answer, unix_request
 
 # In seconds: from one question to the next, and how long a fault lasts after it was seen.
 PAUSE, LASTS = 0.25, 2.0
-# In bytes: what is left of the full disk, as PostgreSQL ends on one with nothing left.
+# In bytes: the free part of the full disk, as PostgreSQL ends on one with nothing left.
 LEFT = 32 * 1024**2
 CLIENTS = 16
+# In seconds, by name: how often somebody asks while the cost is measured; 0 for never.
+ASKED = {"nobody asks": 0.0, "asked every 15 s": 15.0, "asked every second": 1.0}
 NOTE = (
     "The control application of {workers}, with TLS and metrics, is asked {rate:.0f} times a "
     "second over its own socket. A fault is seen when /health names its part and reason, from the "
@@ -35,7 +40,8 @@ NOTE = (
     "server in test mode, which is behind by definition once it is behind for 5 s. Faults last "
     "{lasts:g} s after they were seen. A false alarm is an answer other than 200 of a server "
     "without a fault, asked once a second: without clients for {idle:.0f} s, and with {clients} "
-    "clients that ask without a pause for {load:.0f} s."
+    "clients that ask without a pause for {load:.0f} s. That server, and the idle one, has "
+    "{layout}."
 )
 
 
@@ -165,6 +171,35 @@ def _each_second(watch: Watch, seconds: float) -> Iterator[Answer]:
         time.sleep(1)
 
 
+def cost(options: argparse.Namespace, session: Session) -> None:
+    """Look at the processor time of a server that does nothing but answer /ready."""
+    table = session.add(
+        Table(title="Processor time of an idle server", unit="ms per second", ratios=False)
+    )
+    with Server(options.workers, {"SYNAPSE_ENABLE_METRICS": "yes"}) as server:
+        server.start()
+        watch = Watch(server)
+        # The background updates of a new database take 40 s.
+        time.sleep(max(options.settle, KEPT))
+        for name, every in ASKED.items():
+            ended = threading.Event()
+            if every:
+                asking = threading.Thread(target=_ask, args=(watch, every, ended))
+                asking.start()
+                time.sleep(every)
+            _, spent = looked(supervisor_of(server), options.seconds)
+            if every:
+                ended.set()
+                asking.join()
+            table.add(name, "/ready", 1000 * spent)
+        server.stop()
+
+
+def _ask(watch: Watch, every: float, ended: threading.Event) -> None:
+    while not ended.wait(every):
+        watch.is_ready()
+
+
 @contextlib.contextmanager
 def _load(server: Server, number: int) -> Iterator[None]:
     """Have clients ask without a pause, half of them writing."""
@@ -202,15 +237,19 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--idle", type=float, default=900, help="seconds without clients (900)")
     parser.add_argument("--load", type=float, default=600, help="seconds at full load (600)")
     parser.add_argument("--no-faults", action="store_true", help="look for false alarms alone")
+    parser.add_argument("--seconds", type=float, default=60, help="to look at the cost for (60)")
+    add_settle(parser, 60)
     results.add_arguments(parser, rounds=1)
     options = parser.parse_args(words)
     session = Session("readiness", options, words, [])
     if not options.no_faults:
         all_faults(options, session)
+    if options.seconds:
+        cost(options, session)
     false_alarms(options, session)
     note = NOTE.format(
         workers=WORKERS, rate=1 / PAUSE, lasts=LASTS, idle=options.idle, load=options.load,
-        clients=options.clients,
+        clients=options.clients, layout=options.workers,
     )  # fmt: skip
     deliver(session.result("Faults that /ready sees", note), options)
     return 0

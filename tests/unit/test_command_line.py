@@ -249,7 +249,7 @@ def test_verbs_that_ask_a_server_report_that_none_runs(short_path: Path) -> None
     assert ganglion("status", **place) == refused(
         said(
             f"GANGLION_RUN={run!r}",
-            f"no server answers here: {run}/supervisor.sock: No such file or directory",
+            f"no server answers here: {run}/states.sock: No such file or directory",
             fix,
         )
     )

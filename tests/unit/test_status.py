@@ -1,6 +1,6 @@
 """The table of `ganglion status`."""
 
-from ganglion.cli.status import MB, Table
+from ganglion.cli.status import MB, Table, with_problems
 from ganglion.control.status import ProcessStatus
 
 MAIN = ProcessStatus(
@@ -11,9 +11,12 @@ MAIN = ProcessStatus(
     description="",
     memory=90 * MB,
     processor=5.0,
+    starts=1,
 )
-LOST = ProcessStatus(name="sync1", state="FATAL", pid=0, uptime=0, description="no such file")
-TITLES = "PROCESS  STATE    PID  UPTIME  MEMORY  CPU     PROBLEM"
+LOST = ProcessStatus(
+    name="sync1", state="FATAL", pid=0, uptime=0, description="no such file", starts=3
+)
+TITLES = "PROCESS  STATE    PID  UPTIME  STARTS  MEMORY  CPU     PROBLEM"
 
 
 def later(processor: float, pid: int = 7) -> ProcessStatus:
@@ -25,8 +28,8 @@ def later(processor: float, pid: int = 7) -> ProcessStatus:
 def test_the_first_look_shows_the_average_since_the_start() -> None:
     assert Table().format([MAIN, LOST], 100.0).splitlines() == [
         TITLES,
-        "main     RUNNING  7    50 s    90 MB   10.0 %",
-        "sync1    FATAL    -    0 s     -       -       no such file",
+        "main     RUNNING  7    50 s    1       90 MB   10.0 %",
+        "sync1    FATAL    -    0 s     3       -       -       no such file",
     ]
 
 
@@ -42,3 +45,14 @@ def test_a_process_that_was_replaced_starts_anew() -> None:
     table = Table()
     table.format([MAIN], 100.0)
     assert "  5.0 %" in table.format([later(2.7, pid=8)], 104.0)
+
+
+def test_a_problem_is_shown_at_its_process_or_in_a_row_of_its_own() -> None:
+    problems = {"disk": "is full", "main": "does not answer", "sync1": "is fatal"}
+    rows = with_problems([MAIN, LOST], problems)
+    assert [(row.name, row.state, row.description) for row in rows] == [
+        ("main", "RUNNING", "does not answer"),
+        # Its own reason says more.
+        ("sync1", "FATAL", "no such file"),
+        ("disk", "FAILED", "is full"),
+    ]

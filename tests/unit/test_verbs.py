@@ -4,7 +4,6 @@ import json
 import pkgutil
 import socketserver
 import threading
-import xmlrpc.client
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from importlib import import_module
@@ -27,15 +26,14 @@ CONTROLS: dict[str, Any] = {
     "/test/workers/main/slow": {"worker": "main", "milliseconds": 200},
     "/test/replication/delay": {"milliseconds": 50, "workers": ["main"]},
 }
-# One process, as supervisord describes it. No kernel gives such a process ID.
+# One process, as the supervisor says it. No kernel gives such a process ID.
 PROCESS = {
-    "name": "main",
-    "statename": "RUNNING",
-    "pid": 99999999,
-    "now": 30,
-    "start": 10,
-    "spawnerr": "",
-}
+    "name": "main", "state": "RUNNING", "ready": True, "pid": 99999999, "age": 20.5, "starts": 2,
+    "given_up": False, "ended": 21.0, "end": "exit status 1", "spawn_error": "",
+}  # fmt: skip
+HEALTH = {
+    "state": "failing", "words": "failing: disk is full", "problems": {"disk": "is full"},
+}  # fmt: skip
 # A golden case of an import.
 OLD = Path(__file__).parents[1] / "golden" / "imports" / "guide"
 # Each verb that has --json, with the arguments that it needs and the start of its text.
@@ -48,8 +46,10 @@ WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("status",),
         (
-            "PROCESS  STATE    PID       UPTIME  MEMORY  CPU  PROBLEM\n"
-            "main     RUNNING  99999999  20 s    -       -\n"
+            "PROCESS  STATE    PID       UPTIME  STARTS  MEMORY  CPU  PROBLEM\n"
+            "main     RUNNING  99999999  20 s    2       -       -\n"
+            "disk     FAILED   -         0 s     -       -       -    is full\n"
+            "\nfailing: disk is full\n"
         ),
     ),
     (("doctor", "time-zone"), "✓ time-zone  UTC"),
@@ -65,21 +65,19 @@ WITH_JSON: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as supervisord and as the control application do."""
+    """Answers as the control application does."""
 
     def do_GET(self) -> None:
-        """Answer /live."""
-        self.send_response(200)
+        """Answer /live and /health."""
+        self.send_response(503)
         self.end_headers()
+        self.wfile.write(json.dumps(HEALTH).encode())
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path in CONTROLS:
-            content, kind = json.dumps(CONTROLS[self.path]), "application/json"
-        else:
-            content, kind = xmlrpc.client.dumps(([PROCESS],), methodresponse=True), "text/xml"
+        content = json.dumps(CONTROLS[self.path])
         self.send_response(200)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content.encode())
@@ -88,14 +86,21 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing: the peer of a Unix socket has no address to log."""
 
 
+class States(socketserver.BaseRequestHandler):
+    """Says the states of all programs, as the supervisor does."""
+
+    def handle(self) -> None:
+        self.request.sendall(json.dumps({"programs": [PROCESS], "start": {}}).encode())
+
+
 @pytest.fixture
 def environ(short_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a server whose supervisor and control application answer."""
     paths = Paths(data=f"{short_path}/data", run=f"{short_path}/run")
     Path(paths.control_sockets).mkdir(parents=True)
     servers = [
-        socketserver.UnixStreamServer(path, Handler)
-        for path in (paths.supervisor_socket, paths.control_socket)
+        socketserver.UnixStreamServer(paths.states_socket, States),
+        socketserver.UnixStreamServer(paths.control_socket, Handler),
     ]
     threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in servers]
     for thread in threads:

@@ -1,10 +1,13 @@
 """Print the state of every process.
 
-Asks the supervisor of the running server. UPTIME is in seconds. MEMORY counts a
-page that several processes share in equal parts. CPU is the part of one
-processor, on average since the start or, with --watch, since the last look.
-PROBLEM says why a process could not be started. With GANGLION_BACKUP, the row
-`backup` says how the last scheduled backup went. The last line says whether the
+Asks the supervisor of the running server, and the control application for the
+health of each. UPTIME is in seconds. STARTS is one more than its restarts.
+MEMORY counts a page that several processes share in equal parts. CPU is the
+part of one processor, on average since the start or, with --watch, since the
+last look. PROBLEM says why a process could not be started, or does not do its
+work. A row without a process is a part that does not work, such as `disk`. With
+GANGLION_BACKUP, the row `backup` says how the last scheduled backup went. The
+last lines are the health of the server, as on the control port, and whether the
 layout is that of WORKERS; after `ganglion apply`, the row `layout` has it.
 
 --watch looks again and again until Ctrl-C; with --json, each look is one line.
@@ -20,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from ganglion.cli.output import columns, print_json
 from ganglion.cli.verb import Verb
-from ganglion.control.status import ProcessStatus, status
+from ganglion.control.status import ProcessStatus, health, status
 from ganglion.control.usage import usage
 from ganglion.data import applied_workers
 from ganglion.data.backup import schedule
@@ -28,6 +31,7 @@ from ganglion.plan import read_settings
 from ganglion.settings.variables import Settings
 
 LAYOUT = "layout"
+TITLES = ("PROCESS", "STATE", "PID", "UPTIME", "STARTS", "MEMORY", "CPU", "PROBLEM")
 MB = 1024**2
 # In seconds, between two looks.
 EVERY = 2.0
@@ -58,6 +62,7 @@ class Table:
                 item.state,
                 str(item.pid or "-"),
                 f"{item.uptime} s",
+                "-" if item.starts is None else str(item.starts),
                 "-" if item.memory is None else f"{item.memory / MB:.0f} MB",
                 self._part(item, past),
                 item.description,
@@ -68,7 +73,7 @@ class Table:
         self._before = {
             item.pid: item.processor for item in found if item.pid and item.processor is not None
         }
-        return columns(("PROCESS", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "PROBLEM"), rows)
+        return columns(TITLES, rows)
 
     def _part(self, item: ProcessStatus, past: float | None) -> str:
         """Return the part of a processor, as text."""
@@ -85,11 +90,13 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     settings = read_settings(environ)
     if options.watch:
         return _watch(settings, as_json=options.json)
-    found = _look(settings)
+    found, words = _look(settings)
     if options.json:
         print_json([asdict(item) for item in found])
     else:
         print(Table().format(found, time.monotonic()))
+        if words:
+            print(f"\n{words}")
         if not any(item.name == LAYOUT for item in found):
             print("\nlayout: of the variable WORKERS")
     return 0
@@ -99,20 +106,40 @@ def _watch(settings: Settings, *, as_json: bool) -> int:
     table = Table()
     try:
         while True:
-            found = _look(settings)
+            found, words = _look(settings)
             if as_json:
                 text = json.dumps([asdict(item) for item in found])
             else:
                 text = table.format(found, time.monotonic())
+                text = f"{text}\n\n{words}" if words else text
             print(f"{CLEAR if sys.stdout.isatty() else ''}{text}", flush=True)
             time.sleep(EVERY)
     except KeyboardInterrupt:
         return 0
 
 
-def _look(settings: Settings) -> list[ProcessStatus]:
+def _look(settings: Settings) -> tuple[list[ProcessStatus], str]:
+    """Return the rows, and the health of the server in words; none without its application."""
     found = [_measured(item) for item in status(settings)]
-    return [*found, *_backup(settings), *_layout(settings)]
+    said = health(settings)
+    rows = found if said is None else with_problems(found, said.problems)
+    words = "" if said is None else said.words
+    return [*rows, *_backup(settings), *_layout(settings)], words
+
+
+def with_problems(
+    found: Sequence[ProcessStatus], problems: Mapping[str, str]
+) -> list[ProcessStatus]:
+    """Add the problem of each process, and a row for each other part that has one."""
+    rows = [
+        replace(item, description=item.description or problems.get(item.name, "")) for item in found
+    ]
+    others = problems.keys() - {item.name for item in found}
+    return rows + [
+        ProcessStatus(name=name, state="FAILED", pid=0, uptime=0, description=problem)
+        for name, problem in problems.items()
+        if name in others
+    ]
 
 
 def _measured(item: ProcessStatus) -> ProcessStatus:

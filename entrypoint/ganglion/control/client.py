@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def request(
     path: str,
     body: dict[str, Any] | None = None,
     timeout: float = TIMEOUT,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
     """Return the status and the text of one response. `timeout` is in seconds.
 
@@ -49,7 +51,7 @@ def request(
             method,
             path,
             body=None if body is None else json.dumps(body),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **(headers or {})},
         )
         response = connection.getresponse()
         return response.status, response.read().decode("utf-8", "replace")

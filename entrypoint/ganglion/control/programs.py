@@ -23,6 +23,7 @@ class ProgramState:
     given_up: bool
     ended: float | None
     end: str
+    spawn_error: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

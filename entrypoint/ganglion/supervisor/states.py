@@ -41,6 +41,7 @@ def states(programs: Mapping[str, GatedProcess], timeline: Timeline, now: float)
                 "given_up": bool(program.pauses) and not program.ready,
                 "ended": None if program.ended_at is None else round(now - program.ended_at, 3),
                 "end": program.last_end,
+                "spawn_error": program.spawnerr or "",
             }
             for name, program in programs.items()
         ],
