@@ -17,7 +17,7 @@ _NAMES = (
 # case in the pattern takes four times as long.
 SUSPECT = re.compile(
     rb"token|passw|passphrase|secret|macaroon|authorization|bearer|x-matrix|sy[a-z]_|m[a-z]t_"
-    rb"|\bmac\b|mda[a-z0-9]|key \(|failing row|process \d+: |ed25519 "
+    rb"|\bcode=|\bticket=|\bmac\b|mda[a-z0-9]|key \(|failing row|process \d+: |ed25519 "
 )
 _RULES = (
     # Authorization: Bearer …, Basic …, X-Matrix …, up to the end of the header's text.
@@ -35,6 +35,8 @@ _RULES = (
         rb"\1",
     ),
     (re.compile(rb"(?i)(\b(?:" + _NAMES + rb")\s?[=:]\s?([\"']))(?:(?!\2)[^\r\n])+"), rb"\1"),
+    # In a query: registration tokens, links in mails, and what a sign-on provider sends back.
+    (re.compile(rb"(?i)([?&](?:token|code|ticket)=)[^\s&\"',;]+"), rb"\1"),
     # Tokens by their form, wherever they stand.
     (re.compile(rb"\b(sy[a-z]|m[a-z]t)_[A-Za-z0-9+/=._~-]{8,}"), rb"\1_"),
     (re.compile(rb"\b(MDA)[A-Za-z0-9_=-]{40,}"), rb"\1"),
