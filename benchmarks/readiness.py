@@ -117,7 +117,7 @@ def measure(watch: Watch, case: Case, table: Table) -> None:
 
 def all_faults(options: argparse.Namespace, session: Session) -> None:
     """Cause every fault in a server of its layout."""
-    table = session.add(Table(title="Faults", unit="s", ratios=False, plotted=False))
+    table = session.add(Table(title="Faults", unit="s", ratios=False))
     times = session.add(
         Table(title="Time of an answer while parts fail", unit="ms", ratios=False, plotted=False)
     )
