@@ -99,7 +99,7 @@ def test_a_role_that_cannot_start_takes_nothing_down() -> None:
 
 def test_stopped_processes_are_replaced() -> None:
     """Everything at once, with all children, as if each waited for ever."""
-    names = ["client_reader1", "event_persister1", "main", "redis", "postgres", "nginx"]
+    names = ["client_reader1", "event_persister1", "main", "redis", "postgres", "nginx", "control"]
     with Server("client_reader, event_persister") as server:
         server.start()
         mark = server.log.mark()

@@ -76,6 +76,7 @@ def _programs(plan: Plan, needs: tuple[str, ...]) -> tuple[Program, ...]:
             # gunicorn's quick shutdown.
             stop_signal="QUIT",
             stop_wait=stop_times(plan.settings.stop_timeout).control,
+            health=f"control {plan.settings.paths.control_socket}",
             # Nobody needs it to talk to the server.
             oom_score=500,
             # Its threads wait more than they work. glibc would give each memory of its own.

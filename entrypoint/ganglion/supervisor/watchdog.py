@@ -22,6 +22,8 @@ QUESTIONS = {
     "http": b"GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n",
     # nginx responds to this path itself; /health goes to main.
     "nginx": b"GET /.ganglion/error HTTP/1.0\r\nHost: localhost\r\n\r\n",
+    # It asks no other program for this one.
+    "control": b"GET /live HTTP/1.0\r\nHost: localhost\r\n\r\n",
     "redis": b"PING\r\n",
     # SSLRequest. The postmaster forks a process that responds with one byte:
     # https://www.postgresql.org/docs/current/protocol-message-formats.html
