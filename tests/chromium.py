@@ -22,6 +22,8 @@ from tests.harness import WITHIN, wait_until
 Json = dict[str, Any]
 # A page gets no more than this from a server that hangs, in seconds.
 ANSWER_WITHIN = 60.0
+# In seconds: until the page is drawn anew.
+PAINTED = 0.5
 
 
 class Page:
@@ -33,6 +35,8 @@ class Page:
         self._waiting: dict[int, asyncio.Future[Json]] = {}
         self._reader = asyncio.create_task(self._read())
         self._answers: dict[str, bytes] = {}
+        self._size = 800, 600
+        self._is_phone = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -122,13 +126,16 @@ class Page:
             assert loop.time() < deadline, f"not in {within} s: {script}; {self.complaints[-3:]}"
             await asyncio.sleep(0.1)
 
-    async def size(self, width: int, height: int, *, phone: bool = False) -> None:
+    async def size(self, width: int, height: int, *, phone: bool | None = None) -> None:
+        """Set the size of the window, in pixels. It stays a phone's or none by default."""
+        self._size = width, height
+        self._is_phone = self._is_phone if phone is None else phone
         await self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
             deviceScaleFactor=1,
-            mobile=phone,
+            mobile=self._is_phone,
         )
 
     async def dark(self, *, wanted: bool) -> None:
@@ -154,8 +161,16 @@ class Page:
             )
 
     async def picture(self) -> bytes:
-        """Return a PNG of the whole page."""
-        found = await self.call("Page.captureScreenshot", captureBeyondViewport=True)
+        """Return a PNG of the whole page.
+
+        The window is made as high as the page: beyond it, Chromium leaves out what stays in place
+        while the page is scrolled.
+        """
+        width, height = self._size
+        await self.size(width, await self.run("document.documentElement.scrollHeight"))
+        await asyncio.sleep(PAINTED)
+        found = await self.call("Page.captureScreenshot")
+        await self.size(width, height)
         return base64.b64decode(found["data"])
 
     async def accessible(self) -> list[tuple[str, str]]:

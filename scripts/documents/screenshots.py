@@ -85,7 +85,7 @@ async def _take(server: Server) -> None:
         await page.size(390, 844, phone=True)
         await _fresh(page)
         await _keep(page, "status-phone")
-        await page.size(1100, 900)
+        await page.size(1100, 900, phone=False)
         found: dict[str, Any] = json.loads(await page.run("JSON.stringify(state.now)"))
         await page.pretend("/status/now", forty_workers(found))
         await page.until("document.querySelectorAll('#processes tbody tr').length > 40")

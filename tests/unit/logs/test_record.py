@@ -1,19 +1,12 @@
 """Lines of each program as records, and records as JSON."""
 
 import json
-import time
 
 import pytest
 
 from ganglion.logs.record import Reader, Record, as_json, is_of
 
 NOW = 1_700_000_000.5
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
 
 
 def read(kind: str, *lines: str) -> list[Record]:
