@@ -83,16 +83,29 @@ def test_sighup_reloads_and_everything_goes_on() -> None:
         server.stop()
 
 
+FAILING = """\
+from pathlib import Path
+
+class Failing:
+    def __init__(self, config, api):
+        if api.worker_name == "pusher1" and not Path(__file__).with_name("repaired").exists():
+            raise RuntimeError("not repaired")
+"""
+
+
 def test_a_role_that_cannot_start_takes_nothing_down() -> None:
-    """The worker's own log file is in the way: it ends at each start, the others serve on."""
-    with Server("client_reader, pusher") as server:
-        server.environment["SYNAPSE_WORKERS_WRITE_LOGS_TO_DISK"] = "yes"
-        (server.data / "logs" / "pusher1.log").mkdir(parents=True)
+    """A module fails in one worker: it ends at each start, the others serve on."""
+    options = "modules: [{module: failing.Failing}]"
+    with Server("client_reader, pusher", operator_file=options) as server:
+        modules = server.data / "modules"
+        modules.mkdir(parents=True)
+        (modules / "failing.py").write_text(FAILING)
+        repaired = modules / "repaired"
         server.launch()
         server.log.wait_for(r"pusher1 keeps failing; the other programs go on without it")
         server.log.wait_for(r"nginx is ready")
         assert server.get("/_matrix/client/versions").status == 200
-        (server.data / "logs" / "pusher1.log").rmdir()
+        repaired.touch()
         server.log.wait_for(r"pusher1 is ready")
         server.stop()
 

@@ -21,6 +21,8 @@ from ganglion.settings.variables import Settings
 
 # In seconds.
 START_WITHIN, STOP_WITHIN, PAUSE = 120.0, 120.0, 0.1
+# In seconds, between two signals to end.
+AGAIN = 2.0
 # The owner of a database that is being restored.
 RESTORING = "ganglion_restoring"
 # Nothing is lost if it fails: the cluster is made again. The caller flushes the finished one.
@@ -120,12 +122,21 @@ def _serving(client: Client, cluster: Path, sockets: Path, hba: Path) -> Iterato
         if status:
             raise Failed(f"the temporary PostgreSQL server ended badly: {server.said()}")
     finally:
-        if server.process.poll() is None:
-            # An immediate shutdown, of the whole family.
-            server.process.send_signal(signal.SIGQUIT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.process.wait(timeout=STOP_WITHIN)
+        _end(server)
         server.close()
+
+
+def _end(server: Running) -> None:
+    """Shut the whole family down at once.
+
+    A server that has just started may not have a handler of the signal yet. Where the signal is
+    ignored before, as in the background of a shell, it is lost: so it is sent again.
+    """
+    deadline = time.monotonic() + STOP_WITHIN
+    while server.process.poll() is None and time.monotonic() < deadline:
+        server.process.send_signal(signal.SIGQUIT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(timeout=AGAIN)
 
 
 def _await(client: Client, server: Running) -> None:
