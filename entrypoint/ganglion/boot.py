@@ -117,7 +117,7 @@ def start(
             prefork=settings.prefork and bool(plan.topology.here),
             account=account,
             command_socket=command_socket.path(settings),
-            states_socket=settings.paths.states_socket if settings.control_runs else None,
+            states_socket=settings.paths.states_socket,
             log_socket=settings.paths.log_socket,
             controls=settings.test_mode,
             locks=(data, run),
