@@ -100,22 +100,30 @@ class LiveTopology:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._text = "none"
-        self._found = self._build()
+        self._text: str | None = None
+        self._found: Topology | None = None
 
     def __call__(self) -> Topology:
         """Read the file with the workers in force. Keep the last topology if it cannot be read."""
-        try:
-            text = Path(self._settings.paths.workers).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            return self._found
-        if text != self._text:
+        text = self._read()
+        if self._found is None or text not in (None, self._text):
             self._text = text
-            self._found = self._build()
+            self._found = self._build(text)
         return self._found
 
-    def _build(self) -> Topology:
-        return topology.build(replace(self._settings, workers=self._text))
+    def _read(self) -> str | None:
+        try:
+            return Path(self._settings.paths.workers).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+
+    def _build(self, text: str | None) -> Topology:
+        if text is None:
+            # Main alone, until the file can be read. Other settings may need a worker.
+            return topology.build(
+                replace(self._settings, workers="none", restrict_federation=False)
+            )
+        return topology.build(replace(self._settings, workers=text))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - of any setting
