@@ -187,7 +187,8 @@ HEALTHCHECK --interval=15s --timeout=10s --start-period=24h --start-interval=500
     public=\"${BIND_ADDRESS:-*} ${HTTP_PORT:-${SYNAPSE_HTTP_PORT:-8008}}\"; set -f; \
     if [ -z \"$GANGLION_ONLY\" ]; then \
         set -- ${CONTROL_BIND_ADDRESS:-127.0.0.1} ${CONTROL_PORT:-9469} /ready; ask $*; \
-        case $said in refuses* | *404) set -- $public /health; ask $*; esac; good $*; \
+        case $said in refuses* | *404) set -- $public /health; ask $* ;; \
+            *503) set -- $1 $2 /health; ask $* ;; esac; good $*; \
     elif [ -r $list ]; then while read -r at; do ask $at; good $at || exit; done <$list; \
     elif [[ $GANGLION_ONLY = nginx ]]; then set -- $public /.ganglion/alive; ask $*; good $*; \
     else set -- 127.0.0.1 ${INTERNAL_PORT_BASE:-18000} /health; ask $*; good $*; fi" ]

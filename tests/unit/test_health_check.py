@@ -35,7 +35,9 @@ def answering(status: int | None, body: str = "") -> Iterator[tuple[int, list[st
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            self.send_response(status or 0)
+            # A server in which others stand in is not ready, and its health is good.
+            stands_in = self.path == "/health" and body.startswith("degraded")
+            self.send_response(200 if stands_in else status or 0)
             self.end_headers()
             # The check may have read enough.
             with contextlib.suppress(OSError):
@@ -62,6 +64,7 @@ def answering(status: int | None, body: str = "") -> Iterator[tuple[int, list[st
     [
         ((200, '{"ready": true}'), 503, True, False),
         ((503, '{"ready": false}'), 200, False, False),
+        ((503, "degraded: client_reader1 is stopped"), 503, True, False),
         # GANGLION_CONTROL=no: nothing listens there, or nginx serves metrics.
         (None, 200, True, True),
         (None, 502, False, True),
@@ -82,7 +85,8 @@ def test_a_server_is_healthy_if_it_is_ready(
     assert (done.returncode == 0) == healthy
     assert done.stderr == ""
     assert asked == (["/health"] if public_asked else [])
-    assert control_asked == (["/ready"] if control else [])
+    further = ["/health"] if control and control[0] == 503 else []
+    assert control_asked == (["/ready", *further] if control else [])
 
 
 def check(**environment: str) -> subprocess.CompletedProcess[str]:
@@ -96,7 +100,7 @@ def test_the_words_of_the_server_are_printed_for_docker_inspect() -> None:
     words = "failing: postgres does not answer: no response in time"
     with answering(503, words) as (port, _):
         done = check(CONTROL_PORT=str(port))
-    assert done.stdout == f"/ready at 127.0.0.1:{port} answers 503 {words}\n"
+    assert done.stdout == f"/health at 127.0.0.1:{port} answers 503 {words}\n"
 
 
 def test_a_server_that_accepts_and_does_not_answer_is_unhealthy() -> None:
