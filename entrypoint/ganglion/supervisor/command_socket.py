@@ -14,7 +14,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from supervisor.options import ProcessException
@@ -24,6 +23,7 @@ from ganglion.settings.variables import Settings
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.fork import configuration
 from ganglion.supervisor.lack import is_lack
+from ganglion.supervisor.private_socket import listener
 from ganglion.supervisor.program import GatedProcess
 
 Response = dict[str, Any]
@@ -61,14 +61,10 @@ class CommandSocket(Reader):
         verbs: Mapping[str, Verb],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        Path(path).unlink(missing_ok=True)
         self._programs = programs
         self._verbs = verbs
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(path)
-        # A client may kill processes, so only the supervisor's own account may connect.
-        Path(path).chmod(0o600)
-        self._socket.listen()
+        # A client may kill processes.
+        self._socket = listener(path)
         self._connections: list[Connection] = []
         self._clock = clock
         self._not_before = -math.inf

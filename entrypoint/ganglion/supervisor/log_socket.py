@@ -7,11 +7,11 @@ that reads slowly loses lines, which are counted; it never holds the supervisor 
 import contextlib
 import socket
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.history import Batch, History
+from ganglion.supervisor.private_socket import listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +28,8 @@ class LogSocket(Reader):
     """Accepts clients. Only the supervisor's own account may connect, since logs name people."""
 
     def __init__(self, path: str, history: History) -> None:
-        Path(path).unlink(missing_ok=True)
         self._history = history
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(path)
-        Path(path).chmod(0o600)
-        self._socket.listen()
+        self._socket = listener(path)
         self._clients: list[Client] = []
 
     @property

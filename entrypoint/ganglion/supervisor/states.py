@@ -7,7 +7,6 @@ control application runs. The answer is one line of JSON, and then the end.
 import contextlib
 import json
 import os
-import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from supervisor.process import getProcessStateDescription
 
 from ganglion.machine.unix_accounts import numbers
 from ganglion.supervisor.dispatcher import Reader
+from ganglion.supervisor.private_socket import listener
 from ganglion.supervisor.program import GatedProcess
 from ganglion.supervisor.start_times import Timeline
 
@@ -55,14 +55,10 @@ class StatesSocket(Reader):
     def __init__(self, path: str, account: str | None, describe: Callable[[], object]) -> None:
         """Listen at `path`, which `account` may use; None for this process's own."""
         self.path = Path(path)
-        self.path.unlink(missing_ok=True)
         self._describe = describe
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._socket.bind(path)
-        self.path.chmod(0o600)
+        self._socket = listener(path)
         if account is not None and os.geteuid() == 0:
             os.chown(path, *numbers(account))
-        self._socket.listen()
 
     def fileno(self) -> int:
         return self._socket.fileno()
