@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def inodes(server: Server, name: str) -> dict[str, str]:
         except OSError:
             continue
     return found
+
+
+def watches_its_own(server: Server, name: str, loop: str) -> bool:
+    """Return whether an event loop watches only what its process has open.
+
+    Between the two looks it may open something or close it.
+    """
+    watched = proc(server, name, f"fdinfo/{loop}").read_text()
+    return set(re.findall(r"^tfd:\s+(\d+)", watched, re.MULTILINE)) <= set(inodes(server, name))
 
 
 def test_each_process_has_its_own_title(server: Server) -> None:
@@ -121,8 +131,7 @@ def test_each_process_has_its_own_event_loop(server: Server) -> None:
         assert loops, found
         # Twisted's loop, and those of libraries. They watch only descriptors of this process.
         for loop in loops:
-            watched = proc(server, name, f"fdinfo/{loop}").read_text()
-            assert set(re.findall(r"^tfd:\s+(\d+)", watched, re.MULTILINE)) <= set(found)
+            wait_until("loop that watches its own", partial(watches_its_own, server, name, loop))
         sockets += [item for item in found.values() if item.startswith("socket:")]
     assert len(sockets) == len(set(sockets))
 

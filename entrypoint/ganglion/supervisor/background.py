@@ -3,10 +3,12 @@
 import contextlib
 import os
 import pickle
+import signal
 import traceback
 from collections.abc import Callable, Iterator
 
 from ganglion.errors import ConfigError
+from ganglion.machine.parent_death import end_with_parent
 
 
 @contextlib.contextmanager
@@ -17,8 +19,10 @@ def in_background(work: Callable[[], None]) -> Iterator[None]:
     its traceback is then on stderr.
     """
     reader, writer = os.pipe()
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
+        end_with_parent(parent, signal.SIGKILL)
         os.close(reader)
         _run(work, writer)
     os.close(writer)

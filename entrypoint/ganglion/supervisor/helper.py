@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from ganglion.machine import clean_fork
 from ganglion.machine.parent_death import end_with_parent
 from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.listening_sockets import close_all
@@ -44,7 +45,7 @@ class Helper(Reader):
         pipe, writer = os.pipe()
         parent = os.getpid()
         try:
-            pid = os.fork()
+            pid = clean_fork.fork()
         except OSError:
             os.close(pipe)
             os.close(writer)
@@ -107,11 +108,9 @@ class Helper(Reader):
 def _run(work: Work, writer: int, parent: int, *, alone: bool) -> None:
     """Work in the child. Its end is that of the process: the parent's frames are above."""
     try:
-        signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
             # A terminal sends these to the whole group; the supervisor ends this process.
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         end_with_parent(parent, signal.SIGKILL)
         close_all()
         if alone:

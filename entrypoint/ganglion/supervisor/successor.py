@@ -15,6 +15,7 @@ from supervisor.options import ServerOptions
 from supervisor.process import Subprocess
 
 from ganglion.in_synapse.gate import OPEN
+from ganglion.machine import clean_fork
 from ganglion.supervisor.dispatcher import Reader
 
 # In seconds: how long it may take to reach its gate.
@@ -223,5 +224,5 @@ class AdoptingOptions(ServerOptions):
         return socket.socketpair()
 
     def fork(self) -> int:
-        """Make a child process, as fork(2)."""
-        return int(super().fork()) if self._forked is None else self._forked
+        """Make a child process, as fork(2), which a signal can end at once."""
+        return clean_fork.fork() if self._forked is None else self._forked

@@ -14,11 +14,14 @@ from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import ProcessStates, SupervisorStates
 from supervisor.supervisord import Supervisor
 
+from ganglion.machine import clean_fork
 from ganglion.supervisor import clock
 from ganglion.supervisor.daemon import Daemon
 from ganglion.supervisor.program import FIRST_PAUSE, LONGEST_PAUSE
 from ganglion.supervisor.start_times import Timeline
 from tests.fake_supervisor import FAILED, FakeOptions
+
+SOURCE = Path(__file__).resolve().parents[3] / "entrypoint" / "ganglion"
 
 
 def fail_once(options: FakeOptions, program_name: str) -> None:
@@ -178,3 +181,46 @@ os.kill(parent, signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL
     while not (tmp_path / "ended").exists():
         time.sleep(0.05)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
+def test_a_signal_ends_a_child_that_has_not_begun_its_program(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parent's handlers only note a signal, and an execve(2) forgets the note."""
+    fork = os.fork
+    # Sent before the child can do anything: to itself, while signals are held back.
+    monkeypatch.setattr(os, "fork", lambda: _signal_oneself(fork(), number))
+    noted: list[int] = []
+    before = signal.signal(number, lambda *_: noted.append(number))
+    reader, writer = os.pipe()
+    try:
+        child = clean_fork.fork()
+        if child == 0:
+            os.write(writer, b"lives")
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+    finally:
+        os.close(writer)
+        signal.signal(number, before)
+    assert os.read(reader, 10) == b""
+    os.close(reader)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == number
+    # The parent still notes its own.
+    assert noted == []
+    assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def _signal_oneself(pid: int, number: int) -> int:
+    """Send the signal in the child. Return what fork(2) returned."""
+    if pid == 0:
+        os.kill(os.getpid(), number)
+    return pid
+
+
+def test_the_supervisor_forks_in_one_way() -> None:
+    """The first boot forks too, before the supervisor has handlers of its own."""
+    forking = {path.name for path in SOURCE.rglob("*.py") if "os.fork()" in path.read_text()}
+    assert forking == {"clean_fork.py", "background.py"}

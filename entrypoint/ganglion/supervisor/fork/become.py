@@ -21,18 +21,8 @@ from ganglion.in_synapse.imports import add_modules
 from ganglion.supervisor.fork.shared_config import SharedConfig
 from ganglion.supervisor.fork.synapse_command import MAIN_APP, arguments_of, config_files
 
+
 # Signals whose handlers the child resets: all that supervisord handles.
-SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGHUP,
-    signal.SIGCHLD,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
-
-
 def become(
     app: str,
     command: Sequence[str],
@@ -62,12 +52,9 @@ def become(
 
 
 def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Replace what the fork copied: signal handlers, environment, title and reactor."""
+    """Replace what the fork copied: environment, title and reactor."""
     # The supervisor's may write JSON; this process writes to the supervisor.
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    signal.set_wakeup_fd(-1)
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
