@@ -1,9 +1,11 @@
 """The supervisor on a real server: a paused reader, its own death, SIGHUP and a bad role."""
 
 import os
+import pwd
 import signal
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.certificates import Authority
@@ -56,6 +58,36 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_start_works() -> Non
         server.start()
         wait_until("end of all programs", ended, ORPHANS_END_WITHIN)
         server.stop()
+
+
+def test_a_program_ends_with_a_supervisor_that_acts_as_another_account() -> None:
+    """Such as while it reads Synapse's configuration. The kernel then lets it signal its own."""
+    code = f"""
+import os, signal, time
+from ganglion.machine.acting import acting_as
+from ganglion.machine.parent_death import end_with_parent
+parent = os.getpid()
+reader, writer = os.pipe()
+if (child := os.fork()) == 0:
+    os.closerange(1, 3)
+    if os.geteuid() == 0:
+        os.setuid({pwd.getpwnam("nobody").pw_uid})
+    end_with_parent(parent, signal.SIGTERM)
+    os.write(writer, b"x")
+    time.sleep({2 * ORPHANS_END_WITHIN})
+    os._exit(0)
+os.read(reader, 1)
+with acting_as("daemon"):
+    print(child, flush=True)
+    os.kill(parent, signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    child = int(done.stdout)
+    name = identity(child)
+    wait_until(
+        "end of the program", lambda: not name or identity(child) != name, ORPHANS_END_WITHIN
+    )
 
 
 def test_every_program_holds_the_locks_of_the_directories() -> None:

@@ -6,7 +6,7 @@ import os
 import pwd
 from collections.abc import Iterator
 
-from ganglion.machine.privileges import is_dumpable, set_dumpable
+from ganglion.machine.privileges import is_dumpable, may_signal, set_dumpable
 from ganglion.machine.unix_accounts import is_numeric, numbers
 
 
@@ -25,6 +25,8 @@ def acting_as(account: str | None) -> Iterator[None]:
     os.setgroups(groups_of(account))
     os.setegid(group)
     os.seteuid(user)
+    # Else no child would notice if this process were killed now: parent_death.py.
+    may_signal()
     try:
         yield
     finally:

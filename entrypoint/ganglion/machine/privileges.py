@@ -1,4 +1,4 @@
-"""Attributes of this process that concern its privileges: prctl(2)."""
+"""Attributes of this process that concern its privileges: prctl(2), capabilities(7)."""
 
 import ctypes
 import os
@@ -6,6 +6,25 @@ import os
 # linux/prctl.h
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
 PR_SET_NO_NEW_PRIVS = 38
+# linux/capability.h: the version of the structures below, and CAP_KILL.
+CAPABILITY_VERSION = 0x20080522
+CAP_KILL = 5
+
+
+class _Header(ctypes.Structure):
+    """Whose capabilities: __user_cap_header_struct. The process 0 is this one."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Sets(ctypes.Structure):
+    """32 of the capabilities, as bits: __user_cap_data_struct."""
+
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
 
 
 def no_new_privileges() -> None:
@@ -29,8 +48,26 @@ def set_dumpable() -> None:
     _prctl(PR_SET_DUMPABLE, 1)
 
 
+def may_signal() -> None:
+    """Let this process signal others of any account again, if it may: capset(2), CAP_KILL.
+
+    A change of the effective user ID has taken that. The kernel needs it too, for the signals that
+    it sends to the children when this process ends. Raises OSError.
+    """
+    header = _Header(version=CAPABILITY_VERSION)
+    sets = (_Sets * 2)()
+    _called("capget", ctypes.byref(header), sets)
+    sets[0].effective |= sets[0].permitted & 1 << CAP_KILL
+    _called("capset", ctypes.byref(header), sets)
+
+
 def _prctl(option: int, value: int) -> int:
-    result = int(ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0))
+    return _called("prctl", option, value, 0, 0, 0)
+
+
+def _called(function: str, *arguments: object) -> int:
+    """Call a function of the C library. Raises OSError for a negative result."""
+    result = int(getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments))
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
