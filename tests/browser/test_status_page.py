@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import xmlrpc.client
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from nio import UploadResponse
 from supervisor.xmlrpc import SupervisorTransport
 
 from tests.chromium import Page, chromium
 from tests.harness import Server, wait_until
+from tests.matrix import Clients, ok, unused
 from tests.pages import forty_workers
 from tests.raw_http import raw_request
 
@@ -25,12 +28,21 @@ def server() -> Iterator[Server]:
     given = {"SYNAPSE_ENABLE_METRICS": "yes", "CONTROL_TOKEN": TOKEN}
     with Server("client_reader, synchrotron:2", given) as found:
         found.start()
+        asyncio.run(upload(found))
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         wait_until("the control application", lambda: (
             raw_request(found.control_port, "GET", "/status/now", bearer).status == 200
         ))  # fmt: skip
         yield found
         found.stop()
+
+
+async def upload(server: Server) -> None:
+    """Upload media of 3000 bytes."""
+    async with Clients(server.base_url) as clients:
+        user = await clients.register(unused("uploader"))
+        answer, _ = await user.nio.upload(io.BytesIO(bytes(3000)), "application/octet-stream")
+        ok(answer, UploadResponse)
 
 
 def address(server: Server) -> str:
@@ -76,6 +88,9 @@ def test_it_shows_every_process_and_follows_without_loading_again(server: Server
             for name in ("Clients", "nginx", "synchrotron2", "PostgreSQL"):
                 assert name in text
             await page.until("document.querySelectorAll('#streams tbody tr').length > 5")
+            await page.until("document.getElementById('sizes').textContent.includes('media')")
+            media = (await now(page))["sizes"]["media"]
+            assert media == {"local": 3000, "remote": 0, "new_local": 3000, "new_remote": 0}
             await page.run("window.same = true")
             supervisorctl(server, "stopProcess", "workers:synchrotron2")
             try:

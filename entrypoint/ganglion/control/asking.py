@@ -56,6 +56,13 @@ class Asking:
             except RuntimeError as error:
                 self._end(name, f"cannot be asked: {error}", now)
 
+    def ask(self, probes: Mapping[str, Probe]) -> dict[str, str | None]:
+        """Ask all probes and wait for them. Return the problem of each, or None."""
+        asked = self._clock()
+        self.begin(probes)
+        self.wait(asked)
+        return {name: item.problem for name, item in self.found(asked).items()}
+
     def found(self, since: float = 0.0) -> dict[str, Found]:
         """Return the last answer of each probe that was asked at `since` or later, at once.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ganglion.control import programs, stores
 from ganglion.control.application import Answer, Asked
-from ganglion.control.bounded import Bounded, Probe
+from ganglion.control.asking import Asking, Probe
 from ganglion.control.config import Watched
 from ganglion.control.footprint import footprint
 from ganglion.control.metrics.exposition import KIND, rendered
@@ -32,8 +32,8 @@ class Scrapes:
         self._watched = watched
         self._monitor = monitor
         self._log = log
-        self._bounded = Bounded()
-        self._asking = threading.Lock()
+        self._asking = Asking(WITHIN + 1.0)
+        self._one = threading.Lock()
         self._places = threading.Semaphore(AT_ONCE)
 
     def answer(self, asked: Asked) -> Answer:
@@ -49,7 +49,7 @@ class Scrapes:
             topology = self._watched.topology()
             merged = Merged(labels_of(topology))
             # Two scrapes do not share an answer, and a probe is not asked twice at once.
-            with self._asking:
+            with self._one:
                 observed = self._observe(topology, None if only else merged)
         except BaseException:
             self._places.release()
@@ -76,7 +76,7 @@ class Scrapes:
         if merged is not None and settings.enable_metrics:
             names += tuple(addresses)
             asked["/"] = lambda: problems.update(gather(addresses, WITHIN, merged.add))
-        found = self._bounded.ask(asked, WITHIN + 1.0)
+        found = self._asking.ask(asked)
         whole = found.pop("/", None)
         if whole is not None:
             # This application itself had no processor for so long.

@@ -18,10 +18,21 @@ DESTINATIONS = """\
 SELECT destination, failure_ts, retry_last_ts + retry_interval, count(*) OVER ()
 FROM destinations WHERE retry_interval > 0 AND failure_ts IS NOT NULL
 ORDER BY failure_ts DESC LIMIT 30"""
-# Of all media, so it is asked rarely.
+# Of all media, so it is asked rarely. The times are in milliseconds.
 MEDIA = """\
-SELECT (SELECT coalesce(sum(media_length), 0)::bigint FROM local_media_repository),
-    (SELECT coalesce(sum(media_length), 0)::bigint FROM remote_media_cache)"""
+SELECT coalesce(sum(length) FILTER (WHERE own), 0)::bigint,
+    coalesce(sum(length) FILTER (WHERE NOT own), 0)::bigint,
+    coalesce(sum(length) FILTER (WHERE own AND new), 0)::bigint,
+    coalesce(sum(length) FILTER (WHERE NOT own AND new), 0)::bigint
+FROM (
+    SELECT true AS own, media_length AS length,
+        created_ts >= extract(epoch FROM now() - interval '1 day') * 1000 AS new
+    FROM local_media_repository
+    UNION ALL
+    SELECT false, media_length,
+        created_ts >= extract(epoch FROM now() - interval '1 day') * 1000
+    FROM remote_media_cache
+) AS media"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +51,19 @@ class Destination:
     name: str
     since: float
     again: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """Bytes of the media of this server's users and of the copies of other servers' media.
+
+    `new_` are those of the last day.
+    """
+
+    local: int
+    remote: int
+    new_local: int
+    new_remote: int
 
 
 def updates(settings: Settings) -> list[Update]:
@@ -86,7 +110,12 @@ def destinations(settings: Settings) -> tuple[list[Destination], int]:
     return items, int(found[0][3]) if found else 0
 
 
-def media(settings: Settings) -> tuple[int, int]:
-    """Return the bytes of the media of this server's users, and of the copies of other servers'."""
-    (((local, remote),),) = sql.rows(settings, (MEDIA,), TIMEOUT)
-    return int(local), int(remote)
+def media(settings: Settings) -> Media:
+    """Return how much media there is. Raises psycopg2.Error."""
+    (((local, remote, new_local, new_remote),),) = sql.rows(settings, (MEDIA,), TIMEOUT)
+    return Media(
+        local=int(local),
+        remote=int(remote),
+        new_local=int(new_local),
+        new_remote=int(new_remote),
+    )

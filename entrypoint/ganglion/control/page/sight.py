@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ganglion.control import programs, stores
-from ganglion.control.bounded import Bounded
+from ganglion.control.asking import Asking
 from ganglion.control.config import Watched
 from ganglion.control.footprint import Footprint, footprint
 from ganglion.control.metrics.request_log import RequestLog
@@ -75,7 +75,7 @@ class Sight:
         self._marks = Marks(log)
         self._clock = clock
         self._lock = threading.Lock()
-        self._bounded = Bounded()
+        self._asking = Asking(WITHIN)
         self._asked = float("-inf")
         self._processes: Processes | None = None
         self.states = Kept(every=BRIEFLY, ask=lambda: programs.ask(watched.states))
@@ -134,7 +134,7 @@ class Sight:
             kept.again = now + kept.every
         # A thread for each, as any may hang. A late answer is there for the next look.
         probes = {name: (lambda kept=kept: kept.renew(self._clock)) for name, kept in due.items()}
-        for name, problem in self._bounded.ask(probes, WITHIN).items():
+        for name, problem in self._asking.ask(probes).items():
             if problem is not None:
                 due[name].problem = problem
         if self.used.again <= now:

@@ -263,8 +263,8 @@ function show(now) {
     ["database", bytes(now.sizes.database)],
     ["growth in the last hour", growth()],
     ["connections to PostgreSQL", known(now.sizes.most_connections) ? `${connections} of ${now.sizes.most_connections}` : NONE],
-    ["media of this server", bytes(now.sizes.media_local)],
-    ["copies of remote media", bytes(now.sizes.media_remote)],
+    ["media of this server", media(now.sizes.media, "local")],
+    ["copies of remote media", media(now.sizes.media, "remote")],
   ]);
   table(byId("updates"), UPDATES, now.updates, "None: all are done.");
   table(byId("destinations"), DESTINATIONS, now.destinations.items, "None.");
@@ -284,6 +284,10 @@ function growth() {
   if (sizes.length < 2) return NONE;
   const grown = sizes[sizes.length - 1] - sizes[0];
   return `${grown < 0 ? "−" : "+"}${bytes(Math.abs(grown))}`;
+}
+
+function media(sizes, whose) {
+  return sizes ? `${bytes(sizes[whose])}, of the last day ${bytes(sizes[`new_${whose}`])}` : NONE;
 }
 
 // The picture: clients and other servers, nginx, the pools of workers, Redis and PostgreSQL.

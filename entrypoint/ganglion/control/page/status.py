@@ -186,8 +186,7 @@ def _sizes(sight: Sight) -> Json:
         "database": None if database is None else database.size,
         "connections": {} if database is None else dict(database.connections),
         "most_connections": None if database is None else database.most_connections,
-        "media_local": None if media is None else media[0],
-        "media_remote": None if media is None else media[1],
+        "media": None if media is None else asdict(media),
     }
 
 
