@@ -42,6 +42,11 @@ class NoDatabase(Database):
         super().__init__(lambda: None, wait=1, limit=1000, absent="there is none")
         self._rows = rows or {}
 
+    def connection(self) -> None:
+        """Answer if there are rows. Raises Unavailable else."""
+        if not self._rows:
+            super().connection()
+
     def rows(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         for part, found in self._rows.items():
             if part in sql:

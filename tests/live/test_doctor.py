@@ -205,6 +205,12 @@ FICKLE = """
 """
 BREAKAGES = (
     Breakage(
+        check="database",
+        level="error",
+        message="the database takes no writes: default_transaction_read_only is on",
+        broken=("ALTER DATABASE synapse SET default_transaction_read_only = on",),
+    ),
+    Breakage(
         check="sequences",
         level="error",
         message="the sequence ",

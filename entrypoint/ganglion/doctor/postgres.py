@@ -34,6 +34,12 @@ class Server:
     embedded: bool = True
     data: str = ""
     remake: str = ""
+    # A standby, which only follows another server.
+    follows: bool = False
+    # Where `default_transaction_read_only` is set to on, in words of pg_settings; empty if it is
+    # not. And the command that undoes it.
+    read_only: str = ""
+    writable: str = ""
 
 
 def observe_server(place: Place) -> Server:
@@ -49,9 +55,11 @@ def observe_server(place: Place) -> Server:
             embedded=settings.embedded_postgres,
             data=settings.paths.postgres,
         )
-    ((version, encoding, collate, ctype),) = place.database.rows(
+    ((version, encoding, collate, ctype, follows, read_only),) = place.database.rows(
         "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), datcollate,"
-        " datctype FROM pg_database WHERE datname = current_database()"
+        " datctype, pg_is_in_recovery(), (SELECT source FROM pg_settings"
+        " WHERE name = 'default_transaction_read_only' AND setting = 'on')"
+        " FROM pg_database WHERE datname = current_database()"
     )
     return Server(
         where=where,
@@ -61,7 +69,26 @@ def observe_server(place: Place) -> Server:
         ctype=ctype,
         any_locale=place.operator.any_locale,
         remake=create_database(settings),
+        follows=follows,
+        read_only=read_only or "",
+        writable=_writable(place, read_only or ""),
     )
+
+
+def _writable(place: Place, source: str) -> str:
+    """Return the command that lets the database take writes again."""
+    settings = place.settings
+    reset = "RESET default_transaction_read_only"
+    writes = "SET default_transaction_read_only = off"
+    role, database = name(settings.postgres_user), name(settings.postgres_db)
+    if source == "database":
+        return place.psql(writes, f"ALTER DATABASE {database} {reset}")
+    if source == "user":
+        return place.psql(writes, f"ALTER ROLE {role} {reset}")
+    if source == "database user":
+        return place.psql(writes, f"ALTER ROLE {role} IN DATABASE {database} {reset}")
+    system = ("-c", f"ALTER SYSTEM {reset}", "-c", "SELECT pg_reload_conf()")
+    return place.administrator("psql", "-d", "postgres", *system)
 
 
 def judge_server(found: Server) -> Iterator[Finding]:
@@ -75,6 +102,20 @@ def judge_server(found: Server) -> Iterator[Finding]:
             else "correct POSTGRES_HOST and the rest of POSTGRES_, or start that server",
         )
         return
+    if found.follows:
+        yield bad(
+            f"the database is a standby, which takes no writes ({found.where})",
+            "every request that writes fails, and main cannot start",
+            "set POSTGRES_HOST to the primary server; or, if that is gone, make this one primary:",
+            "SELECT pg_promote()",
+        )
+    elif found.read_only:
+        yield bad(
+            "the database takes no writes: default_transaction_read_only is on"
+            f" (set by: {found.read_only})",
+            "every request that writes fails, and main cannot start",
+            found.writable,
+        )
     wrong = [f"encoding {found.encoding}"] if found.encoding != "UTF8" else []
     if not found.any_locale:
         locales = (("LC_COLLATE", found.collate), ("LC_CTYPE", found.ctype))
@@ -86,7 +127,7 @@ def judge_server(found: Server) -> Iterator[Finding]:
             "make another database, and move the data there with pg_dump and pg_restore:",
             f"{found.remake};",
         )
-    else:
+    elif not found.follows and not found.read_only:
         yield good(f"PostgreSQL {found.version} answers, UTF8, locale {found.collate}")
 
 

@@ -12,7 +12,7 @@ CAP_KILL = 5
 
 
 class _Header(ctypes.Structure):
-    """Whose capabilities: __user_cap_header_struct. The process 0 is this one."""
+    """A process, of which 0 is this one: __user_cap_header_struct."""
 
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 

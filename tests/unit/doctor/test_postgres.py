@@ -29,6 +29,23 @@ def test_a_locale_that_synapse_does_not_accept() -> None:
     assert_quiet(judged("database", replace(SERVER, collate="en_US.UTF-8", any_locale=True)))
 
 
+def test_a_database_that_takes_no_writes() -> None:
+    (found,) = judged("database", replace(SERVER, follows=True, read_only="database"))
+    assert found.level is Level.BAD
+    assert found.message.startswith("the database is a standby, which takes no writes")
+    for source, command in {
+        "database": 'ALTER DATABASE "synapse" RESET',
+        "user": 'ALTER ROLE "synapse" RESET',
+        "database user": 'ALTER ROLE "synapse" IN DATABASE "synapse" RESET',
+        "configuration file": "ALTER SYSTEM RESET",
+    }.items():
+        row = ("17.6", "UTF8", "C", "C", False, source)
+        found = finding("database", place(database=NoDatabase({"server_version": [row]})))
+        assert found.level is Level.BAD
+        assert f"default_transaction_read_only is on (set by: {source})" in found.message
+        assert f"{command} default_transaction_read_only" in found.fix[0]
+
+
 def test_the_embedded_server_does_not_answer() -> None:
     (found,) = judged("database", Server(where="the embedded server", failure="no socket"))
     assert found.level is Level.BAD
