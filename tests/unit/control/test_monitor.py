@@ -61,6 +61,29 @@ def test_a_process_that_never_follows_is_behind_by_the_longest() -> None:
     assert found["pusher1"]["events"] == pytest.approx(LONGEST, abs=4)
 
 
+def test_a_process_that_has_just_started_is_behind_since_then() -> None:
+    """A number that was taken and not used is nowhere in the database."""
+    lags = Lags()
+    everywhere = {"main": {"events": 9, "pushers": 5}, "pusher1": {"events": 9, "pushers": 5}}
+    lags.look(everywhere, 1000.0)
+    lags.look(everywhere, 1100.0)
+    # Its predecessor hung meanwhile, or was not there.
+    lags.look({"main": {"events": 9, "pushers": 5}, "pusher1": {}}, 1104.0)
+    started = {"main": {"events": 9, "pushers": 5}, "pusher1": {"events": 9, "pushers": 4}}
+    assert lags.look(started, 1108.0)["pusher1"] == {"events": 0.0, "pushers": 0.0}
+    assert lags.look(started, 1112.0)["pusher1"] == {"events": 0.0, "pushers": 4.0}
+    assert lags.look(everywhere, 1116.0)["pusher1"] == {"events": 0.0, "pushers": 0.0}
+
+
+def test_a_process_that_hung_is_behind_since_others_went_on() -> None:
+    lags = Lags()
+    lags.look({"main": {"events": 5}, "pusher1": {"events": 5}}, 1000.0)
+    lags.look({"main": {"events": 7}, "pusher1": {}}, 1004.0)
+    assert lags.look({"main": {"events": 7}, "pusher1": {"events": 5}}, 1034.0)["pusher1"] == {
+        "events": 30.0
+    }
+
+
 def test_a_process_without_an_answer_has_no_lag() -> None:
     found = Lags().look({"main": {"events": 5}, "pusher1": {}}, 0.0)
     assert worst(found) == {"main": ("events", 0.0)}
