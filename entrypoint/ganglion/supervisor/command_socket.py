@@ -8,7 +8,6 @@ The protocol is one line of JSON each way: the response to
 """
 
 import json
-import math
 import shlex
 import signal
 import socket
@@ -20,10 +19,8 @@ from supervisor.options import ProcessException
 from supervisor.states import ProcessStates
 
 from ganglion.settings.variables import Settings
-from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.fork import configuration
-from ganglion.supervisor.lack import is_lack
-from ganglion.supervisor.private_socket import listener
+from ganglion.supervisor.private_socket import PrivateSocket
 from ganglion.supervisor.program import GatedProcess
 
 Response = dict[str, Any]
@@ -32,8 +29,6 @@ Pending = Callable[[], Response | None]
 
 Verb = Callable[[list[GatedProcess], Mapping[str, Any]], Pending]
 
-# In seconds: how long clients wait if there is no descriptor for a connection.
-PAUSE = 1.0
 LONGEST_REQUEST = 64 * 1024
 DONE: Response = {}
 WENT_BACK = (
@@ -47,8 +42,8 @@ def path(settings: Settings) -> str:
     return settings.paths.command_socket if settings.test_mode else settings.paths.restart_socket
 
 
-class CommandSocket(Reader):
-    """Accepts connections. Commands may name those of `programs` that are Synapse processes.
+class CommandSocket(PrivateSocket):
+    """Accepts clients, which may kill processes: those of `programs` that are Synapse's.
 
     `verbs` are the commands by name. The owner calls `answer_finished` whenever the state of a
     program changes.
@@ -61,13 +56,10 @@ class CommandSocket(Reader):
         verbs: Mapping[str, Verb],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(path, clock)
         self._programs = programs
         self._verbs = verbs
-        # A client may kill processes.
-        self._socket = listener(path)
         self._connections: list[Connection] = []
-        self._clock = clock
-        self._not_before = -math.inf
 
     @property
     def dispatchers(self) -> "tuple[CommandSocket | Connection, ...]":
@@ -80,31 +72,14 @@ class CommandSocket(Reader):
         for connection in self._connections:
             connection.answer_if_finished()
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def handle_read_event(self) -> None:
-        """Accept every waiting connection."""
-        try:
-            while True:
-                connection, _ = self._socket.accept()
-                self._connections.append(Connection(connection, self._programs, self._verbs))
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            if not is_lack(error):
-                raise
-            # The client waits.
-            self._not_before = self._clock() + PAUSE
-
-    def readable(self) -> bool:
-        return self._clock() >= self._not_before
+    def welcome(self, connection: socket.socket) -> None:
+        self._connections.append(Connection(connection, self._programs, self._verbs))
 
     def close(self) -> None:
         for dispatcher in self.dispatchers:
             if dispatcher is not self:
                 dispatcher.close()
-        self._socket.close()
+        super().close()
 
 
 class Connection:

@@ -4,17 +4,13 @@ A client sends one line: `past`, or `follow` to get the next lines too, after an
 that reads slowly loses lines, which are counted; it never holds the supervisor up.
 """
 
-import contextlib
 import socket
+import time
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
-from ganglion.supervisor.dispatcher import Reader
 from ganglion.supervisor.history import Batch, History
-from ganglion.supervisor.private_socket import listener
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ganglion.supervisor.private_socket import PrivateSocket
 
 # In bytes: the lines that wait for a client that follows.
 MOST_WAITING = 1024**2
@@ -24,12 +20,14 @@ MOST_CLIENTS = 8
 LONGEST_REQUEST = 64
 
 
-class LogSocket(Reader):
+class LogSocket(PrivateSocket):
     """Accepts clients. Only the supervisor's own account may connect, since logs name people."""
 
-    def __init__(self, path: str, history: History) -> None:
+    def __init__(
+        self, path: str, history: History, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(path, clock)
         self._history = history
-        self._socket = listener(path)
         self._clients: list[Client] = []
 
     @property
@@ -38,26 +36,17 @@ class LogSocket(Reader):
         self._clients = [each for each in self._clients if not each.closed]
         return (self, *self._clients)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def handle_read_event(self) -> None:
-        """Accept every waiting client; one too many is disconnected."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                connection, _ = self._socket.accept()
-                if len(self.dispatchers) > MOST_CLIENTS:
-                    connection.close()
-                else:
-                    self._clients.append(Client(connection, self._history))
-
-    def handle_error(self) -> None:
-        """Go on: a client that could not be accepted asks again."""
+    def welcome(self, connection: socket.socket) -> None:
+        """Take a client; one too many is disconnected."""
+        if len(self.dispatchers) > MOST_CLIENTS:
+            connection.close()
+        else:
+            self._clients.append(Client(connection, self._history))
 
     def close(self) -> None:
         for client in self._clients:
             client.close()
-        self._socket.close()
+        super().close()
 
 
 class Client:

@@ -7,20 +7,17 @@ control application runs. The answer is one line of JSON, and then the end.
 import contextlib
 import json
 import os
+import socket
+import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from supervisor.process import getProcessStateDescription
 
 from ganglion.machine.unix_accounts import numbers
-from ganglion.supervisor.dispatcher import Reader
-from ganglion.supervisor.private_socket import listener
+from ganglion.supervisor.private_socket import PrivateSocket
 from ganglion.supervisor.program import GatedProcess
 from ganglion.supervisor.start_times import Timeline
-
-# Connections that are answered at once.
-AT_ONCE = 8
 
 
 def states(programs: Mapping[str, GatedProcess], timeline: Timeline, now: float) -> dict[str, Any]:
@@ -49,31 +46,25 @@ def states(programs: Mapping[str, GatedProcess], timeline: Timeline, now: float)
     }
 
 
-class StatesSocket(Reader):
+class StatesSocket(PrivateSocket):
     """Answers each connection at once, without waiting for its client."""
 
-    def __init__(self, path: str, account: str | None, describe: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        path: str,
+        account: str | None,
+        describe: Callable[[], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Listen at `path`, which `account` may use; None for this process's own."""
-        self.path = Path(path)
+        super().__init__(path, clock)
         self._describe = describe
-        self._socket = listener(path)
         if account is not None and os.geteuid() == 0:
             os.chown(path, *numbers(account))
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def handle_read_event(self) -> None:
-        """Answer waiting connections, some in each turn of the loop."""
-        text: bytes | None = None
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(AT_ONCE):
-                connection, _ = self._socket.accept()
-                text = text or json.dumps(self._describe()).encode() + b"\n"
-                connection.setblocking(False)
-                # The kernel holds the whole text. A client that is gone needs none.
-                with connection, contextlib.suppress(OSError):
-                    connection.sendall(text)
-
-    def close(self) -> None:
-        self._socket.close()
+    def welcome(self, connection: socket.socket) -> None:
+        """Answer. The kernel holds the whole text, and a client that is gone needs none."""
+        text = json.dumps(self._describe()).encode() + b"\n"
+        connection.setblocking(False)
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(text)

@@ -4,7 +4,7 @@ import errno
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,14 +12,20 @@ import pytest
 
 from ganglion.machine.acting import groups_of
 from ganglion.machine.unix_accounts import numbers
-from ganglion.supervisor.command_socket import PAUSE, CommandSocket
+from ganglion.supervisor.command_socket import CommandSocket
 from ganglion.supervisor.daemon import Daemon
 from ganglion.supervisor.errand import Errand
 from ganglion.supervisor.helper import Helper
+from ganglion.supervisor.history import History
 from ganglion.supervisor.lack import REPORTED_EVERY, Patience
+from ganglion.supervisor.log_socket import LogSocket
+from ganglion.supervisor.private_socket import PAUSE, PrivateSocket
 from ganglion.supervisor.program import LONGEST_PAUSE
 from ganglion.supervisor.start_times import Timeline
+from ganglion.supervisor.states import StatesSocket
 from tests.fake_supervisor import FakeOptions, end, run, state, wait
+
+SUPERVISOR = Path(__file__).resolve().parents[3] / "entrypoint" / "ganglion" / "supervisor"
 
 
 @contextmanager
@@ -119,21 +125,67 @@ def test_an_errand_is_run_later() -> None:
     errand.close()
 
 
-def test_a_client_waits_for_a_descriptor(options: FakeOptions, tmp_path: Path) -> None:
+Make = Callable[[str, FakeOptions, Callable[[], float]], PrivateSocket]
+
+SOCKETS: dict[str, Make] = {
+    "commands": lambda path, options, clock: CommandSocket(path, options.programs, {}, clock),
+    "logs": lambda path, _, clock: LogSocket(path, History(0), clock),
+    "states": lambda path, _, clock: StatesSocket(path, None, dict, clock),
+}
+
+
+@pytest.mark.parametrize("kind", SOCKETS)
+def test_a_client_waits_for_a_descriptor(options: FakeOptions, short_path: Path, kind: str) -> None:
     now = [0.0]
-    path = tmp_path / "socket"
-    commands = CommandSocket(str(path), options.programs, {}, clock=lambda: now[0])
+    path = str(short_path / "socket")
+    found = SOCKETS[kind](path, options, lambda: now[0])
     with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
+        client.connect(path)
         with no_descriptors():
-            commands.handle_read_event()
+            found.handle_read_event()
         # Otherwise the supervisor's loop would try it without a pause.
-        assert (commands.readable(), len(commands.dispatchers)) == (False, 1)
+        assert not found.readable()
         now[0] += PAUSE
-        assert commands.readable()
-        commands.handle_read_event()
-        assert len(commands.dispatchers) == 2
-    commands.close()
+        assert found.readable()
+        before = descriptors()
+        found.handle_read_event()
+        # It was accepted now: the first two keep it, the third one answers at once.
+        assert found.readable()
+        client.settimeout(60)
+        assert (descriptors() - before) if kind != "states" else client.recv(10)
+    found.close()
+
+
+def test_every_socket_that_accepts_pauses() -> None:
+    """One class accepts, so that the next such socket does the same.
+
+    The other place empties a socket that is given up, once.
+    """
+    accepting = {path.name for path in SUPERVISOR.rglob("*.py") if ".accept()" in path.read_text()}
+    assert accepting == {"private_socket.py", "listening_sockets.py"}
+    assert {each.__name__ for each in PrivateSocket.__subclasses__()} == {
+        "CommandSocket",
+        "LogSocket",
+        "StatesSocket",
+    }
+
+
+def test_a_client_that_cannot_be_served_is_disconnected_and_stops_nothing(
+    short_path: Path,
+) -> None:
+    def fail() -> object:
+        raise KeyError("unforeseen")
+
+    found = StatesSocket(str(short_path / "socket"), None, fail)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(short_path / "socket"))
+        with pytest.raises(KeyError):
+            found.handle_read_event()
+        # supervisord's loop calls it then.
+        found.handle_error()
+        client.settimeout(60)
+        assert client.recv(10) == b""
+    found.close()
 
 
 def test_a_lack_is_reported_now_and_then_and_other_errors_are_raised() -> None:
