@@ -21,6 +21,7 @@ from ganglion.export.written import sealed, write
 from ganglion.plan import assemble
 from ganglion.programs import peers
 from ganglion.programs.program import Plan
+from ganglion.programs.synapse.options import shared_lists
 from ganglion.settings import parsers
 from ganglion.settings.part_problems import SHARED_SECRETS
 from ganglion.settings.variables import variables
@@ -95,10 +96,41 @@ def test_each_process_has_exactly_one_home(preset: str) -> None:
     assert sorted(homes) == sorted(process.name for process in found.plan.topology.processes)
     proxies = [unit.name for unit, _, item in containers(found) if item.settings.runs_nginx]
     assert proxies == ["nginx"]
+    # Each refuses to run beside one with other lists, and knows no more than it needs.
+    lists = shared_lists(found.plan.topology)
+    for unit, _, item in containers(found):
+        assert shared_lists(item.topology) == lists
+        readers = {process.group for process in item.topology.workers if not process.single}
+        assert unit.is_nginx or readers == (set() if unit.single else {unit.stem})
     # A unit of several containers has no process that must run once.
     for unit in found.units:
         assert unit.single == any(process.single for process in unit.processes)
         assert unit.replicas == 1 or not unit.single
+
+
+@EVERY_EXPORT
+@EVERY_PRESET
+def test_one_reader_more_changes_nothing_that_rolls_but_nginx(target: Target, preset: str) -> None:
+    def rolling(workers: str) -> dict[str, Any]:
+        """Return the templates of containers by the names of their objects."""
+        found: dict[str, Any] = {}
+        for item in documents(files(target, workers)):
+            if item.get("kind") in ("Deployment", "StatefulSet", "Job"):
+                found[item["metadata"]["name"]] = item["spec"]["template"]
+            for name, service in item.get("services", {}).items():
+                # Another number of replicas replaces no task.
+                service.get("deploy", {}).pop("replicas", None)
+                found[name] = service
+        # In steps of 50 connections: rollout.Rollout.postgres.
+        found.pop(POSTGRES)
+        return found
+
+    old = rolling(f"{preset}, mine=synchrotron")
+    new = rolling(f"{preset}, mine=synchrotron:2")
+    # Swarm numbers the tasks of one service.
+    added = set() if target.name == "swarm" else {"mine2"}
+    assert new.keys() - old.keys() == added
+    assert {name for name in old if old[name] != new[name]} == {"nginx"}
 
 
 @EVERY_PRESET

@@ -15,7 +15,9 @@ from tests.golden.cases import SIGNING_KEY
 from tests.harness import SHARED_SECRET, START_WITHIN, Server, free_port, wait_until
 from tests.matrix import CLIENT, Clients
 
-WORKERS = "event_persister, synchrotron, jobs=background_worker+pusher"
+# A container needs no readers but its own. The ports are in this order.
+NEEDED = "event_persister, jobs=background_worker+pusher"
+WORKERS = f"{NEEDED}, synchrotron"
 # Three ports for each of the four processes.
 PORTS = 12
 
@@ -50,12 +52,12 @@ def parts() -> Iterator[Parts]:
             "GANGLION_HOSTS": "*=localhost",
         }
 
-        def part(only: str) -> Server:
-            return stack.enter_context(Server(WORKERS, variables | {"GANGLION_ONLY": only}))
+        def part(only: str, workers: str = WORKERS) -> Server:
+            return stack.enter_context(Server(workers, variables | {"GANGLION_ONLY": only}))
 
         found = Parts(
             front=part("nginx, main"),
-            writers=part("event_persister, jobs"),
+            writers=part("event_persister, jobs", NEEDED),
             readers=part("synchrotron"),
             variables=variables,
         )

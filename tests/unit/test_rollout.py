@@ -5,6 +5,7 @@ import pytest
 from ganglion.cli.main import main
 from ganglion.export import rollout
 from ganglion.export.deployment import Deployment, deployment
+from ganglion.topology.roles import PRESETS
 from tests.plans import plan
 
 
@@ -23,25 +24,63 @@ def test_the_same_deployment_changes_nothing() -> None:
     assert list(rollout.lines(found, "swarm")) == ["nothing changes"]
 
 
-def test_more_readers_roll_one_after_the_other_main_first_and_nginx_last() -> None:
+def test_more_readers_replace_nothing_but_nginx() -> None:
     found = rollout.between(
         made("event_persister, sync=synchrotron"),
         made("event_persister, sync=synchrotron:2, client_reader"),
     )
     assert not found.together
     assert names(found) == {
-        "added": ["client-reader"],
+        "added": ["sync2", "client-reader"],
         "removed": [],
-        "replaced": ["main", "event-persister1", "sync", "nginx"],
+        "replaced": ["nginx"],
     }
+    assert list(rollout.lines(found, "swarm")) == [
+        "add      sync2, client-reader",
+        "replace  nginx",
+        "step 1   docker stack deploy --compose-file FILE --resolve-image=never ganglion",
+        "users    nginx: connections end; clients connect again within seconds",
+        "users    new and removed units: nothing, as nginx asks the others of a pool",
+    ]
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_one_reader_more_or_less_changes_the_containers_of_nginx_alone(preset: str) -> None:
+    # Whatever each target writes for a container comes from these variables.
+    old, new = made(f"{preset}, mine=synchrotron"), made(f"{preset}, mine=synchrotron:2")
+    for before, after in ((old, new), (new, old)):
+        found = rollout.between(before, after)
+        assert [unit.name for unit in found.replaced] == ["nginx"]
+        assert [unit.name for unit in (*found.added, *found.removed)] == ["mine2"]
+        assert not found.together
+
+
+def test_another_variable_replaces_every_unit_main_first_and_nginx_last() -> None:
+    found = rollout.between(
+        made("event_persister, sync=synchrotron"),
+        made("event_persister, sync=synchrotron", SYNAPSE_LOG_LEVEL="DEBUG"),
+    )
+    assert names(found)["replaced"] == ["main", "event-persister1", "sync", "nginx"]
     text = list(rollout.lines(found, "swarm"))
     assert "users    sync: nothing: the next one starts first" in text
-    assert text[0] == "add      client-reader"
     other = list(rollout.lines(found, "compose"))
     assert "step 1   docker compose up --detach --wait" in other
     assert (
         "users    sync: nothing: another of its pool, or the fallback, answers meanwhile" in other
     )
+
+
+def test_postgresql_that_gets_more_connections_is_named() -> None:
+    found = rollout.between(made("client_reader:2"), made("client_reader:30"))
+    assert found.postgres
+    text = list(rollout.lines(found, "compose"))
+    assert "restart  postgres, for another number of connections" in text
+    assert "users    postgres: requests wait until it has started again" in text
+    external = {"POSTGRES_HOST": "db.example", "POSTGRES_PASSWORD": "x"}
+    found = rollout.between(
+        made("client_reader:2", **external), made("client_reader:30", **external)
+    )
+    assert not found.postgres
 
 
 @pytest.mark.parametrize(

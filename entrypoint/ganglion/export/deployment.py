@@ -1,16 +1,17 @@
 """All that the targets write down: units with their variables and memory, secrets, stores."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ganglion.budget.connections import SPARE_CONNECTIONS, bounds
 from ganglion.errors import ConfigError, Problem
 from ganglion.export.sizes import sizes
-from ganglion.export.units import HOSTS, POSTGRES, REDIS, Unit, units
+from ganglion.export.units import HOSTS, POSTGRES, REDIS, Unit, alone, needed, units
 from ganglion.machine.limits import amount
 from ganglion.programs.program import Plan
 from ganglion.settings.part_problems import SHARED_SECRETS
 from ganglion.settings.variables import Settings, variables
+from ganglion.topology.topology import Topology
 
 OF_STORES = tuple(f"{store.upper()}_" for store in (POSTGRES, REDIS))
 # The export decides these, or they are about this machine.
@@ -42,6 +43,8 @@ TRIED = {
         "tried",
     ),
 }
+# Another name of WORKERS, with rules of its own.
+OLD_WORKERS = "SYNAPSE_WORKER_TYPES"
 # Only main answers requests with it, and `ganglion register-user` sends them.
 REGISTRATION = ("registration_shared_secret", "SYNAPSE_REGISTRATION_SHARED_SECRET")
 Assemble = Callable[[Mapping[str, str]], Plan]
@@ -68,6 +71,7 @@ class Deployment:
         """Return the variables of a container of a unit, without secrets. `only` names its part."""
         return {
             **(without_stores(self.environment) if unit.is_nginx else self.environment),
+            "WORKERS": workers_of(self.plan.topology, unit, only),
             "GANGLION_HOSTS": HOSTS,
             "GANGLION_ONLY": only,
             "GANGLION_MEMORY": amount(self.memory[unit.name]),
@@ -80,13 +84,13 @@ class Deployment:
     @property
     def connections(self) -> int:
         """The max_connections that PostgreSQL needs: all pools full, and some, in steps of 50."""
-        topology = self.plan.topology
-        everywhere = replace(
-            topology,
-            main=replace(topology.main, here=True),
-            workers=tuple(replace(item, here=True) for item in topology.workers),
+        settings, topology = self.plan.settings, self.plan.topology
+        pools = sum(
+            most
+            for unit in self.units
+            for process in unit.processes
+            for _, most in bounds(settings, alone(topology, process)).values()
         )
-        pools = sum(most for _, most in bounds(self.plan.settings, everywhere).values())
         # Each container has one more, with its locks. A reader may run twice while it is replaced.
         containers = sum(unit.replicas for unit in self.units)
         return max(100, -(-(pools + containers + SPARE_CONNECTIONS) // 50) * 50)
@@ -121,8 +125,14 @@ def deployment(environ: Mapping[str, str], assemble: Assemble) -> Deployment:
     def plan_of(unit: Unit, memory: int) -> Plan:
         # Exactly as its container has them: nginx gets no secret.
         given = without_stores(base) if unit.is_nginx else tried
-        own = {"GANGLION_ONLY": unit.only[0], "GANGLION_MEMORY": amount(memory)}
-        return assemble({**given, "GANGLION_HOSTS": HOSTS, **own})
+        part = unit.only[0]
+        own = {
+            "WORKERS": workers_of(plan.topology, unit, part),
+            "GANGLION_ONLY": part,
+            "GANGLION_MEMORY": amount(memory),
+        }
+        base_of = {name: text for name, text in given.items() if name != OLD_WORKERS}
+        return assemble({**base_of, "GANGLION_HOSTS": HOSTS, **own})
 
     try:
         plan = assemble({**tried, "GANGLION_HOSTS": HOSTS, "GANGLION_ONLY": "nginx,main"})
@@ -143,6 +153,19 @@ def deployment(environ: Mapping[str, str], assemble: Assemble) -> Deployment:
         memory=memory,
         stores=stores,
     )
+
+
+def workers_of(topology: Topology, unit: Unit, only: str) -> str:
+    """Return the text of WORKERS for a container: as much of it as its part needs (units.needed).
+
+    So the container stays as it is when readers are added. `only` is the value of GANGLION_ONLY,
+    whose number may be a placeholder of the target.
+    """
+    if unit.is_nginx or unit.single:
+        return needed(topology, *unit.processes).text or "none"
+    number = only.removeprefix(unit.stem)
+    own = f"{unit.stem}={'+'.join(unit.processes[0].roles)}:{number}"
+    return ", ".join(filter(None, (needed(topology, topology.main).text, own)))
 
 
 def _problems(

@@ -43,6 +43,8 @@ GRACE = 5
 PROXIES = 2
 # A process that neither migrates nor answers for so long is hung; a migration may take a day.
 HANGS, STARTS, MIGRATES = 120, 600, 24 * 3600
+# The variables that differ between containers. The others are in the ConfigMap.
+OWN = ("WORKERS", "GANGLION_ONLY", "GANGLION_MEMORY")
 HEADER = """\
 # Made by `ganglion export kubernetes`. Put changes into an overlay of kustomize. Once:
 #
@@ -134,11 +136,10 @@ def _namespace() -> Object:
 
 
 def _config(deployment: Deployment) -> Object:
-    """The variables of all containers."""
+    """The variables that all containers have with the same values."""
     unit = deployment.units[0]
-    own = {"GANGLION_ONLY", "GANGLION_MEMORY"}
     found = deployment.variables_of(unit, unit.only[0])
-    data = {name: text for name, text in found.items() if name not in own}
+    data = {name: text for name, text in found.items() if name not in OWN}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(CONFIG), "data": data}
 
 
@@ -275,7 +276,8 @@ def _digest(found: Object) -> str:
 
 def _container(deployment: Deployment, unit: Unit, part: str) -> dict[str, Any]:
     memory = amount(deployment.memory[unit.name])
-    own = {"GANGLION_ONLY": part, "GANGLION_MEMORY": memory} | {
+    values = deployment.variables_of(unit, part)
+    own = {name: values[name] for name in OWN} | {
         f"{name}_FILE": f"{SECRETS}/{secret_name(name)}" for name in deployment.secrets_of(unit)
     }
     quantity = f"{memory}i"

@@ -1,11 +1,11 @@
 """From one exported deployment to another: changed objects, their order, the interruption."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ganglion.export.deployment import Deployment
-from ganglion.export.units import Unit
+from ganglion.export.units import POSTGRES, Unit, dns
 from ganglion.programs.synapse.options import shared_lists
 
 # The targets' commands that stop everything and keep the data.
@@ -20,19 +20,22 @@ DEPLOY = {
 class Rollout:
     """The units that are added, removed, and replaced, in this order.
 
-    `together` says whether all containers have to stop before the first new one starts: the lists
-    by which processes share work differ.
+    One reader more or less of a pool is a unit of its own here: the rest of the pool stays.
+    `postgres` says whether PostgreSQL, which the target brings along, gets another number of
+    connections, and so starts anew. `together` says whether all containers have to stop before the
+    first new one starts: the lists by which processes share work differ.
     """
 
     added: tuple[Unit, ...]
     removed: tuple[Unit, ...]
     replaced: tuple[Unit, ...]
     together: bool
+    postgres: bool
 
     @property
     def nothing(self) -> bool:
         """Whether both deployments are the same."""
-        return not (self.added or self.removed or self.replaced)
+        return not (self.added or self.removed or self.replaced or self.postgres)
 
 
 def between(old: Deployment, new: Deployment) -> Rollout:
@@ -42,14 +45,38 @@ def between(old: Deployment, new: Deployment) -> Rollout:
     replaced = [
         unit
         for name, unit in after.items()
-        if name in before and _text(new, unit) != _text(old, before[name])
+        if name in before and _differ(old, before[name], new, unit)
     ]
     return Rollout(
-        added=tuple(unit for name, unit in after.items() if name not in before),
-        removed=tuple(unit for name, unit in before.items() if name not in after),
+        added=tuple(_beyond(after, before)),
+        removed=tuple(_beyond(before, after)),
         replaced=tuple(sorted(replaced, key=lambda unit: (unit.is_nginx, not unit.is_main))),
         together=shared_lists(old.plan.topology) != shared_lists(new.plan.topology),
+        postgres=POSTGRES in old.stores
+        and POSTGRES in new.stores
+        and old.connections != new.connections,
     )
+
+
+def _differ(old: Deployment, before: Unit, new: Deployment, after: Unit) -> bool:
+    """Return whether a container that both have differs."""
+    return any(
+        _text(old, before, only) != _text(new, after, only)
+        for only in after.only
+        if only in before.only
+    )
+
+
+def _beyond(units: Mapping[str, Unit], others: Mapping[str, Unit]) -> Iterator[Unit]:
+    """Yield the units that the others lack, and each process that theirs of the same name lack."""
+    for name, unit in units.items():
+        if name not in others:
+            yield unit
+            continue
+        known = {process.name for process in others[name].processes}
+        for process in unit.processes:
+            if process.name not in known:
+                yield replace(unit, name=dns(process.name), processes=(process,))
 
 
 def lines(found: Rollout, target: str) -> Iterator[str]:
@@ -64,6 +91,8 @@ def lines(found: Rollout, target: str) -> Iterator[str]:
     ):
         if units:
             yield f"{word:<8} {', '.join(map(_shown, units))}"
+    if found.postgres:
+        yield "restart  postgres, for another number of connections"
     deploy = DEPLOY.get(target, f"apply the files of {target}")
     if found.together:
         stop = STOP.get(target, "stop all containers")
@@ -73,6 +102,8 @@ def lines(found: Rollout, target: str) -> Iterator[str]:
         yield "users    no response until main and nginx have started; then clients go on"
         return
     yield f"step 1   {deploy}"
+    if found.postgres:
+        yield "users    postgres: requests wait until it has started again"
     for unit in found.replaced:
         yield f"users    {unit.name}: {_noticed(unit, target)}"
     if found.added or found.removed:
@@ -98,6 +129,7 @@ def as_json(found: Rollout, target: str) -> dict[str, Any]:
         "removed": [unit.name for unit in found.removed],
         "replaced": [unit.name for unit in found.replaced],
         "together": found.together,
+        "postgres": found.postgres,
         "text": list(lines(found, target)),
     }
 
@@ -106,7 +138,7 @@ def _shown(unit: Unit) -> str:
     return unit.name if unit.replicas == 1 else f"{unit.name} ({unit.replicas} containers)"
 
 
-def _text(deployment: Deployment, unit: Unit) -> str:
-    """Return all that a target writes for a unit, as a text."""
-    parts = [sorted(deployment.variables_of(unit, only).items()) for only in unit.only]
-    return repr([parts, deployment.secrets_of(unit), deployment.configuration])
+def _text(deployment: Deployment, unit: Unit, only: str) -> str:
+    """Return all that a target writes for a container, as a text."""
+    values = sorted(deployment.variables_of(unit, only).items())
+    return repr([values, deployment.secrets_of(unit), deployment.configuration])

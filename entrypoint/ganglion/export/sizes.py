@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ganglion.budget.amounts import GB, MB
 from ganglion.errors import ConfigError, Problem
-from ganglion.export.units import Unit
+from ganglion.export.units import Unit, alone
 from ganglion.machine.limits import amount
 from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
@@ -72,17 +72,12 @@ def _fits(plan: Plan, memory: int) -> bool:
 
 def _alone(plan: Plan, unit: Unit) -> Plan:
     """Return the plan of one container of a unit."""
-    name = unit.only[0]
-    topology = plan.topology
+    process = unit.processes[0] if unit.processes else None
     return replace(
         plan,
-        settings=replace(plan.settings, only=(name,)),
+        settings=replace(plan.settings, only=(unit.only[0],)),
         machine=replace(plan.machine, limits=replace(plan.machine.limits, cpus=PROCESSORS)),
-        topology=replace(
-            topology,
-            main=replace(topology.main, here=topology.main.name == name),
-            workers=tuple(replace(item, here=item.name == name) for item in topology.workers),
-        ),
+        topology=alone(plan.topology, process),
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.settings.parts import NGINX
@@ -93,6 +93,30 @@ def units(topology: Topology) -> tuple[Unit, ...]:
     if problems:
         raise ConfigError(problems)
     return tuple(found)
+
+
+def needed(topology: Topology, *processes: Process) -> Topology:
+    """Return the part of a topology that a container of some processes needs; all of it for nginx.
+
+    A process connects to main and to writers, and reads the lists of senders, pushers and jobs. So
+    it needs no reader but itself.
+    """
+    if not processes:
+        return topology
+    return replace(
+        topology,
+        workers=tuple(item for item in topology.workers if item.single or item in processes),
+    )
+
+
+def alone(topology: Topology, process: Process | None) -> Topology:
+    """Return the topology of a container that runs one process, or nginx alone."""
+    found = needed(topology, *([] if process is None else [process]))
+    return replace(
+        found,
+        main=replace(found.main, here=found.main == process),
+        workers=tuple(replace(item, here=item == process) for item in found.workers),
+    )
 
 
 def flows(split: Sequence[Unit]) -> tuple[Flow, ...]:

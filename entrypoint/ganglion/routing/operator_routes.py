@@ -59,10 +59,13 @@ class _Invalid(ValueError):
 def load(settings: Settings, topology: Topology | None) -> OperatorRoutes:
     """Read the file that GANGLION_ROUTES names, or routes.yaml in the data directory, if any.
 
-    Pins are not checked without a topology; its problems are reported elsewhere.
+    Pins are not checked without a topology; its problems are reported elsewhere. A container
+    without nginx reads none: it may not know all the workers that they name.
 
     Raises ConfigError with every problem in the file.
     """
+    if not settings.runs_nginx:
+        return OperatorRoutes()
     default = Path(settings.paths.routes_yaml)
     if settings.routes_file is None and not os.path.lexists(default):
         return OperatorRoutes()
