@@ -344,7 +344,14 @@ class Server:
         )
 
     def status(self) -> list[dict[str, Any]]:
-        """Return the rows of `ganglion status --json`."""
+        """Return the rows of `ganglion status --json` that are processes.
+
+        Others are parts that do not work at this moment, backups and an applied layout.
+        """
+        return [row for row in self.all_status() if row["starts"] is not None]
+
+    def all_status(self) -> list[dict[str, Any]]:
+        """Return all rows of `ganglion status --json`."""
         answer = self.ganglion("status", "--json")
         assert answer.returncode == 0, answer.stderr
         rows: list[dict[str, Any]] = json.loads(answer.stdout)

@@ -172,7 +172,8 @@ class Container:
     def pids(self) -> dict[str, int]:
         """Return the process ID inside the container of each process by its name."""
         rows = json.loads(self.ganglion("status", "--json").stdout)
-        return {row["name"]: row["pid"] for row in rows}
+        # Others are parts that do not work at this moment.
+        return {row["name"]: row["pid"] for row in rows if row["starts"] is not None}
 
 
 @contextlib.contextmanager

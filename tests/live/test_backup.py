@@ -506,7 +506,7 @@ def test_scheduled_backups_are_made_checked_and_deleted_and_failures_are_said() 
         kept = sorted(path.name for path in place.glob("*.tar"))
         assert len(kept) <= 3
         assert place.stat().st_mode & 0o777 == 0o700
-        row = next(row for row in server.status() if row["name"] == "backup")
+        row = next(row for row in server.all_status() if row["name"] == "backup")
         assert row["state"] in {"WAITING", "RUNNING"}
         foreign = place / "of-mine.tar"
         foreign.touch()

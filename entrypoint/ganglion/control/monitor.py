@@ -45,7 +45,9 @@ class Monitor:
         self._lags = Lags()
         self._late: Mapping[str, Mapping[str, float]] = MappingProxyType({})
         self._states: programs.States | None = None
+        # The parts of the last round, and the layout that they are of.
         self._names: tuple[str, ...] = ()
+        self._topology: Topology | None = None
         # When a question came last, how long the one before was ago, when the last round began, and
         # when the first one of this time of questions.
         self._asked, self._gap = -KEPT, KEPT
@@ -60,7 +62,9 @@ class Monitor:
         with self._wake:
             now = self._clock()
             self._gap, self._asked = now - self._asked, now
-            if self._gap > KEPT or self._thread is None:
+            # After a change of the layout, the answers may be those of processes that are gone.
+            changed = self._watched.topology() != self._topology
+            if self._gap > KEPT or self._thread is None or changed:
                 self._fresh = now
                 self._round()
             if self._thread is None:
@@ -129,7 +133,7 @@ class Monitor:
         }
         if settings.enable_metrics:
             asked["streams"] = lambda: self._streams(topology)
-        self._names = tuple(asked)
+        self._names, self._topology = tuple(asked), topology
         self._asking.begin(asked)
         self._began = self._clock()
 

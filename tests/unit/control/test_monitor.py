@@ -6,6 +6,7 @@ import json
 import socketserver
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -270,6 +271,19 @@ def test_an_answer_after_a_silence_is_a_new_one(told: Watched) -> None:
     parts.problem = "does not answer at x"
     clock.now += KEPT + 1
     assert monitor.snapshot().verdict.word is Word.FAILING
+
+
+def test_a_change_of_the_layout_forgets_the_processes_before(told: Watched) -> None:
+    layouts = ["client_reader:2"]
+    watched = replace(told, topology=lambda: topology_of(layouts[-1]))
+
+    def parts(_: Settings, topology: Topology) -> dict[str, Probe]:
+        return {item.name: lambda: "does not answer at x" for item in topology.here}
+
+    monitor = Monitor(watched, Clock(), parts)
+    assert set(monitor.snapshot().verdict.problems) == {"main", "client_reader1", "client_reader2"}
+    layouts.append("client_reader")
+    assert set(monitor.snapshot().verdict.problems) == {"main", "client_reader1"}
 
 
 def test_nothing_is_asked_while_nobody_asks(told: Watched) -> None:

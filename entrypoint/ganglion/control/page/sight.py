@@ -83,7 +83,8 @@ class Sight:
         self.health = Kept(every=8.0, ask=monitor.snapshot)
         self.used = Kept(every=5.0, ask=self._look_at_processes)
         settings = watched.settings
-        self.chosen = Kept(every=SHORT, ask=lambda: chosen.ask(watched.topology()))
+        # It costs each process a request.
+        self.chosen = Kept(every=15.0, ask=lambda: chosen.ask(watched.topology()))
         self.postgres = Kept(every=SHORT, ask=lambda: stores.postgres(settings))
         self.redis = Kept(every=SHORT, ask=lambda: stores.redis(settings))
         self.updates = Kept(every=SHORT, ask=lambda: database.updates(settings))
