@@ -133,6 +133,22 @@ def test_one_reader_more_changes_nothing_that_rolls_but_nginx(target: Target, pr
     assert {name for name in old if old[name] != new[name]} == {"nginx"}
 
 
+def test_a_range_is_one_number_in_compose_and_the_first_one_in_swarm() -> None:
+    workers = {**ENVIRON, "WORKERS": "event_persister, sync=synchrotron:2-4"}
+    services: dict[str, dict[str, Any]] = {}
+    for target in TARGETS:
+        if not target.directory:
+            found = deployment(workers, plan, ranges=target.ranges)
+            (text,) = (file.content for file in target.render(found, "stack"))
+            services[target.name] = yaml.safe_load(text)["services"]
+    assert [name for name in services["compose"] if "sync" in name] == ["sync1", "sync2"]
+    sync, proxy = services["swarm"]["sync"], services["swarm"]["nginx"]
+    assert sync["deploy"]["replicas"] == 2
+    # So `docker service scale` alone is enough up to there.
+    assert proxy["environment"]["WORKERS"].endswith("sync=synchrotron:4")
+    assert sync["environment"]["WORKERS"].endswith("sync=synchrotron:{{.Task.Slot}}")
+
+
 @EVERY_PRESET
 def test_each_address_leads_to_a_listener_of_another_container(preset: str) -> None:
     found = made(preset)

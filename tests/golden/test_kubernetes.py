@@ -1,6 +1,6 @@
 """The export for Kubernetes of every preset keeps the rules of Kubernetes, and our own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 
 from ganglion.errors import ConfigError
 from ganglion.export import kubernetes
-from ganglion.export.deployment import Deployment, deployment
+from ganglion.export.deployment import TRIED, Deployment, deployment
 from ganglion.export.units import POSTGRES, REDIS, dns, flows
 from ganglion.topology.roles import PRESETS
 from tests.plans import plan
@@ -113,6 +113,32 @@ def only(item: Object) -> str:
     return str(values.get("GANGLION_ONLY", ""))
 
 
+def variables(found: Iterable[Object], item: Object, index: str = "") -> dict[str, str]:
+    """Return the variables that a pod starts with, as the kubelet makes them."""
+    maps = named(tuple(found), "ConfigMap")
+    (container,) = item["spec"]["template"]["spec"]["containers"]
+    values: dict[str, str] = {}
+    for source in container["envFrom"]:
+        values |= maps[source["configMapRef"]["name"]]["data"]
+    for row in container["env"]:
+        text = row.get("value", index)
+        values[row["name"]] = text.replace("$(POD_INDEX)", values.get("POD_INDEX", "$(POD_INDEX)"))
+    return values
+
+
+@EVERY_PRESET
+def test_each_pod_starts_with_the_variables_that_the_export_has_tried(preset: str) -> None:
+    found, pods = made(preset), workloads(preset)
+    for unit in found.units:
+        for part in unit.only:
+            secrets = {
+                f"{name}_FILE": f"/run/secrets/{name.lower()}" for name in found.secrets_of(unit)
+            }
+            expected = {**found.variables_of(unit, part), **secrets}
+            assert variables(of_preset(preset), pods[dns(part)]) == expected
+            assert ("POSTGRES_HOST" in expected) == (not unit.is_nginx)
+
+
 @EVERY_PRESET
 def test_each_pod_is_restricted_and_has_every_probe(preset: str) -> None:
     for item in workloads(preset).values():
@@ -212,6 +238,81 @@ def test_only_nginx_is_public_and_only_synapse_reaches_the_internet(preset: str)
     assert outside == {unit.name for unit in made(preset).units if not unit.is_nginx}
 
 
+@cache
+def of_range() -> tuple[Deployment, tuple[Object, ...]]:
+    workers = "event_persister, sync=synchrotron+initial_synchrotron:2-8, client_reader:2"
+    found = deployment({**ENVIRON, "WORKERS": workers}, plan, ranges=True)
+    return found, tuple(objects(texts(found)))
+
+
+def test_a_range_makes_an_autoscaler_of_one_numbered_pool() -> None:
+    _, items = of_range()
+    for item in items:
+        if item["metadata"]["name"] in ("sync", "sync8"):
+            kubernetes_validate.validate(item, VERSION, strict=True)
+    scalers = named(items, "HorizontalPodAutoscaler")
+    assert scalers.keys() == {"sync"}
+    spec = scalers["sync"]["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 8)
+    assert spec["scaleTargetRef"] == {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "name": "sync",
+    }
+    pool = named(items, "StatefulSet")["sync"]["spec"]
+    # A number there would undo the autoscaler's at each apply.
+    assert "replicas" not in pool
+    assert pool["ordinals"] == {"start": 1}
+    assert named(items, "PodDisruptionBudget").keys() == {"nginx", "sync", "client-reader"}
+
+
+def test_each_pod_of_a_range_is_the_process_of_its_number_at_a_host_of_its_own() -> None:
+    found, items = of_range()
+    pool = named(items, "StatefulSet")["sync"]
+    services = named(items, "Service")
+    (unit,) = (unit for unit in found.units if unit.name == "sync")
+    assert len(unit.processes) == 8
+    for number, process in enumerate(unit.processes, 1):
+        given = variables(items, pool, str(number))
+        assert given.pop("POD_INDEX") == str(number)
+        secrets = {f"{name}_FILE" for name in found.secrets_of(unit)}
+        own = {name: text for name, text in given.items() if name not in secrets}
+        assert own == found.variables_of(unit, process.name)
+        secret = {name: TRIED[name] for name in found.secrets_of(unit)}
+        chosen = plan({**own, **secret, "POD_INDEX": str(number)})
+        assert [item.name for item in chosen.topology.here] == [process.name]
+        assert services[process.name]["spec"]["selector"] == {
+            COMPONENT: "sync",
+            "statefulset.kubernetes.io/pod-name": f"sync-{number}",
+        }
+    # nginx distributes among all of them, and PostgreSQL has connections for all.
+    assert (
+        "sync=synchrotron+initial_synchrotron:8"
+        in variables(items, named(items, "Deployment")["nginx"])["WORKERS"]
+    )
+    assert (
+        found.connections
+        == made(
+            "event_persister, sync=synchrotron+initial_synchrotron:8, client_reader:2"
+        ).connections
+    )
+    assert (
+        found.connections
+        > made(
+            "event_persister, sync=synchrotron+initial_synchrotron:2, client_reader:2"
+        ).connections
+    )
+
+
+def test_no_preset_has_an_autoscaler_and_no_object_scales_what_runs_once() -> None:
+    for preset in PRESETS:
+        assert not named(of_preset(preset), "HorizontalPodAutoscaler")
+    found, items = of_range()
+    single = {unit.name for unit in found.units if unit.single}
+    assert "event-persister1" in single
+    assert not single & named(items, "HorizontalPodAutoscaler").keys()
+
+
 def test_external_stores_are_reached_at_their_addresses_only() -> None:
     given = {
         "POSTGRES_HOST": "192.0.2.7",
@@ -239,7 +340,8 @@ def test_a_changed_variable_changes_every_pod() -> None:
             if only(item)
         }
 
-    assert len(annotations()) == 1
+    # nginx goes without those of PostgreSQL and Redis.
+    assert len(annotations()) == 2
     assert annotations() == annotations()
     assert not annotations() & annotations(SYNAPSE_LOG_LEVEL="DEBUG")
 

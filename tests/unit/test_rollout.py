@@ -9,8 +9,8 @@ from ganglion.topology.roles import PRESETS
 from tests.plans import plan
 
 
-def made(workers: str, **more: str) -> Deployment:
-    return deployment({"WORKERS": workers, **more}, plan)
+def made(workers: str, *, ranges: bool = False, **more: str) -> Deployment:
+    return deployment({"WORKERS": workers, **more}, plan, ranges=ranges)
 
 
 def names(found: rollout.Rollout) -> dict[str, list[str]]:
@@ -70,16 +70,50 @@ def test_another_variable_replaces_every_unit_main_first_and_nginx_last() -> Non
     )
 
 
+def test_other_numbers_of_a_range_scale_a_unit_and_may_replace_nginx() -> None:
+    def between(old: str, new: str, target: str = "swarm") -> list[str]:
+        before, after = (
+            made(f"event_persister, sync=synchrotron:{number}", ranges=True)
+            for number in (old, new)
+        )
+        found = rollout.between(before, after)
+        assert not found.added
+        assert not found.removed
+        text = list(rollout.lines(found, target))
+        return [line for line in text if not line.startswith("step")]
+
+    assert between("2-4", "3-4") == ["scale    sync: from 2-4 to 3-4 containers"]
+    nginx = "users    nginx: connections end; clients connect again within seconds"
+    assert between("2-4", "2-6") == [
+        "replace  nginx",
+        "scale    sync: from 2-4 to 2-6 containers",
+        nginx,
+    ]
+    assert between("4", "2-4") == ["scale    sync: from 4 to 2-4 containers"]
+    assert between("4", "2-4", "kubernetes")[1:] == [
+        (
+            "users    sync: its pods have other names; delete the objects of the old ones when the"
+            " new ones are ready"
+        )
+    ]
+
+
+def test_a_target_without_ranges_has_the_lower_number() -> None:
+    found = made("sync=synchrotron:2-4")
+    assert [unit.replicas for unit in found.units if unit.name == "sync"] == [2]
+
+
 def test_postgresql_that_gets_more_connections_is_named() -> None:
     found = rollout.between(made("client_reader:2"), made("client_reader:30"))
     assert found.postgres
     text = list(rollout.lines(found, "compose"))
     assert "restart  postgres, for another number of connections" in text
     assert "users    postgres: requests wait until it has started again" in text
-    external = {"POSTGRES_HOST": "db.example", "POSTGRES_PASSWORD": "x"}
-    found = rollout.between(
-        made("client_reader:2", **external), made("client_reader:30", **external)
+    old, new = (
+        made(workers, POSTGRES_HOST="db.example", POSTGRES_PASSWORD="x")
+        for workers in ("client_reader:2", "client_reader:30")
     )
+    found = rollout.between(old, new)
     assert not found.postgres
 
 

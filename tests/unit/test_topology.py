@@ -300,3 +300,17 @@ def test_problems_name_synapse_worker_types_if_that_is_set() -> None:
 def test_the_topology_has_the_notes_of_the_text() -> None:
     text = "synapse.app.pusher"
     assert topology_of(text).notes == parse_workers(text).notes != ()
+
+
+def test_a_range_runs_its_lower_number_in_one_container_and_says_so() -> None:
+    found = topology_of("small, sync=synchrotron:2-8")
+    assert [worker.name for worker in found.workers if worker.group == "sync"] == ["sync1", "sync2"]
+    assert dict(found.ranges) == {"sync": 8}
+    assert found.notes == (
+        (
+            "sync has 2 to 8 workers, and 2 run: only the exports for Kubernetes and Swarm use the"
+            " upper number"
+        ),
+    )
+    # The text of the layout that runs.
+    assert "sync=synchrotron:2," in found.text

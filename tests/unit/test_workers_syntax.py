@@ -16,6 +16,29 @@ def entries(text: str, *, repeats_add_up: bool = False) -> list[tuple[str, str, 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("synchrotron:2-8", ("synchrotron", 2, 8)),
+        ("synchrotron*2-8", ("synchrotron", 2, 8)),
+        ("sync = synchrotron + initial_synchrotron : 1 - 100", ("sync", 1, 100)),
+        # No range: nothing could change the number.
+        ("client_reader:3-3", ("client_reader", 3, None)),
+        ("small, sync=synchrotron:2-4", ("sync", 2, 4)),
+    ],
+)
+def test_readers_can_have_a_range(text: str, expected: tuple[str, int, int | None]) -> None:
+    parsed = parse_workers(text)
+    assert parsed.problems == ()
+    found = {entry.name: (entry.name, entry.count, entry.most) for entry in parsed.entries}
+    assert found[expected[0]] == expected
+
+
+def test_ranges_that_are_written_twice_add_up_as_numbers_do() -> None:
+    (found,) = parse_workers("login, login:2-4", repeats_add_up=True).entries
+    assert (found.count, found.most) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         pytest.param("pusher", [("pusher", "pusher", 1)], id="role"),
         pytest.param("pusher:3", [("pusher", "pusher", 3)], id="count"),
         pytest.param("pusher*3", [("pusher", "pusher", 3)], id="count with a star"),

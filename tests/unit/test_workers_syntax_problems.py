@@ -27,8 +27,62 @@ def bad_count(entry: str, count: str) -> str:
     return said(
         f"WORKERS={entry!r}",
         f"invalid number of workers {count!r}",
-        "write a whole number from 0 to 100 after the colon",
+        "write a whole number from 0 to 100 after the colon, or a range such as 2-8",
     )
+
+
+@pytest.mark.parametrize("role", ROLES.split(", "))
+def test_only_roles_that_only_read_can_have_a_range(role: str) -> None:
+    # Written down once more, so that a new role is decided on.
+    readers = {
+        *("synchrotron", "initial_synchrotron", "client_reader", "event_creator", "login"),
+        *("federation_reader", "federation_inbound", "room_reader", "frontend_proxy"),
+    }
+    limit = BY_NAME[role].limit
+    expected = said(
+        f"WORKERS='{role}:2-8'",
+        f"is a range, and the number of workers with {role} is fixed: the other processes know each"
+        " of them",
+        f"write one number: {role}:{limit or 2}",
+    )
+    assert problems(f"{role}:2-8") == ([] if role in readers else [expected])
+
+
+def test_an_entry_that_also_writes_cannot_have_a_range() -> None:
+    assert problems("mix=synchrotron+pusher+typing:2-4") == [
+        said(
+            "WORKERS='mix=synchrotron+pusher+typing:2-4'",
+            "is a range, and the number of workers with pusher, typing is fixed: the other"
+            " processes know each of them",
+            "write one number: mix=synchrotron+pusher+typing:1; or give pusher, typing to another"
+            " entry",
+        )
+    ]
+    assert problems("s=stream_writers:1-2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "fix"),
+    [
+        (
+            "synchrotron:8-2",
+            "has the range 8-2, which ends below its start",
+            "write synchrotron:2-8",
+        ),
+        (
+            "synchrotron:0-4",
+            "has the range 0-4: a pool needs a worker that always runs",
+            "write synchrotron:1-4, or synchrotron:0 for no worker",
+        ),
+    ],
+)
+def test_ranges_that_make_no_sense(text: str, message: str, fix: str) -> None:
+    assert problems(text) == [said(f"WORKERS={text!r}", message, fix)]
+
+
+@pytest.mark.parametrize("count", ["2-101", "2-", "-8", "2-8-9", "2..8", "2-x"])
+def test_ranges_that_are_none(count: str) -> None:
+    assert problems(f"synchrotron:{count}") == [bad_count(f"synchrotron:{count}", count)]
 
 
 EMPTY = said("WORKERS=''", "has an empty entry", "remove the extra comma")

@@ -61,7 +61,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         return _for_machine(MACHINE_BY_NAME[options.target], options, environ)
     _refuse_places(options)
     target = BY_NAME[options.target]
-    found = deployment(environ, assemble)
+    found = deployment(environ, assemble, ranges=target.ranges)
     files = target.render(found, options.path.name)
     problem = write(options.path, files, directory=target.directory)
     if problem is not None:
@@ -75,7 +75,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
                 )
             ]
         )
-    units, containers = len(found.units), sum(unit.replicas for unit in found.units)
+    units, containers = len(found.units), sum(unit.at_start for unit in found.units)
     print(f"wrote {options.path}: {units} units, {containers} containers")
     print_notes(found.plan.topology.notes)
     return 0

@@ -23,7 +23,7 @@ from ganglion.changes.steps import between
 from ganglion.cli.output import print_json, print_notes
 from ganglion.cli.verb import Verb
 from ganglion.export import rollout
-from ganglion.export.deployment import deployment
+from ganglion.export.deployment import OLD_WORKERS, deployment
 from ganglion.export.targets import BY_NAME
 from ganglion.plan import assemble, read_settings, render, running_workers, with_workers
 from ganglion.programs.postgres import server as postgres
@@ -53,8 +53,10 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _exported(options: Namespace, environ: Mapping[str, str]) -> int:
-    old = deployment(environ, assemble)
-    new = deployment({**environ, "WORKERS": options.workers}, assemble)
+    ranges = BY_NAME[options.export].ranges
+    old = deployment(environ, assemble, ranges=ranges)
+    others = {name: text for name, text in environ.items() if name != OLD_WORKERS}
+    new = deployment({**others, "WORKERS": options.workers}, assemble, ranges=ranges)
     found = rollout.between(old, new)
     if options.json:
         print_json(rollout.as_json(found, options.export))

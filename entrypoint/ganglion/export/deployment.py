@@ -1,5 +1,6 @@
 """All that the targets write down: units with their variables and memory, secrets, stores."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -101,10 +102,14 @@ class Deployment:
         return (*self.plan.operator.paths, *self.plan.operator.all_registrations)
 
 
-def deployment(environ: Mapping[str, str], assemble: Assemble) -> Deployment:
+def deployment(
+    environ: Mapping[str, str], assemble: Assemble, *, ranges: bool = False
+) -> Deployment:
     """Split the server that the variables describe.
 
-    `assemble` makes a plan from variables. Raises ConfigError with the problems of all containers
+    `assemble` makes a plan from variables. `ranges` says that the target changes the number of
+    readers within the ranges of WORKERS: then everything is made for the upper numbers, such as
+    nginx's pools and the connections. Raises ConfigError with the problems of all containers
     together, as each of them would report its own.
     """
     problems = [
@@ -131,12 +136,17 @@ def deployment(environ: Mapping[str, str], assemble: Assemble) -> Deployment:
             "GANGLION_ONLY": part,
             "GANGLION_MEMORY": amount(memory),
         }
-        base_of = {name: text for name, text in given.items() if name != OLD_WORKERS}
-        return assemble({**base_of, "GANGLION_HOSTS": HOSTS, **own})
+        return assemble({**_without_old_name(given), "GANGLION_HOSTS": HOSTS, **own})
 
+    together = {"GANGLION_HOSTS": HOSTS, "GANGLION_ONLY": "nginx,main"}
     try:
-        plan = assemble({**tried, "GANGLION_HOSTS": HOSTS, "GANGLION_ONLY": "nginx,main"})
-        split = units(plan.topology)
+        plan = assemble({**tried, **together})
+        least: dict[str, int] = {}
+        if ranges and plan.topology.ranges:
+            least, widest = _widest(plan.topology)
+            tried = {**_without_old_name(tried), "WORKERS": widest}
+            plan = assemble({**tried, **together})
+        split = units(plan.topology, least)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from error
     memory, refused = sizes(plan, split)
@@ -166,6 +176,21 @@ def workers_of(topology: Topology, unit: Unit, only: str) -> str:
     number = only.removeprefix(unit.stem)
     own = f"{unit.stem}={'+'.join(unit.processes[0].roles)}:{number}"
     return ", ".join(filter(None, (needed(topology, topology.main).text, own)))
+
+
+def _widest(topology: Topology) -> tuple[dict[str, int], str]:
+    """Return the lower number of each entry with a range, and WORKERS with the upper ones."""
+    groups = {worker.group: worker for worker in topology.workers}
+    numbers = Counter(worker.group for worker in topology.workers)
+    text = ", ".join(
+        f"{group}={'+'.join(worker.roles)}:{topology.ranges.get(group, numbers[group])}"
+        for group, worker in groups.items()
+    )
+    return {group: numbers[group] for group in topology.ranges}, text
+
+
+def _without_old_name(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in environ.items() if name != OLD_WORKERS}
 
 
 def _problems(

@@ -5,8 +5,10 @@ from typing import Any
 Object = dict[str, Any]
 
 APP = "ganglion"
-# The ConfigMap of variables, the Secret of secrets, and the Secret of the operator's files.
-CONFIG, SECRET_OBJECT, FILES = "ganglion", "ganglion", "ganglion-files"
+# The ConfigMaps of variables: those of all pods, and those of PostgreSQL and Redis.
+CONFIG, STORES = "ganglion", "ganglion-stores"
+# The Secret of secrets, and that of the operator's files.
+SECRET_OBJECT, FILES = "ganglion", "ganglion-files"
 # The number of Synapse's account in the image.
 ACCOUNT = 991
 COMPONENT, PROCESS = "app.kubernetes.io/component", "ganglion/process"

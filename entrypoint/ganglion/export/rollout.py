@@ -21,6 +21,7 @@ class Rollout:
     """The units that are added, removed, and replaced, in this order.
 
     One reader more or less of a pool is a unit of its own here: the rest of the pool stays.
+    `scaled` has each unit with a range whose numbers change, before and after.
     `postgres` says whether PostgreSQL, which the target brings along, gets another number of
     connections, and so starts anew. `together` says whether all containers have to stop before the
     first new one starts: the lists by which processes share work differ.
@@ -29,13 +30,14 @@ class Rollout:
     added: tuple[Unit, ...]
     removed: tuple[Unit, ...]
     replaced: tuple[Unit, ...]
+    scaled: tuple[tuple[Unit, Unit], ...]
     together: bool
     postgres: bool
 
     @property
     def nothing(self) -> bool:
         """Whether both deployments are the same."""
-        return not (self.added or self.removed or self.replaced or self.postgres)
+        return not (self.added or self.removed or self.replaced or self.scaled or self.postgres)
 
 
 def between(old: Deployment, new: Deployment) -> Rollout:
@@ -51,6 +53,13 @@ def between(old: Deployment, new: Deployment) -> Rollout:
         added=tuple(_beyond(after, before)),
         removed=tuple(_beyond(before, after)),
         replaced=tuple(sorted(replaced, key=lambda unit: (unit.is_nginx, not unit.is_main))),
+        scaled=tuple(
+            (before[name], unit)
+            for name, unit in after.items()
+            if name in before
+            and _ranged(before[name], unit)
+            and before[name].numbers != unit.numbers
+        ),
         together=shared_lists(old.plan.topology) != shared_lists(new.plan.topology),
         postgres=POSTGRES in old.stores
         and POSTGRES in new.stores
@@ -67,11 +76,17 @@ def _differ(old: Deployment, before: Unit, new: Deployment, after: Unit) -> bool
     )
 
 
+def _ranged(*units: Unit) -> bool:
+    return any(unit.least is not None for unit in units)
+
+
 def _beyond(units: Mapping[str, Unit], others: Mapping[str, Unit]) -> Iterator[Unit]:
     """Yield the units that the others lack, and each process that theirs of the same name lack."""
     for name, unit in units.items():
         if name not in others:
             yield unit
+            continue
+        if _ranged(unit, others[name]):
             continue
         known = {process.name for process in others[name].processes}
         for process in unit.processes:
@@ -84,15 +99,7 @@ def lines(found: Rollout, target: str) -> Iterator[str]:
     if found.nothing:
         yield "nothing changes"
         return
-    for word, units in (
-        ("add", found.added),
-        ("remove", found.removed),
-        ("replace", found.replaced),
-    ):
-        if units:
-            yield f"{word:<8} {', '.join(map(_shown, units))}"
-    if found.postgres:
-        yield "restart  postgres, for another number of connections"
+    yield from _changed(found)
     deploy = DEPLOY.get(target, f"apply the files of {target}")
     if found.together:
         stop = STOP.get(target, "stop all containers")
@@ -102,12 +109,35 @@ def lines(found: Rollout, target: str) -> Iterator[str]:
         yield "users    no response until main and nginx have started; then clients go on"
         return
     yield f"step 1   {deploy}"
+    for name, noticed in _interruptions(found, target):
+        yield f"users    {name}: {noticed}"
+
+
+def _changed(found: Rollout) -> Iterator[str]:
+    for word, units in (
+        ("add", found.added),
+        ("remove", found.removed),
+        ("replace", found.replaced),
+    ):
+        if units:
+            yield f"{word:<8} {', '.join(map(_shown, units))}"
+    for before, after in found.scaled:
+        yield f"scale    {after.name}: from {before.numbers} to {after.numbers} containers"
     if found.postgres:
-        yield "users    postgres: requests wait until it has started again"
+        yield "restart  postgres, for another number of connections"
+
+
+def _interruptions(found: Rollout, target: str) -> Iterator[tuple[str, str]]:
+    if found.postgres:
+        yield "postgres", "requests wait until it has started again"
+    for before, after in found.scaled:
+        if target == "kubernetes" and (before.least is None) != (after.least is None):
+            old = "its pods have other names; delete the objects of the old ones when the new ones"
+            yield after.name, f"{old} are ready"
     for unit in found.replaced:
-        yield f"users    {unit.name}: {_noticed(unit, target)}"
+        yield unit.name, _noticed(unit, target)
     if found.added or found.removed:
-        yield "users    new and removed units: nothing, as nginx asks the others of a pool"
+        yield "new and removed units", "nothing, as nginx asks the others of a pool"
 
 
 def _noticed(unit: Unit, target: str) -> str:
@@ -128,6 +158,7 @@ def as_json(found: Rollout, target: str) -> dict[str, Any]:
         "added": [unit.name for unit in found.added],
         "removed": [unit.name for unit in found.removed],
         "replaced": [unit.name for unit in found.replaced],
+        "scaled": {after.name: [before.numbers, after.numbers] for before, after in found.scaled},
         "together": found.together,
         "postgres": found.postgres,
         "text": list(lines(found, target)),
@@ -135,7 +166,7 @@ def as_json(found: Rollout, target: str) -> dict[str, Any]:
 
 
 def _shown(unit: Unit) -> str:
-    return unit.name if unit.replicas == 1 else f"{unit.name} ({unit.replicas} containers)"
+    return unit.name if unit.numbers == "1" else f"{unit.name} ({unit.numbers} containers)"
 
 
 def _text(deployment: Deployment, unit: Unit, only: str) -> str:

@@ -98,7 +98,7 @@ def _service(deployment: Deployment, unit: Unit) -> dict[str, Any]:
             # The name leads to the task itself: connections through Swarm's virtual address are
             # forgotten after 15 idle minutes.
             "endpoint_mode": "dnsrr",
-            "replicas": unit.replicas,
+            "replicas": unit.at_start,
             "update_config": {**UPDATE, "order": order},
             "rollback_config": {"order": order},
             "restart_policy": {"condition": "any", "delay": "2s"},

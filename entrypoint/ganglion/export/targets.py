@@ -16,13 +16,15 @@ class Target:
 
     `render` gets the deployment and the name of the file, and returns the files. A target that is a
     `directory` returns several, by their paths in it; any other one file. It raises ConfigError
-    with everything that the target cannot hold.
+    with everything that the target cannot hold. With `ranges`, the number of readers can change
+    within a range of WORKERS; any other target has the lower number.
     """
 
     name: str
     help: str
     render: Render
     directory: bool = False
+    ranges: bool = False
 
 
 TARGETS: tuple[Target, ...] = (
@@ -36,11 +38,13 @@ TARGETS: tuple[Target, ...] = (
         help="a directory for `kubectl apply --kustomize`: docs/kubernetes.md",
         render=kubernetes.render,
         directory=True,
+        ranges=True,
     ),
     Target(
         name="swarm",
         help="a stack for Docker Swarm: a service for each unit, on several machines",
         render=swarm.render,
+        ranges=True,
     ),
 )
 BY_NAME = {target.name: target for target in TARGETS}

@@ -1,7 +1,7 @@
 """How a topology is split: the proxy, each process that must run once, and pools of readers."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ganglion.errors import ConfigError, Problem
@@ -21,11 +21,13 @@ class Unit:
 
     `processes` are empty for nginx. Those of a unit that is not `single` only read: each may run
     twice for a moment, and there may be more or fewer of them at any time. `name` is valid in DNS.
+    `least` is the lower number of a range in WORKERS, whose upper one is that of the processes.
     """
 
     name: str
     processes: tuple[Process, ...]
     single: bool
+    least: int | None = None
 
     @property
     def is_nginx(self) -> bool:
@@ -37,8 +39,18 @@ class Unit:
 
     @property
     def replicas(self) -> int:
-        """How many containers the unit has: one for each process."""
+        """How many containers the unit may have: one for each process."""
         return max(1, len(self.processes))
+
+    @property
+    def numbers(self) -> str:
+        """Its number of containers as WORKERS has it: one number, or a range."""
+        return str(self.replicas) if self.least is None else f"{self.least}-{self.replicas}"
+
+    @property
+    def at_start(self) -> int:
+        """How many containers the unit has at first."""
+        return self.replicas if self.least is None else self.least
 
     @property
     def only(self) -> tuple[str, ...]:
@@ -70,10 +82,11 @@ def dns(name: str) -> str:
     return re.sub("[_+]", "-", name.lower())
 
 
-def units(topology: Topology) -> tuple[Unit, ...]:
+def units(topology: Topology, least: Mapping[str, int] | None = None) -> tuple[Unit, ...]:
     """Split a topology: nginx, main, then the workers in the order of WORKERS.
 
-    Raises ConfigError if two units would have the same name.
+    `least` has the lower number of each entry with a range. Raises ConfigError if two units, or
+    two of their processes, would have the same name.
     """
     found = [
         Unit(name=NGINX, processes=(), single=False),
@@ -88,7 +101,14 @@ def units(topology: Topology) -> tuple[Unit, ...]:
                 Unit(name=dns(worker.name), processes=(worker,), single=True) for worker in members
             )
         else:
-            found.append(Unit(name=dns(group), processes=tuple(members), single=False))
+            found.append(
+                Unit(
+                    name=dns(group),
+                    processes=tuple(members),
+                    single=False,
+                    least=(least or {}).get(group),
+                )
+            )
     problems = list(_same_names(found))
     if problems:
         raise ConfigError(problems)
@@ -152,13 +172,15 @@ def _ports(found: set[int | None]) -> tuple[int, ...]:
 
 
 def _same_names(found: Sequence[Unit]) -> Iterator[Problem]:
-    names: dict[str, Unit] = {}
+    names = set(RESERVED)
     for unit in found:
-        if unit.name in RESERVED or unit.name in names:
+        own = dict.fromkeys((unit.name, *(dns(process.name) for process in unit.processes)))
+        taken = next((name for name in own if name in names), None)
+        if taken is not None:
             yield Problem(
                 variable="WORKERS",
                 value=unit.stem,
-                message=f"gives a service the name {unit.name}, which another one has",
+                message=f"gives a service the name {taken}, which another one has",
                 hint="give the entry another name, as in NAME=ROLE",
             )
-        names[unit.name] = unit
+        names.update(own)

@@ -41,6 +41,11 @@ class Role:
     # most from caches; a stream of small rows is read only once.
     caches: int = 1
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether workers with it may come and go, or run twice: no other process counts on one."""
+        return self.kind is Kind.GENERIC and self.limit is None
+
 
 CLIENT = frozenset({"client"})
 FEDERATION = frozenset({"federation"})

@@ -1,7 +1,7 @@
 """Build the topology from the settings: the workers, their addresses and their duties."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ganglion.errors import ConfigError, Problem
@@ -77,10 +77,7 @@ class Process:
     @property
     def single(self) -> bool:
         """Whether the process must run once: it writes, does a job, or has sessions in memory."""
-        roles = [BY_NAME[role] for role in self.roles]
-        return self.is_main or any(
-            role.kind is not Kind.GENERIC or role.limit is not None for role in roles
-        )
+        return self.is_main or not all(BY_NAME[role].only_reads for role in self.roles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +85,8 @@ class Topology:
     """The validated set of processes.
 
     `stream_writers` maps Synapse's name of each stream that main does not write to its writers.
-    `jobs` maps each role of kind JOB to its workers.
+    `jobs` maps each role of kind JOB to its workers. `ranges` maps each entry with a range to its
+    upper number; the workers are those of the lower one.
     """
 
     main: Process
@@ -97,6 +95,7 @@ class Topology:
     jobs: Mapping[str, tuple[str, ...]]
     restrict_federation: bool
     notes: tuple[str, ...]
+    ranges: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def processes(self) -> tuple[Process, ...]:
@@ -176,12 +175,24 @@ def build(settings: Settings, auto: str = "") -> Topology:
         stream_writers=MappingProxyType(stream_writers),
         jobs=MappingProxyType({role: names for role, names in jobs.items() if names}),
         restrict_federation=settings.restrict_federation,
-        notes=parsed.notes,
+        notes=(*parsed.notes, *_range_notes(parsed.entries)),
+        ranges=MappingProxyType(
+            {entry.name: entry.most for entry in parsed.entries if entry.most is not None}
+        ),
     )
     problems = [*_too_long(topology, settings), *_taken_ports(topology, settings)]
     if problems:
         raise ConfigError(problems)
     return topology
+
+
+def _range_notes(entries: tuple[Entry, ...]) -> Iterator[str]:
+    for entry in entries:
+        if entry.most is not None:
+            yield (
+                f"{entry.name} has {entry.count} to {entry.most} workers, and {entry.count} run:"
+                " only the exports for Kubernetes and Swarm use the upper number"
+            )
 
 
 def _holders(roles_of: Mapping[str, tuple[str, tuple[str, ...]]], role: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
     WORKERS = entry, entry, …           separated by commas or line breaks
     entry   = preset | [NAME =] role + role … [: COUNT]     `*` is allowed instead of `:`
+    COUNT   = a number | LEAST-MOST, for roles that only read
 
 An entry replaces the preset's entry of the same name: `full, pusher:0` is full without its pusher,
 and `medium, event_creator:3` has three event creators.
@@ -23,11 +24,16 @@ MOST_COPIES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Workers with the same roles: NAME1, NAME2, … up to `count`."""
+    """Workers with the same roles: NAME1, NAME2, … up to `count`.
+
+    With a range, `count` is its lower number and `most` its upper one, up to which a target of
+    `ganglion export` may add workers.
+    """
 
     name: str
     roles: tuple[str, ...]
     count: int
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +96,13 @@ def parse_workers(
                 f"give it another name: NAME={'+'.join(entry.roles)}",
             )
         elif repeats_add_up:
-            named[entry.name] = replace(twin, count=twin.count + entry.count)
+            named[entry.name] = _sum(twin, entry)
         else:
             findings.problem(
                 word,
                 "is listed twice",
                 f"write it once, with the number of workers: {re.split('[:*]', word)[0]}:"
-                f"{twin.count + entry.count}",
+                f"{_number(_sum(twin, entry))}",
             )
     entries = {**preset, **named}.values()
     return Parsed(
@@ -132,7 +138,7 @@ def _entry(word: str, findings: _Findings) -> Entry | None:
         findings.problem(word, "has an empty entry", "remove the extra comma")
         return None
     before = len(findings.problems)
-    body, count = _count(word, findings)
+    body, count, most = _count(word, findings)
     name, equals, roles_text = body.rpartition("=")
     if "=" in name:
         findings.problem(word, "has more than one =", "write NAME=role+role")
@@ -152,22 +158,69 @@ def _entry(word: str, findings: _Findings) -> Entry | None:
         if len(name) > 63:
             findings.problem(word, "is too long as a name", f"give it a name: NAME={roles_text}")
             return None
-    return Entry(name=name, roles=roles, count=count)
+    entry = Entry(name=name, roles=roles, count=count, most=most)
+    _check_range(word, body, entry, findings)
+    return entry if len(findings.problems) == before else None
 
 
-def _count(word: str, findings: _Findings) -> tuple[str, int]:
-    """Split an entry into the part before the count, and the count."""
+def _count(word: str, findings: _Findings) -> tuple[str, int, int | None]:
+    """Split an entry into the part before the count, the count, and the upper number of a range."""
     found = re.fullmatch(r"(?P<body>[^:*]*)(?:[:*](?P<count>.*))?", word)
     if found is None or found["count"] is None:
-        return word, 1
-    if not re.fullmatch(r"\d{1,4}", found["count"], re.ASCII) or int(found["count"]) > MOST_COPIES:
+        return word, 1, None
+    body, text = found["body"], found["count"]
+    numbers = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text, re.ASCII)
+    if numbers is None or max(int(item or 0) for item in numbers.groups()) > MOST_COPIES:
         findings.problem(
             word,
-            f"invalid number of workers {found['count']!r}",
-            f"write a whole number from 0 to {MOST_COPIES} after the colon",
+            f"invalid number of workers {text!r}",
+            f"write a whole number from 0 to {MOST_COPIES} after the colon, or a range such as 2-8",
         )
-        return found["body"], 1
-    return found["body"], int(found["count"])
+        return body, 1, None
+    count = int(numbers[1])
+    if numbers[2] is None:
+        return body, count, None
+    most = int(numbers[2])
+    if most < count:
+        findings.problem(
+            word,
+            f"has the range {text}, which ends below its start",
+            f"write {body}:{most}-{count}",
+        )
+    elif not count:
+        findings.problem(
+            word,
+            f"has the range {text}: a pool needs a worker that always runs",
+            f"write {body}:1-{max(1, most)}, or {body}:0 for no worker",
+        )
+    return body, count, most if most > count else None
+
+
+def _check_range(word: str, body: str, entry: Entry, findings: _Findings) -> None:
+    """Report a range for roles whose workers others know by name."""
+    fixed = [role for role in entry.roles if not BY_NAME[role].only_reads]
+    if entry.most is None or not fixed:
+        return
+    one = all(BY_NAME[role].limit is None for role in fixed)
+    several = len(entry.roles) > len(fixed)
+    findings.problem(
+        word,
+        f"is a range, and the number of workers with {', '.join(fixed)} is fixed: the other"
+        " processes know each of them",
+        f"write one number: {body}:{entry.count if one else 1}"
+        + (f"; or give {', '.join(fixed)} to another entry" if several else ""),
+    )
+
+
+def _sum(first: Entry, second: Entry) -> Entry:
+    """Return an entry with the workers of two."""
+    ranged = first.most is not None or second.most is not None
+    most = (first.most or first.count) + (second.most or second.count)
+    return replace(first, count=first.count + second.count, most=most if ranged else None)
+
+
+def _number(entry: Entry) -> str:
+    return str(entry.count) if entry.most is None else f"{entry.count}-{entry.most}"
 
 
 def _roles(word: str, text: str, findings: _Findings) -> tuple[str, ...]:
