@@ -320,7 +320,7 @@ def _await_external(plan: Plan, say: Say, record: identity.Record | None) -> Pla
             say,
             any_locale=any_locale,
             instead_of=identity.moved_from(settings, record),
-            mode=_mode(plan, record),
+            mode=mode_of(plan, record),
             synapse=None if record is None else record.versions.get("synapse"),
         )
         plan = _fitted(plan, server, say)
@@ -331,7 +331,7 @@ def _await_external(plan: Plan, say: Say, record: identity.Record | None) -> Pla
     return plan
 
 
-def _mode(plan: Plan, record: identity.Record | None) -> test_mark.Mode:
+def mode_of(plan: Plan, record: identity.Record | None) -> test_mark.Mode:
     """How the external database has to be marked."""
     settings = plan.settings
     name = identity.server_name(settings, plan.operator)

@@ -12,7 +12,7 @@ import yaml
 from ganglion.errors import ConfigError
 from ganglion.export import kubernetes
 from ganglion.export.deployment import TRIED, Deployment, deployment
-from ganglion.export.units import POSTGRES, REDIS, dns, flows
+from ganglion.export.units import MIGRATE, POSTGRES, REDIS, dns, flows
 from ganglion.topology.roles import PRESETS
 from tests.plans import plan
 
@@ -52,7 +52,12 @@ def named(found: tuple[Object, ...], *kinds: str) -> dict[str, Object]:
 
 
 def workloads(preset: str) -> dict[str, Object]:
-    return named(of_preset(preset), "StatefulSet", "Deployment", "Job")
+    return named(of_preset(preset), "StatefulSet", "Deployment")
+
+
+def migration(found: Iterable[Object]) -> Object:
+    (job,) = named(tuple(found), "Job").values()
+    return job
 
 
 def test_every_object_fits_the_schema() -> None:
@@ -67,6 +72,7 @@ def test_every_object_fits_the_schema() -> None:
     assert {kind for kind, _ in seen} == {
         "ConfigMap",
         "Deployment",
+        "Job",
         "Namespace",
         "NetworkPolicy",
         "PersistentVolumeClaim",
@@ -141,7 +147,8 @@ def test_each_pod_starts_with_the_variables_that_the_export_has_tried(preset: st
 
 @EVERY_PRESET
 def test_each_pod_is_restricted_and_has_every_probe(preset: str) -> None:
-    for item in workloads(preset).values():
+    job = migration(of_preset(preset))
+    for item in (*workloads(preset).values(), job):
         spec = item["spec"]["template"]["spec"]
         # Services named redis and postgres would set REDIS_PORT and POSTGRES_PORT.
         assert spec["enableServiceLinks"] is False
@@ -149,22 +156,25 @@ def test_each_pod_is_restricted_and_has_every_probe(preset: str) -> None:
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         (container,) = spec["containers"]
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+        for each in (container, *spec.get("initContainers", ())):
+            assert each["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+        probes = {"startupProbe", "livenessProbe", "readinessProbe"} & container.keys()
+        assert len(probes) == (0 if item is job else 3)
         resources = container["resources"]
         assert resources["requests"]["memory"] == resources["limits"]["memory"]
         assert {mount["name"] for mount in container["volumeMounts"]} == {
             *(volume["name"] for volume in spec["volumes"]),
             *(claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", ())),
         }
-        if only(item):
+        annotations = item["spec"]["template"]["metadata"].get("annotations", {})
+        assert ("ganglion/config" in annotations) == bool(only(item))
+        if only(item) and item is not job:
             sleeps = container["lifecycle"]["preStop"]["sleep"]["seconds"]
             assert spec["terminationGracePeriodSeconds"] > sleeps
-            assert item["spec"]["template"]["metadata"]["annotations"]["ganglion/config"]
             assert spec["topologySpreadConstraints"]
 
 
@@ -208,8 +218,8 @@ def test_policies_allow_exactly_the_flows(preset: str) -> None:
     assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     wanted = {
         (flow.source, flow.target, port) for flow in flows(found.units) for port in flow.ports
-    }
-    parts = [*(unit.name for unit in found.units), POSTGRES, REDIS]
+    } | {(MIGRATE, POSTGRES, 5432)}
+    parts = [MIGRATE, *(unit.name for unit in found.units), POSTGRES, REDIS]
     ports = {port for _, _, port in wanted} | {found.plan.settings.http_port}
     open_to = {
         (source, target, port)
@@ -236,6 +246,41 @@ def test_only_nginx_is_public_and_only_synapse_reaches_the_internet(preset: str)
         if any("0.0.0.0/0" in str(rule) for rule in item["spec"].get("egress", ()))
     }
     assert outside == {unit.name for unit in made(preset).units if not unit.is_nginx}
+
+
+def test_a_job_migrates_and_main_waits_for_it() -> None:
+    job, pods = migration(of_preset("medium")), workloads("medium")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["migrate"]
+    given = variables(of_preset("medium"), job)
+    assert given == variables(of_preset("medium"), pods["main"])
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
+    waiting = {
+        name: [item["args"] for item in pod["spec"]["template"]["spec"]["initContainers"]]
+        for name, pod in pods.items()
+        if "initContainers" in pod["spec"]["template"]["spec"]
+    }
+    assert waiting == {"main": [["migrate", "--wait"]]}
+    (first,) = pods["main"]["spec"]["template"]["spec"]["initContainers"]
+    for key in ("image", "env", "envFrom", "resources"):
+        assert first[key] == container[key]
+    # No Service finds it.
+    own = job["spec"]["template"]["metadata"]["labels"]
+    for service in named(of_preset("medium"), "Service").values():
+        assert not service["spec"]["selector"].items() <= own.items()
+
+
+def test_the_job_has_another_name_for_another_image_or_configuration_only() -> None:
+    def name(workers: str = "small", version: str = "1", **environ: str) -> str:
+        found = deployment(
+            {**ENVIRON, "WORKERS": workers, **environ}, plan, ranges=True, version=version
+        )
+        return str(migration(objects(texts(found)))["metadata"]["name"])
+
+    assert name() == name()
+    assert len({name(), name(version="2"), name(SYNAPSE_LOG_LEVEL="DEBUG")}) == 3
+    # A reader more does not migrate anything.
+    assert name("small, sync=synchrotron:3") == name("small, sync=synchrotron:4")
 
 
 @cache

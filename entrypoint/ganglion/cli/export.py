@@ -20,8 +20,10 @@ Reads the variables and the operator's files.
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ganglion import __version__
 from ganglion.cli.output import columns, print_notes
 from ganglion.cli.render import written
 from ganglion.cli.verb import Verb
@@ -61,7 +63,7 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
         return _for_machine(MACHINE_BY_NAME[options.target], options, environ)
     _refuse_places(options)
     target = BY_NAME[options.target]
-    found = deployment(environ, assemble, ranges=target.ranges)
+    found = deployment(environ, assemble, ranges=target.ranges, version=_version())
     files = target.render(found, options.path.name)
     problem = write(options.path, files, directory=target.directory)
     if problem is not None:
@@ -79,6 +81,15 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
     print(f"wrote {options.path}: {units} units, {containers} containers")
     print_notes(found.plan.topology.notes)
     return 0
+
+
+def _version() -> str:
+    """Return the versions of this image, which the containers run."""
+    try:
+        return f"{__version__} with Synapse {version('matrix-synapse')}"
+    except PackageNotFoundError:
+        # Exports can be made where Synapse is not installed.
+        return __version__
 
 
 def _for_machine(target: MachineTarget, options: Namespace, environ: Mapping[str, str]) -> int:

@@ -20,6 +20,7 @@ VERBS = (
     "run",
     "generate",
     "migrate_config",
+    "migrate",
     "import",
     "export",
     "ready",

@@ -58,7 +58,8 @@ class Deployment:
     `plan` is that of the container with main and nginx: its topology has the address of every
     process. `environment` are the variables of all containers, `secrets` the names of variables
     whose values are never written. `memory` is that of a container of each unit, in bytes. `stores`
-    are PostgreSQL and Redis where the variables name none: the target brings these along.
+    are PostgreSQL and Redis where the variables name none: the target brings these along. `version`
+    is that of the image, as a text that changes with its programs.
     """
 
     plan: Plan
@@ -67,6 +68,7 @@ class Deployment:
     secrets: tuple[str, ...]
     memory: Mapping[str, int]
     stores: tuple[str, ...]
+    version: str
 
     def variables_of(self, unit: Unit, only: str) -> dict[str, str]:
         """Return the variables of a container of a unit, without secrets. `only` names its part."""
@@ -92,8 +94,9 @@ class Deployment:
             for process in unit.processes
             for _, most in bounds(settings, alone(topology, process)).values()
         )
-        # Each container has one more, with its locks. A reader may run twice while it is replaced.
-        containers = sum(unit.replicas for unit in self.units)
+        # Each container has one more, with its locks, and the migration two. A reader may run twice
+        # while it is replaced.
+        containers = sum(unit.replicas for unit in self.units) + 2
         return max(100, -(-(pools + containers + SPARE_CONNECTIONS) // 50) * 50)
 
     @property
@@ -103,7 +106,7 @@ class Deployment:
 
 
 def deployment(
-    environ: Mapping[str, str], assemble: Assemble, *, ranges: bool = False
+    environ: Mapping[str, str], assemble: Assemble, *, ranges: bool = False, version: str = ""
 ) -> Deployment:
     """Split the server that the variables describe.
 
@@ -162,6 +165,7 @@ def deployment(
         secrets=_secrets(plan, base, stores),
         memory=memory,
         stores=stores,
+        version=version,
     )
 
 

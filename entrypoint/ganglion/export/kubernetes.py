@@ -12,10 +12,12 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.export import kubernetes_network
 from ganglion.export.containers import secret_name
 from ganglion.export.deployment import Deployment
+from ganglion.export.kubernetes_migration import job
 from ganglion.export.kubernetes_objects import APP, FILES, Object, claim, pod_security
 from ganglion.export.kubernetes_pods import configs, operators_files
 from ganglion.export.kubernetes_stores import stores
 from ganglion.export.kubernetes_workloads import of_unit
+from ganglion.export.units import MIGRATE
 from ganglion.files.file import File
 from ganglion.programs.synapse.options import as_yaml
 
@@ -44,6 +46,7 @@ def render(deployment: Deployment, _path: str) -> tuple[File, ...]:
         "namespace.yaml": (_namespace(),),
         "config.yaml": configs(deployment),
         "network.yaml": tuple(kubernetes_network.policies(deployment)),
+        f"{MIGRATE}.yaml": (job(deployment),),
         **{f"{unit.name}.yaml": tuple(of_unit(deployment, unit)) for unit in deployment.units},
         **{f"{name}.yaml": objects for name, objects in stores(deployment)},
     }

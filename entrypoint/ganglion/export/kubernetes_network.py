@@ -6,7 +6,7 @@ from typing import Any
 
 from ganglion.export.deployment import Deployment
 from ganglion.export.kubernetes_objects import COMPONENT, Object, metadata, selector
-from ganglion.export.units import POSTGRES, REDIS, Flow, Unit, flows
+from ganglion.export.units import MIGRATE, POSTGRES, REDIS, Flow, Unit, flows
 
 # Networks that are not the Internet: nothing there is asked for media, keys or previews.
 INSIDE_4 = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"]
@@ -35,8 +35,10 @@ def policies(deployment: Deployment) -> Iterator[Object]:
     found = flows(deployment.units)
     for unit in deployment.units:
         yield _of_unit(deployment, unit, found)
+    yield _policy(MIGRATE, selector(MIGRATE), ingress=[], egress=[_to_store(deployment, POSTGRES)])
     for store in deployment.stores:
-        sources = [flow.source for flow in found if flow.target == store]
+        sources = [MIGRATE] if store == POSTGRES else []
+        sources += [flow.source for flow in found if flow.target == store]
         ports = {port for flow in found if flow.target == store for port in flow.ports}
         yield _policy(store, selector(store), ingress=[_from(sources, sorted(ports))], egress=[])
 

@@ -26,8 +26,8 @@ from ganglion.programs.synapse.options import as_yaml
 UNLISTED = 5
 # Beyond the time that programs may take to stop.
 GRACE = 5
-# A process that neither migrates nor answers for so long is hung; a migration may take a day.
-HANGS, STARTS, MIGRATES = 120, 600, 24 * 3600
+# A process that does not answer for so long is hung. The Job has migrated before main starts.
+HANGS, STARTS = 120, 600
 # The variables that differ between containers. The others are in ConfigMaps.
 OWN = ("WORKERS", "GANGLION_ONLY", "GANGLION_MEMORY")
 # The number of a pod of a StatefulSet, in the values of its variables. The label came with 1.28.
@@ -45,6 +45,7 @@ def template(deployment: Deployment, unit: Unit, part: str, process: str = "") -
     template run the same one.
     """
     settings = deployment.plan.settings
+    container = _container(deployment, unit, part)
     spread = {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
@@ -63,10 +64,26 @@ def template(deployment: Deployment, unit: Unit, part: str, process: str = "") -
             "terminationGracePeriodSeconds": int(settings.stop_timeout) + GRACE + UNLISTED,
             "securityContext": restricted(),
             "topologySpreadConstraints": [spread],
-            "containers": [_container(deployment, unit, part)],
+            **_first(unit, container),
+            "containers": [container],
             "volumes": list(_volumes(deployment, unit)),
         },
     }
+
+
+def _first(unit: Unit, container: dict[str, Any]) -> dict[str, Any]:
+    """Return the container before main, which waits until the Job has migrated the database."""
+    if not unit.is_main:
+        return {}
+    return {"initContainers": [init_container(container, "wait", "--wait")]}
+
+
+def init_container(container: dict[str, Any], name: str, *options: str) -> dict[str, Any]:
+    """Return main's container with `ganglion migrate` in its place, which serves nothing."""
+    without = {"name", "ports", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"}
+    kept = {key: value for key, value in container.items() if key not in without}
+    mounts = [item for item in kept.pop("volumeMounts") if item["name"] != "media"]
+    return {"name": name, "args": ["migrate", *options], **kept, "volumeMounts": mounts}
 
 
 def _digest(found: Iterable[Object]) -> str:
@@ -150,9 +167,8 @@ def _probes(deployment: Deployment, unit: Unit) -> dict[str, Any]:
     ask: dict[str, Any] = {"httpGet": {"path": "/health", "port": "http"}}
     if unit.is_nginx:
         ask = {"tcpSocket": {"port": port}}
-    starts = MIGRATES if unit.is_main else STARTS
     return {
-        "startupProbe": {**ask, "periodSeconds": 2, "failureThreshold": starts // 2},
+        "startupProbe": {**ask, "periodSeconds": 2, "failureThreshold": STARTS // 2},
         "livenessProbe": {
             **ask,
             "periodSeconds": 20,

@@ -109,6 +109,8 @@ def lines(found: Rollout, target: str) -> Iterator[str]:
         yield "users    no response until main and nginx have started; then clients go on"
         return
     yield f"step 1   {deploy}"
+    if target == "kubernetes" and any(unit.is_main for unit in found.replaced):
+        yield "order    the Job migrates the database; main waits for it, and the others for both"
     for name, noticed in _interruptions(found, target):
         yield f"users    {name}: {noticed}"
 

@@ -12,7 +12,9 @@ from ganglion.topology.topology import Process, Topology
 HOSTS = "*={process}"
 # Services beside the units.
 POSTGRES, REDIS = "postgres", "redis"
-RESERVED = (POSTGRES, REDIS)
+# A Job of Kubernetes.
+MIGRATE = "migrate"
+RESERVED = (POSTGRES, REDIS, MIGRATE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

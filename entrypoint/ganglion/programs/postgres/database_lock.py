@@ -6,8 +6,9 @@ more: its number stands for the lists of writers, as parts with other lists corr
 https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -16,12 +17,15 @@ import psycopg2
 import psycopg2.extensions
 
 from ganglion.errors import ConfigError, Problem
+from ganglion.programs.postgres import external
 from ganglion.programs.synapse.options import shared_lists
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
 # The name of the lock: the bytes of "ganglion" as a number.
 KEY = int.from_bytes(b"ganglion")
+# Held while tables are made or upgraded without main. No process has this name.
+MIGRATION = "migration"
 # The first of the two numbers of other locks: of a process, and of the lists.
 PROCESS, LISTS = int.from_bytes(b"proc"), int.from_bytes(b"list")
 HELD = "held"
@@ -70,6 +74,22 @@ def claims(topology: Topology) -> Part:
         processes=tuple(process.name for process in topology.here if process.single),
         lists=shared_lists(topology),
     )
+
+
+@contextlib.contextmanager
+def held(settings: Settings, part: Part, tell: Tell) -> Iterator[None]:
+    """Hold the locks of a part for a while. Waits for them for GANGLION_WAIT.
+
+    Raises ConfigError if another container has one of them.
+    """
+    found = _get(external.arguments(settings), part, 0)
+    if isinstance(found, str):
+        tell(f"the database cannot be locked yet: {found or 'PostgreSQL is gone'}")
+        found = _get(external.arguments(settings), part, settings.external_wait)
+    if isinstance(found, str):
+        raise refused(settings, found)
+    with contextlib.closing(found):
+        yield
 
 
 def hold(

@@ -73,42 +73,46 @@ def await_postgres(
     return found
 
 
-def await_schema(settings: Settings, say: Say) -> None:
-    """Wait until main, in another container, has made or upgraded Synapse's tables.
+def await_schema(settings: Settings, say: Say, *, by: str = "main") -> None:
+    """Wait until main, or the Job of the migration, has made or upgraded Synapse's tables.
 
     Synapse's workers refuse a database without them. Raises ConfigError after GANGLION_WAIT.
     """
-    wanted = schema.installed()
 
     def attempt() -> None:
-        connection = psycopg2.connect(**arguments(settings))
-        try:
-            found = schema.version_of(connection)
-        finally:
-            connection.close()
-        if found < wanted:
-            raise psycopg2.OperationalError(
-                f"its tables have version {found}" if found else "it has no tables yet"
-            )
+        left = lacking(settings)
+        if left:
+            raise psycopg2.OperationalError(left)
 
     def problem(error: Exception) -> Problem:
         reason = str(error).strip().splitlines()[-1]
+        start = "start the container with main" if by == "main" else f"run {by}"
         return Problem(
             variable="POSTGRES_DB",
             value=settings.postgres_db,
-            message=f"main has not made Synapse's tables of version {wanted} in time: {reason}",
-            hint="start the container with main, and see its log; or raise GANGLION_WAIT",
+            message=f"{by} has not made Synapse's tables of version {schema.installed()} in time:"
+            f" {reason}",
+            hint=f"{start}, and see its log; or raise GANGLION_WAIT",
         )
 
     wait_for(
         attempt,
-        "main, which makes or upgrades the tables",
+        f"{by}, which makes or upgrades the tables",
         limit=settings.external_wait,
         say=say,
         retried=(psycopg2.OperationalError,),
         final=lambda _: False,
         problem=problem,
     )
+
+
+def lacking(settings: Settings) -> str:
+    """Return what the database lacks for this Synapse. Raises psycopg2.OperationalError."""
+    connection = psycopg2.connect(**arguments(settings))
+    try:
+        return schema.lacking(connection)
+    finally:
+        connection.close()
 
 
 def arguments(settings: Settings) -> dict[str, Any]:

@@ -28,15 +28,41 @@ def installed() -> int:
     return _constant(NAME)
 
 
-def version_of(connection: Any) -> int:  # noqa: ANN401 - psycopg2's, not imported here
-    """Return the version of a database's tables, 0 if it has none."""
+def lacking(connection: Any) -> str:  # noqa: ANN401 - psycopg2's, not imported here
+    """Return what a database's tables lack for the installed Synapse; empty if nothing.
+
+    Synapse records a version before it applies the changes of that version, which may take hours,
+    and a later release may add changes to the version of an earlier one. So all of them are looked
+    up: synapse/storage/prepare_database.py, _upgrade_existing_database.
+    """
+    wanted = installed()
     with connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('schema_version') IS NOT NULL")
         if cursor.fetchone() != (True,):
-            return 0
-        cursor.execute("SELECT max(version) FROM schema_version")
-        (found,) = cursor.fetchone() or (None,)
-    return int(found or 0)
+            return "it has no tables yet"
+        cursor.execute("SELECT version, upgraded FROM schema_version")
+        found, upgraded = cursor.fetchone() or (0, False)
+        if found < wanted:
+            return f"its tables have version {found}"
+        # A newer Synapse has used it, or its tables were made in this version.
+        if found > wanted or not upgraded:
+            return ""
+        cursor.execute("SELECT file FROM applied_schema_deltas WHERE version = %s", (wanted,))
+        left = deltas(wanted) - {file for (file,) in cursor.fetchall()}
+    return f"{len(left)} changes of version {wanted} are left: {min(left)}" if left else ""
+
+
+def deltas(number: int) -> frozenset[str]:
+    """Return the changes of a version that Synapse applies to PostgreSQL, as it records them."""
+    schema = directory() / "storage" / "schema"
+    places = [schema / kind / "delta" / str(number) for kind in ("common", "main", "state")]
+    return frozenset(
+        f"{number}/{path.name}"
+        for place in places
+        if place.is_dir()
+        for path in place.iterdir()
+        if path.name.endswith((".py", ".sql", ".sql.postgres"))
+    )
 
 
 def compatible() -> int:
@@ -64,11 +90,16 @@ def refused(needed: int, database: str, made_by: str | None) -> Iterator[Problem
 
 
 def _constant(name: str) -> int:
-    spec = importlib.util.find_spec("synapse")
-    if spec is None or spec.origin is None:
-        raise LookupError("Synapse is not installed")
-    path = Path(spec.origin).parent / MODULE
+    path = directory() / MODULE
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
             return int(ast.literal_eval(node.value))
     raise LookupError(f"{path} has no {name}")
+
+
+def directory() -> Path:
+    """Return the directory of the installed Synapse. Raises LookupError without one."""
+    spec = importlib.util.find_spec("synapse")
+    if spec is None or spec.origin is None:
+        raise LookupError("Synapse is not installed")
+    return Path(spec.origin).parent
