@@ -9,7 +9,9 @@ from typing import Any
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.importing.findings import Fate, Finding
+from ganglion.importing.looking import unreadable
 from ganglion.importing.units import config_paths
+from ganglion.settings.reading import LARGEST_FILE, read_text
 
 # Where Synapse's image looks for its file: docker/start.py.
 DEFAULT_CONFIG = "/data/homeserver.yaml"
@@ -192,10 +194,13 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 
 def _dot_env(path: Path) -> dict[str, str]:
+    place = path.parent / ".env"
     try:
-        lines = (path.parent / ".env").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
+        lines = read_text(place, LARGEST_FILE).splitlines()
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError) as error:
+        raise unreadable(place, error, "correct the file; compose reads it too") from error
     pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
     return {name.strip(): value.strip().strip("'\"") for name, equals, value in pairs if equals}
 

@@ -16,6 +16,7 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.files.file import SECRET, File
 from ganglion.importing.findings import OldServer
 from ganglion.importing.imported import Imported
+from ganglion.importing.looking import exists, is_directory, is_file
 from ganglion.importing.report import OPTIONS_FILE
 from ganglion.programs.synapse.options import as_yaml
 
@@ -61,7 +62,7 @@ def plan(server: OldServer, found: Imported, seen_as: str) -> Layout:
     copies.extend(_image_secrets(server, found))
     media = options.get("media_store_path")
     store = locate(server, str(media or MEDIA))
-    if store is not None and store.is_dir():
+    if store is not None and is_directory(store):
         copies.append(Copy(source=store, target=MEDIA))
     elif media:
         problems.append(_missing(server, "media_store_path", str(media), "its directory"))
@@ -101,7 +102,7 @@ def locate(server: OldServer, path: str) -> Path | None:
         candidates += [
             Path(here, *parts[start:]) for start in range(1, len(parts)) for _, here in server.roots
         ]
-    return next((found for found in candidates if found.exists()), None)
+    return next((found for found in candidates if exists(found)), None)
 
 
 def _signing_key(server: OldServer, found: Imported, problems: list[Problem]) -> Iterator[Copy]:
@@ -121,7 +122,7 @@ def _image_secrets(server: OldServer, found: Imported) -> Iterator[Copy]:
     for kind in IMAGE_SECRETS:
         name = f"{found.server_name}.{kind}.key"
         here = locate(server, name)
-        if here is not None and here.is_file():
+        if here is not None and is_file(here):
             yield Copy(source=here, target=name, secret=True)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem, reason
+from ganglion.importing.looking import exists, matching
 from ganglion.settings.reading import LARGEST_FILE, read_text
 
 # nginx has no limit, and no configuration comes near.
@@ -51,7 +52,7 @@ def read(path: Path) -> tuple[Directive, list[str]]:
 
 
 def _file(path: Path, reading: _Reading, above: tuple[Path, ...]) -> list[Directive]:
-    real = path.resolve() if not path.is_symlink() or path.exists() else path
+    real = path.resolve() if exists(path) else path
     if real in above:
         message = f"is included by itself, through {' and '.join(map(str, above))}"
         raise _error(str(path), message, "remove the include")
@@ -106,12 +107,12 @@ def _included(pattern: str, reading: _Reading, where: str) -> list[Path]:
     """Return the files of an include. nginx looks below the directory of its main file."""
     if any(sign in pattern for sign in "*?["):
         start = Path("/") if pattern.startswith("/") else reading.root
-        return sorted(start.glob(pattern.lstrip("/")))
+        return matching(start, pattern)
     places = [Path(pattern)] if pattern.startswith("/") else []
     if not places:
         # The file of a site is in a directory below that one.
         places = [Path(place, pattern) for place in (reading.root, *reading.root.parents[:2])]
-    here = next((path for path in places if path.exists()), None)
+    here = next((path for path in places if exists(path)), None)
     if here is None:
         reading.notes.append(f"{where}: the included file {pattern} is not there, and is left out")
         return []

@@ -9,6 +9,7 @@ from typing import Any
 from ganglion.errors import ConfigError, Problem, reason
 from ganglion.importing import compose, units
 from ganglion.importing.findings import Fate, Finding, OldFile, OldServer
+from ganglion.importing.looking import exists, is_directory, unreadable
 from ganglion.importing.yaml_files import SUFFIXES, read_options
 from ganglion.settings.reading import impossible
 
@@ -113,12 +114,12 @@ def _directory(directory: Path, found: _Found) -> None:
 
 
 def _listed(directory: Path) -> list[Path]:
-    if not directory.is_dir():
+    if not is_directory(directory):
         return []
     return sorted(
         path
         for path in map(Path, os.scandir(directory))
-        if path.suffix in SUFFIXES and not path.is_dir()
+        if path.suffix in SUFFIXES and not is_directory(path)
     )
 
 
@@ -183,15 +184,20 @@ def _unit(path: Path, found: _Found) -> None:
 
 def _configured(path: Path, found: _Found) -> None:
     """Read a file, or all files of a directory, that a unit or a container is started with."""
-    if not path.exists():
+    if not exists(path):
         message = "is named as a configuration file and does not exist here"
         found.problems.append(
             _problem(str(path), message, "mount its volume, or name the files one by one")
         )
         return
-    for item in _listed(path) if path.is_dir() else [path]:
+    is_all = is_directory(path)
+    try:
+        items = _listed(path) if is_all else [path]
+    except OSError as error:
+        raise unreadable(path, error, "give a file or a directory") from error
+    for item in items:
         try:
-            _file(item, found, named=True, drop_in=path.is_dir())
+            _file(item, found, named=True, drop_in=is_all)
         except ConfigError as error:
             found.problems.extend(error.problems)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ganglion.errors import ConfigError, Problem
+from ganglion.errors import ConfigError, Problem, reason
 from ganglion.files.write import make_directory, write_file
 from ganglion.importing.counts import differences
+from ganglion.importing.looking import exists, is_directory, is_file
 from ganglion.machine.acting import groups_of
 from ganglion.machine.unix_accounts import numbers
 from ganglion.programs.postgres.client import Client
@@ -65,11 +66,14 @@ class Port:
 
 def check(file: Path) -> None:
     """Raise ConfigError unless a file is an SQLite database of Synapse."""
+    if exists(file) and not (is_file(file) or is_directory(file)):
+        # Another one blocks, or never ends.
+        raise _refused(file, "is not a regular file")
     try:
         with file.open("rb") as stream:
             header = stream.read(len(HEADER))
-    except OSError as error:
-        raise _refused(file, f"cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise _refused(file, f"cannot be read: {reason(error)}") from error
     if header != HEADER:
         raise _refused(file, "is not an SQLite database")
 

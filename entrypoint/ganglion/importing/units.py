@@ -1,11 +1,13 @@
 """The configuration files that a unit of systemd starts Synapse with."""
 
+import glob
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem, reason
+from ganglion.importing.looking import matching
 from ganglion.settings.reading import LARGEST_YAML, read_text
 
 OPTIONS = ("-c", "--config-path", "--config-file")
@@ -53,8 +55,9 @@ def config_paths(words: Sequence[str]) -> Iterator[str]:
 def _instances(path: str) -> list[Path]:
     if "%i" not in path and "%I" not in path:
         return [Path(path)]
-    pattern = re.sub("%[iI]", "*", Path(path).name)
-    return sorted(Path(path).parent.glob(pattern))
+    # Other signs stand for themselves.
+    parts = re.split("(?:%[iI])+", Path(path).name)
+    return matching(Path(path).parent, "*".join(map(glob.escape, parts)))
 
 
 def _error(unit: Path, message: str, hint: str) -> ConfigError:

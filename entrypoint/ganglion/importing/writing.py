@@ -9,6 +9,7 @@ from pathlib import Path
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import write_file
 from ganglion.importing.layout import Copy, Layout
+from ganglion.importing.looking import is_file, unreadable
 from ganglion.machine.unix_accounts import numbers
 
 STAGE = ".importing"
@@ -16,6 +17,7 @@ STAGE = ".importing"
 NOTHING = frozenset({"lost+found", ".up", ".lock"})
 # In bytes: left free on the disk, for logs and for the first start.
 SPARE = 256 * 1024**2
+OF_THE_KERNEL = ("/dev", "/proc", "/sys")
 # In files: a line of progress after so many.
 EVERY = 1000
 
@@ -45,12 +47,23 @@ def check(directory: Path, layout: Layout, own: tuple[str, ...] = ()) -> None:
     if inside:
         message = f"is inside of {inside[0].source}, which is copied"
         problems.append(_problem(directory, message, "name a directory outside of it"))
-    needed = sum(size for copy in layout.copies for _, size in _files(copy)) + SPARE
-    if not problems and needed > free:
-        message = f"has {free // 1024**2} MB free, and {needed // 1024**2} MB are needed"
-        problems.append(_problem(directory, message, "make room, or name another disk"))
+    problems.extend(_unusable(layout))
     if problems:
         raise ConfigError(problems)
+    needed = sum(size for copy in layout.copies for _, size in _files(copy)) + SPARE
+    if needed > free:
+        message = f"has {free // 1024**2} MB free, and {needed // 1024**2} MB are needed"
+        raise ConfigError([_problem(directory, message, "make room, or name another disk")])
+
+
+def _unusable(layout: Layout) -> Iterator[Problem]:
+    """Yield the sources that no copy would end for."""
+    for copy in layout.copies:
+        real = copy.source.resolve()
+        if any(real.is_relative_to(place) for place in OF_THE_KERNEL):
+            yield _problem(copy.source, "is in a file system of the kernel", "correct the option")
+        elif not copy.source.is_dir() and not is_file(copy.source):
+            yield _problem(copy.source, "is not a regular file", "correct the option")
 
 
 def described(layout: Layout, directory: Path) -> list[str]:
@@ -140,13 +153,17 @@ def _regular(path: Path) -> None:
 
 def _files(copy: Copy) -> Iterator[tuple[str, int]]:
     """Yield each file of a copy with its size in bytes."""
-    if not copy.source.is_dir():
-        yield str(copy.source), copy.source.stat().st_size
-        return
-    for place, _, names in os.walk(copy.source):
-        for name in names:
-            path = os.path.join(place, name)  # noqa: PTH118 - millions of them
-            yield path, os.lstat(path).st_size
+    path = str(copy.source)
+    try:
+        if not copy.source.is_dir():
+            yield path, copy.source.stat().st_size
+            return
+        for place, _, names in os.walk(copy.source):
+            for name in names:
+                path = os.path.join(place, name)  # noqa: PTH118 - millions of them
+                yield path, os.lstat(path).st_size
+    except FileNotFoundError as error:
+        raise unreadable(Path(path), error, "stop the old server, and import again") from error
 
 
 def _contains(source: Path, directory: Path) -> bool:
