@@ -153,7 +153,7 @@ def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[He
         )
         closing.callback(watch.close)
         yield watch
-    if settings.backup_directory is not None:
+    if makes_backups(plan):
         job = _backups(plan)
         backups = Errand(
             "scheduled backups",
@@ -165,6 +165,11 @@ def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[He
         )
         closing.callback(backups.close)
         yield backups
+
+
+def makes_backups(plan: Plan) -> bool:
+    """Return whether this container makes the scheduled backups: of several, the one with main."""
+    return plan.settings.backup_directory is not None and plan.topology.main.here
 
 
 def _peers(settings: Settings, closing: contextlib.ExitStack) -> Iterator[Helper]:

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from ganglion.errors import ConfigError
-from ganglion.export import kubernetes
+from ganglion.export import compose, kubernetes, swarm
 from ganglion.export.deployment import TRIED, Deployment, deployment
 from ganglion.export.units import MIGRATE, POSTGRES, REDIS, dns, flows
+from ganglion.routing.operator_routes import OperatorRoutes
+from ganglion.routing.table import ROUTES
 from ganglion.topology.roles import PRESETS
 from tests.plans import plan
 
@@ -415,3 +417,29 @@ def test_the_operators_files_are_a_secret_that_the_user_makes() -> None:
         and mount["mountPath"] == "/data/homeserver.d/mine.yaml"
     }
     assert mounted == pods.keys() - {"nginx", POSTGRES, REDIS}
+
+
+def test_nginx_alone_reads_the_operators_routes() -> None:
+    found = made("small", GANGLION_ROUTES="/etc/mine.yaml")
+    assert "GANGLION_ROUTES" not in found.environment
+    found = replace(found, plan=replace(found.plan, routes=OperatorRoutes(routes=ROUTES[1:])))
+    files = texts(found)
+    assert "--from-file=1-mine.yaml=/etc/mine.yaml\n" in files["kustomization.yaml"]
+    mounts = {
+        name: [
+            (mount["mountPath"], mount["subPath"])
+            for mount in item["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+            if "subPath" in mount
+        ]
+        for name, item in named(tuple(objects(files)), "StatefulSet", "Deployment").items()
+    }
+    assert mounts.pop("nginx") == [("/data/routes.yaml", "1-mine.yaml")]
+    assert not any(mounts.values())
+    for target in (compose, swarm):
+        (file,) = target.render(found, "stack")
+        volumes = {
+            name: service.get("volumes", [])
+            for name, service in yaml.safe_load(file.content)["services"].items()
+        }
+        assert "/etc/mine.yaml:/data/routes.yaml:ro" in volumes.pop("nginx")
+        assert "routes.yaml" not in str(volumes)

@@ -4,7 +4,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ganglion.boot import start
+import pytest
+
+from ganglion.boot import makes_backups, start
 from ganglion.data.lock import _check_entry, locked
 from ganglion.data.paths import Paths
 from ganglion.programs.registry import TYPICAL
@@ -84,3 +86,11 @@ def test_the_programs_accounts_must_be_able_to_enter(tmp_path: Path) -> None:
         )
     ]
     _check_entry(data, ALONE)
+
+
+@pytest.mark.parametrize("only", ["", "main", "synchrotron", "nginx"])
+def test_of_several_containers_the_one_with_main_makes_the_backups(only: str) -> None:
+    several = {"GANGLION_ONLY": only, "GANGLION_HOSTS": "*={process}"} if only else {}
+    environ = {"WORKERS": "synchrotron", **several}
+    assert makes_backups(plan({**environ, "GANGLION_BACKUP": "/backups"})) == (only in ("", "main"))
+    assert not makes_backups(plan(environ))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from ganglion.data.paths import Paths
 from ganglion.export.deployment import Deployment
 from ganglion.export.units import POSTGRES, REDIS, Unit
 from ganglion.machine.limits import amount
@@ -12,6 +13,8 @@ from ganglion.programs.program import Plan
 IMAGE = "${GANGLION_IMAGE:-ganglion}"
 # GANGLION_DATA of the image.
 DATA = PurePosixPath("/data")
+# The place of the operator's routes: data/paths.py.
+ROUTES = Paths(data=str(DATA), run="").routes_yaml
 # Where Docker puts secrets.
 SECRETS = "/run/secrets"
 POSTGRES_MEMORY, REDIS_MEMORY = "1g", "256m"
@@ -71,6 +74,7 @@ def volumes_of(deployment: Deployment, unit: Unit) -> list[str]:
             f"{path}:{inside(deployment, path)}:ro"
             for path in (deployment.configuration if not unit.is_nginx else ())
         ),
+        *([f"{deployment.routes}:{ROUTES}:ro"] if unit.is_nginx and deployment.routes else []),
     ]
 
 

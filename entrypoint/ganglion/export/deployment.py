@@ -10,6 +10,7 @@ from ganglion.export.sizes import sizes
 from ganglion.export.units import HOSTS, POSTGRES, REDIS, Unit, alone, needed, units
 from ganglion.machine.limits import amount
 from ganglion.programs.program import Plan
+from ganglion.routing.operator_routes import OperatorRoutes
 from ganglion.settings.part_problems import SHARED_SECRETS
 from ganglion.settings.variables import Settings, variables
 from ganglion.topology.topology import Topology
@@ -27,6 +28,8 @@ OF_THIS_MACHINE = frozenset(
         "SYNAPSE_CONFIG_DIR",
         "SYNAPSE_TLS_CERT",
         "SYNAPSE_TLS_KEY",
+        # nginx has the file at its usual place: Deployment.routes.
+        "GANGLION_ROUTES",
     }
 )
 # Values with which the configuration of each container is tried. They are written nowhere.
@@ -98,6 +101,13 @@ class Deployment:
         # while it is replaced.
         containers = sum(unit.replicas for unit in self.units) + 2
         return max(100, -(-(pools + containers + SPARE_CONNECTIONS) // 50) * 50)
+
+    @property
+    def routes(self) -> str:
+        """The file with the operator's routes, which nginx reads; empty without one."""
+        if self.plan.routes == OperatorRoutes():
+            return ""
+        return self.plan.settings.routes_file or self.plan.settings.paths.routes_yaml
 
     @property
     def configuration(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
-from ganglion.export.containers import SECRETS, inside, secret_name
+from ganglion.export.containers import ROUTES, SECRETS, inside, secret_name
 from ganglion.export.deployment import Deployment
 from ganglion.export.kubernetes_objects import (
     APP,
@@ -186,8 +186,11 @@ def _volumes(deployment: Deployment, unit: Unit) -> Iterator[dict[str, Any]]:
         yield {"name": "secrets", "secret": {"secretName": SECRET_OBJECT, "defaultMode": 0o440}}
     if _serves_media(unit):
         yield {"name": "media", "persistentVolumeClaim": {"claimName": "media"}}
-    if not unit.is_nginx and deployment.configuration:
-        yield {"name": "files", "secret": {"secretName": FILES, "defaultMode": 0o440}}
+    files = _files(deployment, unit)
+    if files:
+        items = [{"key": key, "path": key} for key, _, _ in files]
+        source = {"secretName": FILES, "defaultMode": 0o440, "items": items}
+        yield {"name": "files", "secret": source}
 
 
 def _mounts(deployment: Deployment, unit: Unit) -> Iterator[dict[str, Any]]:
@@ -198,18 +201,25 @@ def _mounts(deployment: Deployment, unit: Unit) -> Iterator[dict[str, Any]]:
         yield {"name": "secrets", "mountPath": SECRETS, "readOnly": True}
     if _serves_media(unit):
         yield {"name": "media", "mountPath": "/data/media_store"}
-    if not unit.is_nginx:
-        for key, path in operators_files(deployment):
-            place = inside(deployment, path)
-            yield {"name": "files", "mountPath": place, "subPath": key, "readOnly": True}
+    for key, _, place in _files(deployment, unit):
+        yield {"name": "files", "mountPath": place, "subPath": key, "readOnly": True}
 
 
 def operators_files(deployment: Deployment) -> tuple[tuple[str, str], ...]:
     """Return the key of each of the operator's files in its Secret, and the file's path here."""
+    found = (*deployment.configuration, *([deployment.routes] if deployment.routes else []))
     return tuple(
-        (f"{number}-{path.rpartition('/')[2]}", path)
-        for number, path in enumerate(deployment.configuration, 1)
+        (f"{number}-{path.rpartition('/')[2]}", path) for number, path in enumerate(found, 1)
     )
+
+
+def _files(deployment: Deployment, unit: Unit) -> list[tuple[str, str, str]]:
+    """Return the files that a unit reads: their keys, their paths here, and those in its pods."""
+    return [
+        (key, path, ROUTES if path == deployment.routes else inside(deployment, path))
+        for key, path in operators_files(deployment)
+        if (path == deployment.routes) == unit.is_nginx
+    ]
 
 
 def _serves_media(unit: Unit) -> bool:
