@@ -18,6 +18,7 @@ NAMES = (
     "faults",
     "federation",
     "interrupted",
+    "killed",
     "readiness",
     "report",
 )

@@ -6,6 +6,7 @@ The old version is the machine's newest. The new one is a package of the tests, 
 import importlib.util
 import multiprocessing
 import os
+import random
 import re
 import shutil
 import signal
@@ -25,6 +26,8 @@ from ganglion.settings.environment import from_environ
 from ganglion.settings.variables import Settings
 from tests.harness import WITHIN, wait_until
 
+# In seconds, about as long as an upgrade takes on an idle machine.
+LONGEST = 8.0
 FORK = multiprocessing.get_context("fork")
 CONTENT = """\
 CREATE TABLE letters AS
@@ -238,6 +241,27 @@ def test_a_kill_at_any_moment_leaves_a_whole_cluster_in_use(place: Place) -> Non
     assert machine == place.new
     place.assert_whole(machine)
     place.assert_whole(place.machine, place.cluster.with_name(f"postgres.{place.old}"))
+
+
+def test_kills_at_random_moments_leave_a_whole_cluster(place: Place) -> None:
+    """The programs of the killed one go on for a moment, and the next one begins at once."""
+    moments = [random.uniform(0, LONGEST) for _ in range(2)]
+    for moment in moments:
+        process = FORK.Process(target=upgrade_quietly, args=(place,))
+        process.start()
+        process.join(moment)
+        process.kill()
+        process.join()
+    settings, (version, programs) = place.settings, place.machine.newest_postgres
+    found = cluster_version(place.cluster)
+    # One of them may have come to its end.
+    machine = place.machine if found == place.old else place.new
+    done = upgrade.upgrade(
+        settings, replace(machine, newest_postgres=(version, programs)), lambda _: None
+    )
+    assert cluster_version(place.cluster) == version, f"killed after {moments} s"
+    assert place.entries() == {"postgres", f"postgres.{place.old}"}, f"killed after {moments} s"
+    place.assert_whole(replace(done, newest_postgres=place.new.newest_postgres))
 
 
 def test_a_kill_after_the_exchange_is_finished_by_the_next_start(place: Place) -> None:

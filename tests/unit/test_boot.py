@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ganglion.boot import makes_backups, start
+from ganglion.data.directories import make_directories
 from ganglion.data.lock import _check_entry, locked
 from ganglion.data.paths import Paths
 from ganglion.programs.registry import TYPICAL
@@ -94,3 +95,15 @@ def test_of_several_containers_the_one_with_main_makes_the_backups(only: str) ->
     environ = {"WORKERS": "synchrotron", **several}
     assert makes_backups(plan({**environ, "GANGLION_BACKUP": "/backups"})) == (only in ("", "main"))
     assert not makes_backups(plan(environ))
+
+
+def test_a_start_removes_what_a_killed_move_from_sqlite_has_left(tmp_path: Path) -> None:
+    settings = plan(
+        {"GANGLION_DATA": f"{tmp_path}/data", "GANGLION_RUN": f"{tmp_path}/run"}
+    ).settings
+    copy = Path(settings.paths.porting, "sqlite", "homeserver.db")
+    copy.parent.mkdir(parents=True)
+    copy.write_text("a copy of the whole database")
+    make_directories(settings, ALONE)
+    assert not Path(settings.paths.porting).exists()
+    assert Path(settings.paths.media_store).is_dir()

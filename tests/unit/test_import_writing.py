@@ -7,6 +7,8 @@ import pytest
 import yaml
 
 from ganglion.cli.main import main
+from ganglion.data.backup import restoring
+from ganglion.data.paths import Paths
 from ganglion.errors import ConfigError
 from ganglion.importing import writing
 from ganglion.importing.layout import Copy, Layout
@@ -124,6 +126,25 @@ def test_a_directory_that_holds_something_is_refused(
     assert state(new) == {"mine": "x"}
     (new / "mine").unlink()
     assert main(["import", str(old), "--write", str(new)], {}) == 0
+
+
+@pytest.mark.parametrize("left", [".importing", ".porting"])
+def test_an_import_that_was_killed_is_named(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], left: str
+) -> None:
+    """Half of its files may be in their places, so no server starts on them."""
+    new = tmp_path / "new"
+    (new / left).mkdir(parents=True)
+    said = refused([str(old), "--write", str(new)], capsys)
+    assert "holds an import that was cut off" in said
+    assert f"remove {new}, and type it again" in said
+    paths = Paths(data=str(new), run="/run/g")
+    if left == ".importing":
+        with pytest.raises(ConfigError, match="holds an import that was cut off"):
+            restoring.refuse(paths)
+    else:
+        # A start removes it.
+        restoring.refuse(paths)
 
 
 def test_a_file_and_a_circle_of_links_are_no_directories(

@@ -15,9 +15,7 @@ Example, in a Dockerfile:
 """
 
 import json
-import subprocess
 import sys
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, MutableMapping, Sequence
 from functools import partial
@@ -27,7 +25,7 @@ from pathlib import Path
 
 from ganglion.cli.verb import Verb
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine import temporary
+from ganglion.machine import children, temporary
 from ganglion.plan import read_variables
 
 
@@ -41,8 +39,7 @@ def options(parser: ArgumentParser) -> None:
 def run(options: Namespace, environ: MutableMapping[str, str]) -> int:
     temporary.ensure(environ, read_variables(environ).paths.temporary)
     temporary.check()
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
+    with temporary.directory("module") as place:
         constraints = place / "installed.txt"
         lines = "".join(f"{line}\n" for line in _installed(place))
         constraints.write_text(lines, encoding="utf-8")
@@ -92,9 +89,7 @@ def _pip(environ: Mapping[str, str], metadata: Path, *words: str) -> int:
     """
     command = [sys.executable, *_program(), *words, "--disable-pip-version-check", "--no-input"]
     environment = {**environ, "PYTHONPATH": str(metadata)}
-    return subprocess.run(
-        [*command, "--progress-bar", "off"], env=environment, check=False
-    ).returncode
+    return children.run([*command, "--progress-bar", "off"], env=environment).returncode
 
 
 def _program() -> Sequence[str]:

@@ -23,7 +23,6 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ganglion.cli.output import print_json
 from ganglion.cli.verb import Verb
@@ -31,8 +30,7 @@ from ganglion.control.refusal import Refusal
 from ganglion.control.status import status
 from ganglion.control.test.json_lines import ask
 from ganglion.errors import ConfigError, Problem
-from ganglion.machine.acting import groups_of
-from ganglion.machine.unix_accounts import numbers
+from ganglion.machine import children
 from ganglion.plan import read_settings, running_topology
 from ganglion.programs import registry
 from ganglion.settings.variables import Settings
@@ -142,12 +140,6 @@ def _refused_configuration(settings: Settings) -> str:
     section = parser[f"program:{MAIN}"]
     words = shlex.split(section["command"].replace("%%", "%"))
     files = [word for path in config_files(words) for word in ("--config-path", path)]
-    rights: dict[str, Any] = {}
-    # Modules of others run in it, so never with the rights of root.
-    account = registry.account_here("synapse", settings)
-    if account is not None:
-        user, group = numbers(account)
-        rights = {"user": user, "group": group, "extra_groups": groups_of(account)}
     command = [
         words[0],
         "-P",
@@ -158,8 +150,15 @@ def _refused_configuration(settings: Settings) -> str:
         "server.server_name",
         *files,
     ]
-    found = subprocess.run(
-        command, cwd=Path(settings.paths.run), capture_output=True, text=True, check=False, **rights
+    found = children.run(
+        command,
+        # Modules of others run in it, so never with the rights of root.
+        account=registry.account_here("synapse", settings),
+        cwd=Path(settings.paths.run),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     if found.returncode == 0:
         return ""

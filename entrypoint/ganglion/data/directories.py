@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 
 from ganglion.files.write import make_directory
@@ -15,9 +16,11 @@ from ganglion.settings.variables import Settings
 def make_directories(settings: Settings, machine: Machine) -> None:
     """Make the directories of every service, each with its mode and owner, and the media store.
 
-    The media store keeps its mode and owner if it exists. Raises PermissionError, which names the
+    The media store keeps its mode and owner if it exists. The stage of a killed move from SQLite,
+    which can hold a copy of the database, is removed. Raises PermissionError, which names the
     directory, if it belongs to another account.
     """
+    shutil.rmtree(settings.paths.porting, ignore_errors=True)
     for directory in registry.directories(settings):
         make_directory(
             Path(directory.path),

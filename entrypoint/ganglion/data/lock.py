@@ -9,6 +9,7 @@ from ganglion.data.owned_lock import take
 from ganglion.data.paths import Paths
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import make_directory
+from ganglion.machine.children import holding
 from ganglion.machine.installed import Machine
 
 LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,7 +44,8 @@ def locked(paths: Paths, machine: Machine) -> Iterator[int]:
         if not take(held):
             raise _unusable(data, "is in use by another server", "stop that one first")
         _check_entry(data, machine)
-        yield held
+        with holding(held):
+            yield held
 
 
 def _check_entry(data: Path, machine: Machine) -> None:

@@ -93,6 +93,16 @@ class Paths:
         return f"{self.data}/.restoring"
 
     @property
+    def importing(self) -> str:
+        """The stage of an import that has not ended: importing/writing.py."""
+        return f"{self.data}/.importing"
+
+    @property
+    def porting(self) -> str:
+        """The stage of a move from SQLite: importing/moving.py."""
+        return f"{self.data}/.porting"
+
+    @property
     def outside(self) -> str:
         """Restored files of the operator that were not in the data directory."""
         return f"{self.data}/outside"

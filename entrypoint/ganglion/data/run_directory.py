@@ -13,6 +13,7 @@ from pathlib import Path
 from ganglion.data.owned_lock import take
 from ganglion.data.paths import RUN_ENTRIES, Paths
 from ganglion.errors import ConfigError, Problem
+from ganglion.machine.children import holding
 
 LOCK = ".lock"
 ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -65,7 +66,8 @@ def claimed(paths: Paths) -> Iterator[int]:
             raise _unusable(run, f"cannot be taken: {error.strerror}", hint) from error
         for name in names - {LOCK}:
             _remove(name, directory)
-        yield lock
+        with holding(lock):
+            yield lock
 
 
 def _remove(name: str, directory: int) -> None:

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from ganglion.machine import children
+
 
 def flushing(path: Path) -> Callable[[], bool]:
     """Begin to write the whole file system of `path` to its disk: sync(1), syncfs(2).
@@ -12,7 +14,7 @@ def flushing(path: Path) -> Callable[[], bool]:
     Returns a function that says whether that has ended. A failure counts as an end, with sync's
     message on stderr: to wait for ever would not help.
     """
-    process = subprocess.Popen(["sync", "-f", str(path)], stdin=subprocess.DEVNULL)
+    process = children.start(["sync", "-f", str(path)], stdin=subprocess.DEVNULL)
     return lambda: process.poll() is not None
 
 

@@ -13,12 +13,12 @@ from ganglion.errors import ConfigError, Problem
 from ganglion.files.disk import flush_entry
 from ganglion.files.write import make_directory
 from ganglion.importing.sqlite import Port, check, port
+from ganglion.machine import children
 from ganglion.machine.installed import Machine
 from ganglion.programs.postgres.client import Client, newest_programs, of_server
 from ganglion.programs.postgres.scratch import new_cluster
 from ganglion.settings.variables import Settings
 
-STAGE = ".porting"
 # The entries of a data directory that a move makes, besides the lock.
 ENTRIES = ("postgres", "secrets")
 LOCK = ".lock"
@@ -103,7 +103,7 @@ def _remove(paths: set[Path]) -> None:
 def _move(job: Move) -> None:
     settings, machine = job.settings, job.machine
     with locked(settings.paths, machine), contextlib.ExitStack() as closing:
-        stage = Path(settings.data, STAGE)
+        stage = Path(settings.paths.porting)
         shutil.rmtree(stage, ignore_errors=True)
         closing.callback(shutil.rmtree, stage, ignore_errors=True)
         make_directory(stage, 0o711, None)
@@ -177,4 +177,4 @@ def _external(settings: Settings, account: str | None) -> Iterator[tuple[Client,
 
 def _flush(cluster: Path) -> None:
     """Write the cluster to the disk. The temporary server did not wait for that."""
-    subprocess.run(["sync", "-f", str(cluster)], stdin=subprocess.DEVNULL, check=True)
+    children.run(["sync", "-f", str(cluster)], stdin=subprocess.DEVNULL).check_returncode()

@@ -18,7 +18,7 @@ from ganglion.errors import ConfigError, Problem, reason
 from ganglion.files.write import make_directory, write_file
 from ganglion.importing.counts import differences
 from ganglion.importing.looking import exists, is_directory, is_file
-from ganglion.machine.acting import groups_of
+from ganglion.machine import children
 from ganglion.machine.unix_accounts import numbers
 from ganglion.programs.postgres.client import Client
 from ganglion.programs.postgres.cluster import literal
@@ -211,15 +211,11 @@ def _write_config(job: Port, path: Path, database: Mapping[str, Any]) -> None:
 
 def _run(job: Port, command: Sequence[str]) -> None:
     """Run a program of Synapse, and show its progress. Raises Failed."""
-    rights: dict[str, Any] = {}
-    if job.account is not None:
-        user, group = numbers(job.account)
-        rights = {"user": user, "group": group, "extra_groups": groups_of(job.account)}
     last: list[str] = []
     shown: dict[str, int] = {}
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
     environment |= dict(job.client.environment)
-    with subprocess.Popen(
+    with children.start(
         [sys.executable, "-P", "-m", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -228,7 +224,7 @@ def _run(job: Port, command: Sequence[str]) -> None:
         env=environment,
         encoding="utf-8",
         errors="replace",
-        **rights,
+        account=job.account,
     ) as process:
         try:
             for line in _lines(process):

@@ -13,6 +13,8 @@ from ganglion.importing.looking import is_file, unreadable
 from ganglion.machine.unix_accounts import numbers
 
 STAGE = ".importing"
+# Stages of imports that were killed: of the files, and of a move from SQLite.
+LEFT = {STAGE, ".porting"}
 # Left by the file system, by scripts/up and by the lock of a server that ran here.
 NOTHING = frozenset({"lost+found", ".up", ".lock"})
 # In bytes: left free on the disk, for logs and for the first start.
@@ -35,7 +37,10 @@ def check(directory: Path, layout: Layout, own: tuple[str, ...] = ()) -> None:
     try:
         if directory.exists():
             found = sorted({path.name for path in directory.iterdir()} - NOTHING - {*own})
-            if found:
+            if LEFT & {*found}:
+                hint = f"remove {directory}, and type it again"
+                problems.append(_problem(directory, "holds an import that was cut off", hint))
+            elif found:
                 message = f"holds {found[0]} and {len(found) - 1} other entries"
                 problems.append(_problem(directory, message, "name a new or an empty directory"))
         place = next(path for path in (directory, *directory.parents) if path.exists())

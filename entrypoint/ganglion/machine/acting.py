@@ -6,6 +6,7 @@ import os
 import pwd
 from collections.abc import Iterator
 
+from ganglion.machine import parent_death
 from ganglion.machine.privileges import is_dumpable, may_signal, set_dumpable
 from ganglion.machine.unix_accounts import is_numeric, numbers
 
@@ -22,17 +23,23 @@ def acting_as(account: str | None) -> Iterator[None]:
         return
     user, group = numbers(account)
     before, dumpable = os.getgroups(), is_dumpable()
-    os.setgroups(groups_of(account))
-    os.setegid(group)
-    os.seteuid(user)
-    # Else no child would notice if this process were killed now: parent_death.py.
-    may_signal()
+    # Each change clears it: a process that acted so once would outlive its parent.
+    parent, ending = os.getppid(), parent_death.chosen()
     try:
+        os.setgroups(groups_of(account))
+        os.setegid(group)
+        os.seteuid(user)
+        # Else no child would notice if this process were killed now: parent_death.py.
+        may_signal()
+        if ending:
+            parent_death.end_with_parent(parent, ending)
         yield
     finally:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(before)
+        if ending:
+            parent_death.end_with_parent(parent, ending)
         if dumpable:
             set_dumpable()
 

@@ -5,15 +5,22 @@ import os
 import signal
 
 # linux/prctl.h
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
 
 
 def end_with_parent(parent: int, number: signal.Signals) -> None:
     """Have the kernel send this process a signal when its parent ends.
 
-    Call it in the child, after the change of account, which clears the setting. `parent` is the
+    Call it in the child, after each change of account, which clears the setting. `parent` is the
     parent's process ID: if it has ended already, the signal is sent now.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
+
+
+def chosen() -> signal.Signals | None:
+    """Return the signal that this process gets when its parent ends."""
+    number = ctypes.c_int()
+    ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
+    return signal.Signals(number.value) if number.value else None

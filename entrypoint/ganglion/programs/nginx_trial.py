@@ -7,7 +7,6 @@ nginx reads the files before anything starts, from a directory that is removed a
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from ganglion.errors import Problem
 from ganglion.files.write import write_directory
+from ganglion.machine import children, temporary
 from ganglion.programs import nginx, peers
 from ganglion.programs.program import Plan
 from ganglion.routing.table import ROUTES, Route
@@ -63,8 +63,8 @@ def problems(plan: Plan, binary: str) -> Iterator[Problem]:
 
 def _refusal(plan: Plan, binary: str) -> tuple[Problem, Route | None] | None:
     """Return the first error of nginx, with the route that it is about."""
-    with tempfile.TemporaryDirectory(prefix="ganglion-nginx-") as name:
-        return None if len(name) > LONGEST_DIRECTORY else _judged(plan, binary, Path(name))
+    with temporary.directory("nginx") as place:
+        return None if len(str(place)) > LONGEST_DIRECTORY else _judged(plan, binary, place)
 
 
 def _judged(plan: Plan, binary: str, place: Path) -> tuple[Problem, Route | None] | None:
@@ -88,10 +88,11 @@ def _judged(plan: Plan, binary: str, place: Path) -> tuple[Problem, Route | None
         text = next(file.content for file in files if file.path == peers.CONF)
         nobody = dict.fromkeys(peers.hosts(text), ())
         (place / peers.CONF).write_text(peers.adapted(text, nobody), encoding="utf-8")
-    done = subprocess.run(
+    done = children.run(
         [binary, "-t", "-q", "-e", "stderr", "-c", str(place / "conf" / nginx.CONF)],
-        capture_output=True,
-        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         timeout=WITHIN,
     )
     if done.returncode == 0:

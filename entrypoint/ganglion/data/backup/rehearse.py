@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,9 +16,8 @@ from ganglion.data.backup.verify import Verified
 from ganglion.data.secrets import new_signing_key
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import write_file
-from ganglion.machine.acting import groups_of
+from ganglion.machine import children, temporary
 from ganglion.machine.installed import Machine
-from ganglion.machine.unix_accounts import numbers
 from ganglion.programs.postgres import dump
 from ganglion.programs.postgres.client import Client, Failed
 from ganglion.programs.postgres.scratch import new_cluster
@@ -49,8 +47,7 @@ def rehearse(settings: Settings, machine: Machine, file: BinaryIO, found: Verifi
     It is in a temporary directory (TMPDIR), which is removed. Raises ConfigError and Failed.
     """
     summary = found.summary
-    with tempfile.TemporaryDirectory(prefix="ganglion-rehearsal-") as place:
-        directory = Path(place)
+    with temporary.directory("rehearsal") as directory:
         directory.chmod(0o711)
         needed = found.summary.database_size * 5 // 4 + CLUSTER
         free = shutil.disk_usage(directory).free
@@ -100,20 +97,16 @@ def _have_synapse_check(client: Client, directory: Path, server_name: str) -> No
     path = directory / "homeserver.yaml"
     write_file(path, yaml.safe_dump(configuration), 0o600, client.account, lasting=False)
     program = ("-m", "synapse._scripts.update_synapse_database", "--database-config", str(path))
-    rights: dict[str, Any] = {}
-    if client.account is not None:
-        user, group = numbers(client.account)
-        rights = {"user": user, "group": group, "extra_groups": groups_of(client.account)}
-    result = subprocess.run(
+    result = children.run(
         [sys.executable, "-P", *program],
         cwd=directory,
         env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", **client.environment},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=WITHIN,
-        check=False,
-        **rights,
+        account=client.account,
     )
     if result.returncode:
         said = "\n".join(result.stderr.strip().splitlines()[-SHOWN:])

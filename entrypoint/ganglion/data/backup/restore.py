@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from ganglion.data.backup.verify import Progress, Verified
 from ganglion.data.lock import locked
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import make_directory
+from ganglion.machine import children
 from ganglion.machine.installed import Machine
 from ganglion.programs.postgres import dump
 from ganglion.programs.postgres.client import Client, Failed
@@ -354,5 +354,5 @@ def _whole(request: Request, journal: Journal) -> Journal:
 
 def _flush(request: Request, journal: Journal) -> None:
     for path in (request.settings.data, *([journal.media] if journal.outside else [])):
-        if subprocess.run(["sync", "-f", path], check=False).returncode:
+        if children.run(["sync", "-f", path]).returncode:
             raise OSError(5, "sync failed", path)

@@ -46,20 +46,18 @@ class Journal:
 
 
 def refuse(paths: Paths) -> None:
-    """Raise ConfigError if a restore into the data directory has not ended."""
-    if not os.path.lexists(paths.restoring):
+    """Raise ConfigError if a restore or an import into the data directory has not ended."""
+    if os.path.lexists(paths.restoring):
+        message = "holds a restore that has not ended"
+        hint = "type `ganglion restore FILE` with the same file: it goes on, or begins anew;"
+        hint += f" to give it up, remove {paths.restoring}"
+    elif os.path.lexists(paths.importing):
+        message = "holds an import that was cut off, so files are missing"
+        hint = f"remove {paths.data}, and type `ganglion import` again"
+    else:
         return
-    raise ConfigError(
-        [
-            Problem(
-                variable="GANGLION_DATA",
-                value=paths.data,
-                message="holds a restore that has not ended",
-                hint="type `ganglion restore FILE` with the same file: it goes on, or begins anew;"
-                f" to give it up, remove {paths.restoring}",
-            )
-        ]
-    )
+    problem = Problem(variable="GANGLION_DATA", value=paths.data, message=message, hint=hint)
+    raise ConfigError([problem])
 
 
 def read(paths: Paths) -> Journal | None:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import resource
-import signal
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self
 
-from ganglion.machine import installed, postgres_versions
-from ganglion.machine.acting import groups_of
-from ganglion.machine.parent_death import end_with_parent
+from ganglion.machine import children, installed, postgres_versions
 from ganglion.machine.unix_accounts import numbers
 from ganglion.settings.variables import Settings
 
@@ -89,12 +86,7 @@ class Running:
     ) -> None:
         self.name = command[0]
         program = Path(client.programs, self.name)
-        rights: dict[str, Any] = {}
-        if client.account is not None:
-            user, group = numbers(client.account)
-            extra = groups_of(client.account)
-            rights = {"user": user, "group": group, "extra_groups": extra}
-        parent, passfile = os.getpid(), _password_file(client)
+        passfile = _password_file(client)
         environment = {"LC_ALL": "C", "PATH": client.programs, **client.environment}
         if passfile:
             environment["PGPASSFILE"] = f"/proc/self/fd/{passfile[0]}"
@@ -102,15 +94,14 @@ class Running:
         said = os.memfd_create("said", os.MFD_CLOEXEC)
         self._said: IO[bytes] = os.fdopen(said, "w+b")
         try:
-            self.process = subprocess.Popen(
+            self.process = children.start(
                 [str(program), *command[1:]],
+                account=client.account,
+                prepare=lambda: _prepare(memory),
                 stderr=self._said,
                 cwd="/",
                 env=environment,
                 pass_fds=passfile,
-                # Runs after the change of account, and this process has one thread.
-                preexec_fn=lambda: _prepare(parent, memory),  # noqa: PLW1509
-                **rights,
                 **streams,
             )
         except OSError as error:
@@ -194,8 +185,7 @@ def _password_file(client: Client) -> list[int]:
     return [descriptor]
 
 
-def _prepare(parent: int, memory: int | None) -> None:
-    end_with_parent(parent, signal.SIGKILL)
+def _prepare(memory: int | None) -> None:
     os.nice(10)
     if memory is not None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

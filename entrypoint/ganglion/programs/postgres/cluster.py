@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import make_directory
+from ganglion.machine import children
 from ganglion.machine.installed import Machine
 from ganglion.machine.nss_wrapper import environment
 from ganglion.settings.variables import Settings
@@ -101,9 +102,7 @@ def _take(prepared: str | None, staged: Path, *, in_place: bool) -> bool:
         staged.symlink_to(prepared)
         return True
     # Every account can read the original, and only its owner the copy.
-    copied = subprocess.run(
-        ["cp", "-a", "--no-preserve=mode", prepared, str(staged)], umask=0o077, check=False
-    )
+    copied = children.run(["cp", "-a", "--no-preserve=mode", prepared, str(staged)], umask=0o077)
     if copied.returncode:
         raise ConfigError([_no_room(staged.parent)])
     return True
@@ -224,18 +223,16 @@ def _postgres_program(
     program, *arguments = command
     paths = settings.paths
     name_of_account = environment(machine.nss_wrapper, paths.accounts, paths.groups)
-    result = subprocess.run(
+    result = children.run(
         [f"{machine.postgres_bin}/{program}", *arguments[:1], "-D", str(cluster), *arguments[1:]],
         input=stdin,
         encoding="utf-8",
         errors="replace",
-        capture_output=True,
-        user=machine.account("postgres"),
-        group=machine.account("postgres"),
-        extra_groups=[] if machine.account("postgres") else None,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        account=machine.account("postgres"),
         cwd="/",
         env={"LC_ALL": "C", "PATH": machine.postgres_bin, **dict(name_of_account)},
-        check=False,
     )
     # Single-user mode ends with 0 whatever its statements came to, and says ERROR of a failed one.
     if result.returncode or "ERROR:" in result.stderr:
@@ -250,4 +247,4 @@ def _postgres_program(
                 )
             ]
         )
-    return result.stdout
+    return str(result.stdout)

@@ -2,15 +2,14 @@
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganglion.machine import children
 from ganglion.machine.installed import Machine
 from ganglion.machine.nss_wrapper import environment
-from ganglion.machine.parent_death import end_with_parent
 from ganglion.programs.postgres.cluster import values
 from ganglion.settings.variables import Settings
 
@@ -174,23 +173,20 @@ class _Programs:
         Raises Failed with the end of what it said, and of the files in `details`.
         """
         path = Path(programs, name)
-        parent = os.getpid()
         # A file, not a pipe: servers that it starts inherit it.
         output = self._work.parent / "output"
         with output.open("w+", encoding="utf-8", errors="replace") as said:
-            result = subprocess.run(
+            result = children.run(
                 [str(path) if path.exists() else name, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
-                user=self._account,
-                group=self._account,
-                extra_groups=[] if self._account else None,
+                account=self._account,
                 cwd=self._work,
                 env={"LC_ALL": "C", "PATH": f"{programs}:/usr/bin:/bin", **self._environment},
-                # Runs after the change of account, and this process has one thread.
-                preexec_fn=lambda: end_with_parent(parent, signal.SIGKILL),
-                check=False,
+                # The servers that pg_upgrade leaves are ended by the next start, which needs them:
+                # upgrade.py.
+                locks=False,
             )
             said.seek(0)
             text = said.read()

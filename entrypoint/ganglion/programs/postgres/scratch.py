@@ -3,13 +3,13 @@
 import contextlib
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ganglion.files.write import make_directory, write_file
+from ganglion.machine import temporary
 from ganglion.machine.installed import Machine
 from ganglion.machine.nss_wrapper import accounts_file, environment, groups_file
 from ganglion.programs.postgres.client import Client, Failed, Running
@@ -37,6 +37,8 @@ OPTIONS = {
     "maintenance_work_mem": "64MB",
     "shared_buffers": "64MB",
     "max_connections": "20",
+    # A session ends soon after its client, whatever it does: it holds the lock of the directory.
+    "client_connection_check_interval": "1s",
     # A container has 64 MB of shared memory.
     "max_parallel_maintenance_workers": "0",
     "max_parallel_workers_per_gather": "0",
@@ -56,11 +58,11 @@ def new_cluster(
     """
     # The image's prepared database already has Synapse's tables.
     bare = replace(machine, prepared=None)
-    with tempfile.TemporaryDirectory(prefix="ganglion-") as place:
-        directory, account = Path(place), machine.account("postgres")
+    with temporary.directory("cluster") as directory:
+        account = machine.account("postgres")
         directory.chmod(0o711)
         # Its accounts and groups are there too: programs/postgres/cluster.py.
-        named = replace(settings, run=place, postgres_db=name, postgres_user=RESTORING)
+        named = replace(settings, run=str(directory), postgres_db=name, postgres_user=RESTORING)
         names = _names(named, machine)
         make_cluster(cluster, named, bare, generate())
         sockets = directory / "s"

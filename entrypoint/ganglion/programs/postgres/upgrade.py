@@ -10,19 +10,19 @@ import contextlib
 import fcntl
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ganglion.data.paths import Paths
-from ganglion.errors import ConfigError
+from ganglion.errors import ConfigError, Problem
 from ganglion.files.exchange import exchange
 from ganglion.files.file import PUBLIC
 from ganglion.files.write import make_directory, write_file
 from ganglion.machine.installed import Machine
 from ganglion.machine.postgres_versions import cluster_version
+from ganglion.programs.postgres import left
 from ganglion.programs.postgres.migration import Failed, Migration
 from ganglion.settings.variables import Settings
 
@@ -34,8 +34,6 @@ SPARE = 300 * 1024**2
 MB = 1024**2
 # linux/fs.h: share the blocks of another file.
 FICLONE = 0x40049409
-# In seconds: for a server of an upgrade that was cut off to end, and between two looks.
-ENDS_WITHIN, AGAIN = 60.0, 0.1
 
 
 def upgrade(settings: Settings, machine: Machine, say: Say) -> Machine:
@@ -45,7 +43,7 @@ def upgrade(settings: Settings, machine: Machine, say: Say) -> Machine:
     upgrade fails, that is the old one, which stays in use.
     """
     paths = settings.paths
-    _put_in_order(paths, say)
+    _put_in_order(paths, machine, say)
     newest, programs = machine.newest_postgres
     old = machine.postgres_version
     if newest <= old or settings.postgres_upgrade == NO:
@@ -75,10 +73,10 @@ def upgrade(settings: Settings, machine: Machine, say: Say) -> Machine:
             f"upgrading the database from PostgreSQL {old} to {newest}:"
             f" {'cloning' if clones else 'copying'} {size // MB} MB"
         )
-        with _servers_ended(migration):
+        with _servers_ended(migration, account):
             migration.run(settings, machine, clones=clones)
         exchange(place, migration.new)
-    except (Failed, ConfigError, OSError) as error:
+    except (Failed, left.Stays, ConfigError, OSError) as error:
         _remove(staged)
         say(
             f"the database stays at PostgreSQL {old}, because the upgrade to {newest} has failed:"
@@ -87,7 +85,7 @@ def upgrade(settings: Settings, machine: Machine, say: Say) -> Machine:
         return machine
     finally:
         _remove(sockets)
-    _put_in_order(paths, say)
+    _put_in_order(paths, machine, say)
     return replace(machine, postgres_bin=programs, postgres_version=newest)
 
 
@@ -122,24 +120,40 @@ def remove_kept(
         tell(f"log the new database has served for {served:.0f} s, so {path} has been removed")
 
 
-def _put_in_order(paths: Paths, say: Say) -> None:
-    """Remove an upgrade that was cut off, or end one whose new cluster is in its place already."""
+def _put_in_order(paths: Paths, machine: Machine, say: Say) -> None:
+    """Remove an upgrade that was cut off, or end one whose new cluster is in its place already.
+
+    Raises ConfigError if its processes do not end.
+    """
     staged, place = Path(paths.postgres_upgrade), Path(paths.postgres)
     if not staged.exists():
         return
-    left = staged / "new"
-    for cluster in (place, left):
-        _end_server(cluster)
-    version, now = cluster_version(left), cluster_version(place)
+    new = staged / "new"
+    _end_left(staged / "work", (place, new), machine)
+    version, now = cluster_version(new), cluster_version(place)
     if version is not None and now is not None and version < now:
         # They have been exchanged.
         old = Path(paths.postgres_of(version))
-        left.rename(old)
+        new.rename(old)
         say(
             f"the database is of PostgreSQL {now} now; that of PostgreSQL {version} is kept in"
             f" {old} until the new one has served"
         )
     _remove(staged)
+
+
+def _end_left(work: Path, clusters: Iterable[Path], machine: Machine) -> None:
+    """End the processes of an upgrade that was cut off. Raises ConfigError if one stays."""
+    account = machine.account("postgres")
+    try:
+        left.end_programs(work, account)
+        for cluster in clusters:
+            left.end_server(cluster, account)
+    except left.Stays as error:
+        hint = "end them, and start again"
+        raise ConfigError(
+            [Problem(variable="GANGLION_DATA", value=str(work), message=str(error), hint=hint)]
+        ) from error
 
 
 def _check(paths: Paths, old: int) -> None:
@@ -184,36 +198,14 @@ def _room(place: Path, *, clones: bool) -> int:
 
 
 @contextlib.contextmanager
-def _servers_ended(migration: Migration) -> Iterator[None]:
-    """Leave no server behind: pg_upgrade starts them as daemons."""
+def _servers_ended(migration: Migration, account: str | None) -> Iterator[None]:
+    """Leave no process behind: pg_upgrade starts servers as daemons. Raises left.Stays."""
     try:
         yield
     finally:
+        left.end_programs(migration.work, account)
         for cluster in (migration.old, migration.new):
-            _end_server(cluster)
-
-
-def _end_server(cluster: Path) -> None:
-    """End the server of a cluster, which only an upgrade that was cut off can have started.
-
-    Its own process has the cluster as its working directory. Raises Failed if it does not end.
-    """
-    try:
-        pid = int((cluster / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
-        is_its_own = Path(f"/proc/{pid}/cwd").resolve() == cluster.resolve()
-    except (OSError, ValueError):
-        return
-    if not is_its_own:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        # A fast shutdown, then an immediate one: the next start recovers.
-        for number in (signal.SIGINT, signal.SIGQUIT):
-            os.kill(pid, number)
-            end = time.monotonic() + ENDS_WITHIN
-            while time.monotonic() < end:
-                time.sleep(AGAIN)
-                os.kill(pid, 0)
-        raise Failed(f"PostgreSQL's process {pid} in {cluster} does not end")
+            left.end_server(cluster, account)
 
 
 def _remove(path: Path) -> None:
