@@ -14,7 +14,9 @@ def flushing(path: Path) -> Callable[[], bool]:
     Returns a function that says whether that has ended. A failure counts as an end, with sync's
     message on stderr: to wait for ever would not help.
     """
-    process = children.start(["sync", "-f", str(path)], stdin=subprocess.DEVNULL)
+    # It writes what is there already, and may take long: it keeps no start waiting.
+    command = ["sync", "-f", str(path)]
+    process = children.start(command, locks=False, stdin=subprocess.DEVNULL)
     return lambda: process.poll() is not None
 
 

@@ -354,5 +354,5 @@ def _whole(request: Request, journal: Journal) -> Journal:
 
 def _flush(request: Request, journal: Journal) -> None:
     for path in (request.settings.data, *([journal.media] if journal.outside else [])):
-        if children.run(["sync", "-f", path]).returncode:
+        if children.run(["sync", "-f", path], locks=False).returncode:
             raise OSError(5, "sync failed", path)
