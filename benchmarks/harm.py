@@ -24,6 +24,17 @@ def signalled(name: str, number: signal.Signals) -> Harm:
     return lambda server: os.kill(server.pid(name), number)
 
 
+def reloaded(times: int) -> Harm:
+    """Have nginx read its files again, as for a changed certificate, once a second."""
+
+    def reload(server: Server) -> None:
+        for _ in range(times):
+            os.kill(server.pid("nginx"), signal.SIGHUP)
+            time.sleep(1.0)
+
+    return reload
+
+
 def kill_a_session(server: Server) -> None:
     """Kill a process of PostgreSQL's, as the kernel does where memory is short."""
     children = descendants(server.pid("postgres"))

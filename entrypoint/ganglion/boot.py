@@ -82,6 +82,8 @@ def start(
             write_file(Path(settings.paths.groups), groups_file(), PUBLIC, None, lasting=False)
         if forget_applied:
             Path(settings.paths.applied_workers).unlink(missing_ok=True)
+        if settings.embedded_postgres:
+            upgrade.clear(settings, machine)
         record = _identify(plan)
         plan = _await_external(plan, say, record)
         helpers = tuple(_helpers(plan, say, closing))

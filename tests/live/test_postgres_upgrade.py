@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ganglion.errors import ConfigError
 from ganglion.machine.installed import Machine, discover
 from ganglion.machine.postgres_versions import cluster_version
 from ganglion.programs import registry
@@ -234,6 +235,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_cluster_in_use(place: Place) -> Non
     }
     for name, moment in moments.items():
         cut_off(place, moment)
+        # A start asks the cluster for its schema before it upgrades it.
+        upgrade.clear(place.settings, place.machine)
+        assert content(place.cluster, place.settings, place.machine) == place.content, name
         assert cluster_version(place.cluster) == place.old, name
         assert place.entries() == {"postgres", ".postgres.upgrade"}, name
     machine, said = place.upgrade()
@@ -241,6 +245,19 @@ def test_a_kill_at_any_moment_leaves_a_whole_cluster_in_use(place: Place) -> Non
     assert machine == place.new
     place.assert_whole(machine)
     place.assert_whole(place.machine, place.cluster.with_name(f"postgres.{place.old}"))
+
+
+def test_the_number_of_a_killed_server_may_be_that_of_another_process(place: Place) -> None:
+    """After a power cut, or in a container that has one account for all."""
+    account = place.machine.account("postgres")
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, user=account) as other:
+        file = place.cluster / "postmaster.pid"
+        file.write_text(f"{other.pid}\n{place.cluster}\n1\n5432\n")
+        with pytest.raises(ConfigError, match="lock file"):
+            content(place.cluster, place.settings, place.machine)
+        upgrade.clear(place.settings, place.machine)
+        place.assert_whole(place.machine)
+        other.communicate()
 
 
 def test_kills_at_random_moments_leave_a_whole_cluster(place: Place) -> None:

@@ -82,3 +82,18 @@ def test_a_server_ends_its_sessions_itself(
     assert os.waitpid(pid, 0)[1] == 0
     assert list(tmp_path.iterdir()) == []
     left.end_server(tmp_path, None)
+
+
+def test_the_file_of_a_server_stays_as_long_as_a_process_works_there(
+    tmp_path: Path, started: list["subprocess.Popen[str]"]
+) -> None:
+    file = tmp_path / "postmaster.pid"
+    file.write_text("1\n")
+    started.append(program(SLEEP, tmp_path))
+    left.forget_server(tmp_path, None)
+    assert file.exists()
+    started[0].kill()
+    started[0].wait()
+    for _ in range(2):
+        left.forget_server(tmp_path, None)
+        assert not file.exists()

@@ -14,7 +14,7 @@ def flushing(path: Path) -> Callable[[], bool]:
     Returns a function that says whether that has ended. A failure counts as an end, with sync's
     message on stderr: to wait for ever would not help.
     """
-    # It writes what is there already, and may take long: it keeps no start waiting.
+    # It only writes files of before, and may take long: it keeps no start waiting.
     command = ["sync", "-f", str(path)]
     process = children.start(command, locks=False, stdin=subprocess.DEVNULL)
     return lambda: process.poll() is not None

@@ -60,10 +60,11 @@ class Machine:
     account, `ourselves`. `open_files` is how many files nginx may open. `immortal`: see
     machine/interpreter.py. `authorities` is a directory of certificate authorities by their hashes,
     if it is known to hold the same as the file of all of them. `http2_directive`: nginx has
-    `http2 on` (1.25.1 and later) instead of an argument of `listen`. `nss_wrapper` is the path of
-    that library if our account has no name and gets one for PostgreSQL: machine/nss_wrapper.py.
-    `postgres_bin` and `postgres_version` are those of the cluster, `newest_postgres` the newest
-    version that is installed, with its programs.
+    `http2 on` (1.25.1 and later) instead of an argument of `listen`. `keeps_connections`: it has
+    `keepalive_min_timeout` (1.27.4 and later). `nss_wrapper` is the path of that library if our
+    account has no name and gets one for PostgreSQL: machine/nss_wrapper.py. `postgres_bin` and
+    `postgres_version` are those of the cluster, `newest_postgres` the newest version that is
+    installed, with its programs.
     """
 
     python: str
@@ -82,6 +83,7 @@ class Machine:
     authorities: str | None = None
     nss_wrapper: str | None = None
     http2_directive: bool = True
+    keeps_connections: bool = False
 
     def account(self, service: str) -> str | None:
         """The account that a service's programs run as, or None for Ganglion's own."""
@@ -179,6 +181,7 @@ def discover(
             )
     if problems:
         raise ConfigError(problems)
+    version_of_nginx = nginx_version(found.get("nginx"))
     return Machine(
         python=sys.executable,
         binaries=tuple(found.items()),
@@ -195,7 +198,8 @@ def discover(
         prepared=_prepared(version) if own or ourselves == nss_wrapper.NAME else None,
         authorities=_authorities(),
         nss_wrapper=wrapper,
-        http2_directive=nginx_version(found.get("nginx")) >= (1, 25, 1),
+        http2_directive=version_of_nginx >= (1, 25, 1),
+        keeps_connections=version_of_nginx >= (1, 27, 4),
     )
 
 

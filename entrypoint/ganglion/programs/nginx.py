@@ -186,6 +186,7 @@ def files(plan: Plan) -> tuple[File, ...]:
             ciphers=CIPHERS,
             hsts=None if settings.hsts is None else round(settings.hsts),
             http2_directive=machine.http2_directive,
+            keeps_connections=machine.keeps_connections,
             trace=settings.trace_headers,
             requests_log=settings.paths.requests if settings.control_runs else None,
             request_id=_request_id(plan.operator),

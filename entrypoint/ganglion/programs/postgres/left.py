@@ -45,6 +45,16 @@ def end_server(cluster: Path, account: str | None) -> None:
         _end(servers, signal.SIGQUIT)
 
 
+def forget_server(cluster: Path, account: str | None) -> None:
+    """Remove the file with the number of a cluster's server, unless a process works there.
+
+    After a kill or a power cut, that may be the number of another process of this account:
+    PostgreSQL would take it for its own, and not start.
+    """
+    if not _inside(cluster, account):
+        (cluster / "postmaster.pid").unlink(missing_ok=True)
+
+
 def _end(found: Callable[[], dict[int, int]], number: signal.Signals) -> None:
     deadline = time.monotonic() + ENDS_WITHIN
     told: set[int] = set()

@@ -36,6 +36,18 @@ MB = 1024**2
 FICLONE = 0x40049409
 
 
+def clear(settings: Settings, machine: Machine) -> None:
+    """End what a killed start has left in the cluster, so that it can be used.
+
+    The data directory is locked. Raises ConfigError if a process does not end.
+    """
+    paths, account = settings.paths, machine.account("postgres")
+    staged, place = Path(paths.postgres_upgrade), Path(paths.postgres)
+    if staged.exists():
+        _end_left(staged / "work", (place, staged / "new"), account)
+    left.forget_server(place, account)
+
+
 def upgrade(settings: Settings, machine: Machine, say: Say) -> Machine:
     """Upgrade the cluster, if a newer version is installed than its own.
 
@@ -43,7 +55,8 @@ def upgrade(settings: Settings, machine: Machine, say: Say) -> Machine:
     upgrade fails, that is the old one, which stays in use.
     """
     paths = settings.paths
-    _put_in_order(paths, machine, say)
+    clear(settings, machine)
+    _put_in_order(paths, say)
     newest, programs = machine.newest_postgres
     old = machine.postgres_version
     if newest <= old or settings.postgres_upgrade == NO:
@@ -85,7 +98,7 @@ def upgrade(settings: Settings, machine: Machine, say: Say) -> Machine:
         return machine
     finally:
         _remove(sockets)
-    _put_in_order(paths, machine, say)
+    _put_in_order(paths, say)
     return replace(machine, postgres_bin=programs, postgres_version=newest)
 
 
@@ -120,16 +133,12 @@ def remove_kept(
         tell(f"log the new database has served for {served:.0f} s, so {path} has been removed")
 
 
-def _put_in_order(paths: Paths, machine: Machine, say: Say) -> None:
-    """Remove an upgrade that was cut off, or end one whose new cluster is in its place already.
-
-    Raises ConfigError if its processes do not end.
-    """
+def _put_in_order(paths: Paths, say: Say) -> None:
+    """Remove an upgrade that was cut off, or end one whose new cluster is in its place already."""
     staged, place = Path(paths.postgres_upgrade), Path(paths.postgres)
     if not staged.exists():
         return
     new = staged / "new"
-    _end_left(staged / "work", (place, new), machine)
     version, now = cluster_version(new), cluster_version(place)
     if version is not None and now is not None and version < now:
         # They have been exchanged.
@@ -142,9 +151,8 @@ def _put_in_order(paths: Paths, machine: Machine, say: Say) -> None:
     _remove(staged)
 
 
-def _end_left(work: Path, clusters: Iterable[Path], machine: Machine) -> None:
+def _end_left(work: Path, clusters: Iterable[Path], account: str | None) -> None:
     """End the processes of an upgrade that was cut off. Raises ConfigError if one stays."""
-    account = machine.account("postgres")
     try:
         left.end_programs(work, account)
         for cluster in clusters:
