@@ -166,6 +166,21 @@ def test_input_output_status_and_time_are_those_of_subprocess() -> None:
         children.run(["/nonexistent/program"])
 
 
+def test_a_program_has_the_rights_of_its_account_alone() -> None:
+    look = "import os; print(os.getresuid(), os.getresgid(), os.getgroups())"
+    is_root = os.geteuid() == 0
+    done = children.run(
+        [sys.executable, "-c", look],
+        account="12345:12346" if is_root else None,
+        cwd="/",
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    user, group = (12345, 12346) if is_root else (os.geteuid(), os.getegid())
+    groups = [12346] if is_root else os.getgroups()
+    assert done.stdout == f"{3 * (user,)} {3 * (group,)} {groups}\n"
+
+
 def test_programs_are_started_in_one_way() -> None:
     """So that the next one, too, ends with the process that has started it."""
     words = ("subprocess.run(", "subprocess.Popen(", "check_output(", "os.system(")

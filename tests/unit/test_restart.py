@@ -10,6 +10,7 @@ import pytest
 from ganglion.cli import restart
 from ganglion.cli.restart import chosen
 from ganglion.errors import ConfigError
+from ganglion.machine import children
 from ganglion.plan import read_settings
 
 KNOWN = ("main", "client_reader1", "client_reader2")
@@ -60,12 +61,8 @@ def test_synapse_reads_its_configuration_with_its_own_rights(
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(children, "run", run)
     assert restart._refused_configuration(settings) == ""
     ((words, named),) = ran
     assert words[-4:] == ["--config-path", "/a.yaml", "--config-path", "/b.yaml"]
-    assert {key: named[key] for key in ("user", "group", "extra_groups")} == {
-        "user": 12345,
-        "group": 12346,
-        "extra_groups": [12346],
-    }
+    assert named["account"] == "12345:12346"
