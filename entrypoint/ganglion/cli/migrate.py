@@ -15,11 +15,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import MutableMapping
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import yaml
 
@@ -28,9 +26,7 @@ from ganglion.data.identity import server_name
 from ganglion.data.secrets import new_signing_key
 from ganglion.errors import ConfigError, Problem
 from ganglion.files.write import write_file
-from ganglion.machine import temporary
-from ganglion.machine.acting import groups_of
-from ganglion.machine.unix_accounts import numbers
+from ganglion.machine import children, temporary
 from ganglion.plan import assemble
 from ganglion.programs import registry
 from ganglion.programs.program import Plan
@@ -93,13 +89,9 @@ def _synapse(plan: Plan) -> int:
 
     settings = plan.settings
     account = registry.account_here("synapse", settings)
-    rights: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        if account is not None:
-            user, group = numbers(account)
-            rights = {"user": user, "group": group, "extra_groups": groups_of(account)}
-            os.chown(directory, user, group)
+    with temporary.directory("migration") as directory:
+        # The account enters it, and reads its own file.
+        directory.chmod(0o711)
         database = {
             "name": "psycopg2",
             "allow_unsafe_locale": plan.operator.any_locale,
@@ -111,7 +103,7 @@ def _synapse(plan: Plan) -> int:
             # Nothing is signed.
             "signing_key": new_signing_key(),
             "macaroon_secret_key": "unused",
-            "media_store_path": name,
+            "media_store_path": str(directory),
             "enable_media_repo": False,
             "trusted_key_servers": [],
             "suppress_key_server_warning": True,
@@ -119,7 +111,7 @@ def _synapse(plan: Plan) -> int:
         }
         file = directory / "homeserver.yaml"
         write_file(file, yaml.safe_dump(values), 0o600, account, lasting=False)
-        done = subprocess.run(
+        done = children.run(
             [
                 *(sys.executable, "-P", "-m", "ganglion.in_synapse.migrate"),
                 *(str(file), as_text(settings.fixes)),
@@ -127,8 +119,7 @@ def _synapse(plan: Plan) -> int:
             cwd=directory,
             env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
             stdin=subprocess.DEVNULL,
-            check=False,
-            **rights,
+            account=account,
         )
     return done.returncode
 
