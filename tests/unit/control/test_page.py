@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,19 @@ def test_a_page_without_any_answer_is_a_page(tmp_path: Path) -> None:
     assert [group["name"] for group in found["groups"]] == ["main"]
     sight.note()
     assert len(sight.history.shown()["times"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("layout", "health", "series"), [("pusher", 8.0, 10.0), ("pusher:39", 14.0, 20.0)]
+)
+def test_many_processes_are_asked_more_rarely(
+    tmp_path: Path, layout: str, health: float, series: float
+) -> None:
+    sight = sight_of(tmp_path)
+    # The topology has main too.
+    sight.watched = replace(sight.watched, topology=lambda: topology_of(layout))
+    sight.look()
+    assert (sight.health.every, sight.chosen.every) == (health, series)
 
 
 def test_the_page_is_small_and_asks_nobody_else() -> None:

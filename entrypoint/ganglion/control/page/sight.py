@@ -21,8 +21,10 @@ from ganglion.control.usage import usage
 
 T = TypeVar("T")
 # In seconds: how long an answer is kept, and how long a page waits for all of them.
-BRIEFLY, SHORT, LONG, LONGEST = 1.0, 10.0, 60.0, 900.0
+BRIEFLY, HEALTH, SHORT, LONG, LONGEST = 1.0, 8.0, 10.0, 60.0, 900.0
 WITHIN = 1.5
+# In seconds for each process that is asked: so a page costs no more on a server of many processes.
+HEALTH_EACH, CHOSEN_EACH = 0.35, 0.5
 # A page that is open asks every few seconds.
 LOOKED_AT = 30.0
 
@@ -80,11 +82,10 @@ class Sight:
         self._processes: Processes | None = None
         self.states = Kept(every=BRIEFLY, ask=lambda: programs.ask(watched.states))
         # Each question has every part asked again. The state of programs is looked at more often.
-        self.health = Kept(every=8.0, ask=monitor.snapshot)
+        self.health = Kept(every=HEALTH, ask=monitor.snapshot)
         self.used = Kept(every=5.0, ask=self._look_at_processes)
         settings = watched.settings
-        # It costs each process a request.
-        self.chosen = Kept(every=15.0, ask=lambda: chosen.ask(watched.topology()))
+        self.chosen = Kept(every=SHORT, ask=lambda: chosen.ask(watched.topology()))
         self.postgres = Kept(every=SHORT, ask=lambda: stores.postgres(settings))
         self.redis = Kept(every=SHORT, ask=lambda: stores.redis(settings))
         self.updates = Kept(every=SHORT, ask=lambda: database.updates(settings))
@@ -116,6 +117,9 @@ class Sight:
     def look(self) -> dict[str, str]:
         """Ask again all that is due, all at once. Return the problem of each that has one."""
         self._asked = self._clock()
+        number = len(self.watched.topology().here)
+        self.health.every = max(HEALTH, number * HEALTH_EACH)
+        self.chosen.every = max(SHORT, number * CHOSEN_EACH)
         questions = self._questions()
         # Another page is asking: its answers are good enough, unless there are none at all yet.
         if self._lock.acquire(timeout=0 if self.states.value else WITHIN):
