@@ -169,7 +169,9 @@ def test_headers_that_servers_obey_have_no_effect(edge: Edge) -> None:
         asked(edge)
         answer = edge.ask("GET", path, {name: "/_synapse/admin/v1/server_version"})
         assert (answer.status, answer.body) == (200, plain.body), name
-        assert asked(edge) == [f"GET {path} HTTP/1.1"]
+        # A request of the test before may arrive late.
+        found = [line for line in asked(edge) if not line.startswith("POST /_matrix/client/v3/x ")]
+        assert found == [f"GET {path} HTTP/1.1"]
 
 
 def test_x_forwarded_for_is_ignored_without_trusted_proxies(edge: Edge) -> None:
