@@ -95,9 +95,7 @@ def main(words: Sequence[str]) -> int:
                 print(f"killed {killed} after {moments}: {error}\n{server.log.tail()}")
         table.add(killed, "servers", 1)
         table.add(killed, "not whole", failed)
-    for row in table.rows.values():
-        for column, values in row.items():
-            row[column] = [sum(values)]
+    table.add_up()
     note = NOTE.format(workers=options.workers, longest=longest, seed=options.seed)
     deliver(session.result("While it starts for the first time", note), options)
     return 0

@@ -294,9 +294,7 @@ def main(words: Sequence[str]) -> int:
                 table.add(name, "killed", 1)
                 for kind in ("processes left", "next run fails", "files left"):
                     table.add(name, kind, kind in faults)
-    for row in table.rows.values():
-        for column, values in row.items():
-            row[column] = [sum(values)]
+    table.add_up()
     note = NOTE.format(workers=options.workers, within=END_WITHIN, seed=options.seed)
     deliver(session.result("Verbs that are killed", note), options)
     return 0

@@ -39,6 +39,12 @@ class Table:
         """Note what one round found."""
         self.rows.setdefault(row, {}).setdefault(variant, []).append(value)
 
+    def add_up(self) -> None:
+        """Replace the values of each variant in each row by their sum, for numbers of cases."""
+        for row in self.rows.values():
+            for variant, values in row.items():
+                row[variant] = [sum(values)]
+
     @property
     def variants(self) -> list[str]:
         """All variants of which some row has values, in the order in which they were measured."""

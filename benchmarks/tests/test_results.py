@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import results
-from benchmarks.results import Result
+from benchmarks.results import Result, Table
 from benchmarks.tests.sample import a_result
 
 
@@ -41,3 +41,12 @@ def test_the_command_is_reported_without_its_output_options() -> None:
 
 def test_a_result_written_and_loaded_is_equal() -> None:
     assert Result.load(a_result().as_json()) == a_result()
+
+
+def test_cases_add_up() -> None:
+    table = Table(title="Cases", unit="number")
+    for number in (0, 1, 2):
+        table.add("backup", "failed", number)
+    table.add("backup", "killed", 1)
+    table.add_up()
+    assert table.rows == {"backup": {"failed": [3], "killed": [1]}}
