@@ -15,12 +15,17 @@ from typing import Any
 
 import pytest
 
+from ganglion.doctor.content import megabytes
+from ganglion.doctor.table import CHECKS
 from tests.harness import WITHIN, Server, free_port, wait_until
 from tests.raw_http import raw_request
 
 PSQL = "/usr/lib/postgresql/{version}/bin/psql"
 # Enough for a machine that does ten other things.
 PATIENCE = ("--wait", "60")
+# What judges the machine, whose state is not the server's: its disk may be nearly full.
+OF_MACHINE = ("disk", "memory")
+OF_SERVER = tuple(check.name for check in CHECKS if check.name not in OF_MACHINE)
 
 
 # A module of Synapse that stops the handling of replicated rows in one worker while a file exists.
@@ -120,8 +125,8 @@ def updates(server: Server) -> str:
 
 
 def doctor(server: Server, *checks: str, status: int | None = None) -> list[dict[str, Any]]:
-    """Return the findings of some checks, or of all."""
-    answer = server.ganglion("doctor", "--json", *PATIENCE, *checks)
+    """Return the findings of some checks, or of all that judge the server."""
+    answer = server.ganglion("doctor", "--json", *PATIENCE, *(checks or OF_SERVER))
     assert answer.stderr == ""
     found: list[dict[str, Any]] = json.loads(answer.stdout)
     assert status is None or answer.returncode == status, faults(found)
@@ -157,7 +162,7 @@ def test_a_healthy_server_is_quiet(server: Server) -> None:
 
 
 def test_the_text_names_every_check_that_applies(server: Server) -> None:
-    answer = server.ganglion("doctor", *PATIENCE)
+    answer = server.ganglion("doctor", *PATIENCE, *OF_SERVER)
     assert answer.returncode == 0
     found = doctor(server)
     good = [item["check"] for item in found if item["level"] == "ok"]
@@ -353,7 +358,7 @@ def test_a_process_that_hangs(server: Server, process: str, check: str, message:
     pid = server.pid(process)
     os.kill(pid, signal.SIGSTOP)
     try:
-        answer = server.ganglion("doctor", "--json", "--wait", "10")
+        answer = server.ganglion("doctor", "--json", "--wait", "10", *OF_SERVER)
         assert answer.returncode == 2
         found = [item for item in json.loads(answer.stdout) if item["level"] == "error"]
         # Nothing else is blamed, and all others are checked meanwhile.
@@ -385,6 +390,14 @@ def test_a_file_with_a_wrong_mode(server: Server, check: str, name: str, mode: i
         assert faults(doctor(server, check, status=0)) == []
     finally:
         path.chmod(before)
+
+
+def test_the_machine_is_measured(server: Server) -> None:
+    found = doctor(server, *OF_MACHINE)
+    size = os.statvfs(server.data).f_blocks * os.statvfs(server.data).f_frsize
+    (disk,) = [item["message"] for item in found if item["check"] == "disk"]
+    assert f" left of {megabytes(size)}" in disk
+    assert [item for item in found if item["check"] == "memory"]
 
 
 def test_other_workers_than_those_that_run(server: Server) -> None:

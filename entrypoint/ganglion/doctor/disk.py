@@ -21,8 +21,15 @@ MB = 1024**2
 DAY_MS = 24 * 3600 * 1000
 # The time over which growth is measured, in days.
 GROWTH = 7
-# Days left from which to warn, and parts of the disk or bytes that are free.
-FEW_DAYS, LITTLE, LEAST = 30, 0.05, 200 * MB
+# Days left from which to warn, and from which it is a fault.
+FEW_DAYS, LAST_DAYS = 30, 3
+# The same for free room: a part of a small disk, or bytes, as a large one is not full at that part.
+LITTLE, LITTLE_BYTES = 0.05, 10 * 1024 * MB
+LEAST, LEAST_BYTES = 0.01, 1024 * MB
+# Below it a disk of any size is nearly full.
+FULL = 200 * MB
+# More days than this mean no end that anyone can see.
+MANY_DAYS = 9999
 SECRET = 0o077
 
 
@@ -123,8 +130,8 @@ class Disk:
 
     @property
     def days(self) -> float | None:
-        """Days until the disk is full; None if nothing grows, or if that is unknown."""
-        return self.free / self.growth if self.growth else None
+        """Days until the disk is full, MANY_DAYS at most; None if growth is none or unknown."""
+        return min(self.free / self.growth, MANY_DAYS) if self.growth else None
 
 
 def observe_disk(place: Place) -> tuple[Disk, ...]:
@@ -192,10 +199,12 @@ def judge_disk(found: tuple[Disk, ...]) -> Iterator[Finding]:
         )
         days = "" if disk.days is None else f"; at the present growth for {disk.days:.0f} days"
         text = f"{disk.path} has {megabytes(disk.free)} left of {megabytes(disk.size)}{days}"
-        if disk.free < LEAST or disk.free < 0.01 * disk.size or (disk.days or 99) < 3:
+        days_left = MANY_DAYS if disk.days is None else disk.days
+        least = max(FULL, min(LEAST * disk.size, LEAST_BYTES))
+        if disk.free < least or days_left < LAST_DAYS:
             faults = True
             yield bad(text, means, *repair)
-        elif disk.free < LITTLE * disk.size or (disk.days or 99) < FEW_DAYS:
+        elif disk.free < min(LITTLE * disk.size, LITTLE_BYTES) or days_left < FEW_DAYS:
             faults = True
             yield notice(text, means, *repair)
         if disk.inodes < LITTLE:
@@ -207,7 +216,7 @@ def judge_disk(found: tuple[Disk, ...]) -> Iterator[Finding]:
             )
     if not faults:
         disk = found[0]
-        days = "" if disk.days is None else f", for {min(disk.days, 9999):.0f} days of growth"
+        days = "" if disk.days is None else f", for {disk.days:.0f} days of growth"
         yield good(f"{megabytes(disk.free)} left of {megabytes(disk.size)}{days}")
 
 
