@@ -1,6 +1,7 @@
 """The wake-ups and the processor time of a server that nobody uses."""
 
 import argparse
+import contextlib
 import re
 import time
 from collections import defaultdict
@@ -48,24 +49,36 @@ def looked(supervisor: int, seconds: float) -> tuple[Mapping[str, float], float]
     Workers are counted by role.
     """
     processes = family(supervisor)
-    before = {each.pid: (_waited(each.pid), processor_seconds(each.pid)) for each in processes}
+    before = {each.pid: _so_far(each.pid) for each in processes}
     time.sleep(seconds)
     woken: defaultdict[str, float] = defaultdict(float)
     spent = 0.0
     for each in processes:
-        waited, ran = before[each.pid]
-        woken[each.name.rstrip("0123456789")] += (_waited(each.pid) - waited) / seconds
-        spent += (processor_seconds(each.pid) - ran) / seconds
+        began, ended = before[each.pid], _so_far(each.pid)
+        # PostgreSQL's processes for one task come and go.
+        if began is not None and ended is not None:
+            woken[each.name.rstrip("0123456789")] += (ended[0] - began[0]) / seconds
+            spent += (ended[1] - began[1]) / seconds
     return woken, spent
 
 
+def _so_far(pid: int) -> tuple[int, float] | None:
+    """Return how often a process has waited, and its processor seconds; None if it has ended."""
+    try:
+        return _waited(pid), processor_seconds(pid)
+    except OSError:
+        return None
+
+
 def _waited(pid: int) -> int:
-    """Return how often the threads of a process have waited."""
-    found = [
-        WAITED.search((thread / "status").read_text())
-        for thread in Path(f"/proc/{pid}/task").iterdir()
-    ]
-    return sum(int(each[1]) for each in found if each)
+    """Return how often the threads of a process have waited. Raises OSError if it has ended."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        # A thread may end at any moment.
+        with contextlib.suppress(OSError):
+            found = WAITED.search((thread / "status").read_text())
+            total += int(found[1]) if found else 0
+    return total
 
 
 def main(words: Sequence[str]) -> int:

@@ -32,6 +32,12 @@ LEFT = 32 * 1024**2
 CLIENTS = 16
 # In seconds, by name: how often somebody asks while the cost is measured; 0 for never.
 ASKED = {"nobody asks": 0.0, "asked every 15 s": 15.0, "asked every second": 1.0}
+HOURS = (
+    "A false alarm is an answer other than 200 to /ready, asked once a second over the socket of the "
+    "control application, of a server without a fault: without clients for {idle:.0f} s, then with "
+    "{clients} clients that ask without a pause for {load:.0f} s, with metrics. The server, and the "
+    "idle one, has {layout}."
+)
 NOTE = (
     "The control application of {workers}, with TLS and metrics, is asked {rate:.0f} times a "
     "second over its own socket. A fault is seen when /health names its part and reason, from the "
@@ -159,6 +165,7 @@ def false_alarms(options: argparse.Namespace, session: Session) -> None:
             bad = [answer for answer in answers if answer.status != 200]
             for answer in bad:
                 print(f"{name}: {json.loads(answer.body)}", flush=True)
+            print(f"{name}: {len(answers)} answers, {len(bad)} false", flush=True)
             table.add(name, "answers", len(answers))
             table.add(name, "false", len(bad))
         server.stop()
@@ -241,15 +248,16 @@ def main(words: Sequence[str]) -> int:
     add_settle(parser, 60)
     results.add_arguments(parser, rounds=1)
     options = parser.parse_args(words)
-    session = Session("readiness", options, words, [])
+    session = Session("readiness-alarms" if options.no_faults else "readiness", options, words, [])
     if not options.no_faults:
         all_faults(options, session)
     if options.seconds:
         cost(options, session)
     false_alarms(options, session)
-    note = NOTE.format(
+    note = (HOURS if options.no_faults else NOTE).format(
         workers=WORKERS, rate=1 / PAUSE, lasts=LASTS, idle=options.idle, load=options.load,
         clients=options.clients, layout=options.workers,
     )  # fmt: skip
-    deliver(session.result("Faults that /ready sees", note), options)
+    title = "False alarms of /ready" if options.no_faults else "Faults that /ready sees"
+    deliver(session.result(title, note), options)
     return 0
