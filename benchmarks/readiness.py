@@ -33,10 +33,10 @@ CLIENTS = 16
 # In seconds, by name: how often somebody asks while the cost is measured; 0 for never.
 ASKED = {"nobody asks": 0.0, "asked every 15 s": 15.0, "asked every second": 1.0}
 HOURS = (
-    "A false alarm is an answer other than 200 to /ready, asked once a second over the socket of the "
-    "control application, of a server without a fault: without clients for {idle:.0f} s, then with "
-    "{clients} clients that ask without a pause for {load:.0f} s, with metrics. The server, and the "
-    "idle one, has {layout}."
+    "A false alarm is an answer other than 200 to /ready, asked once a second over the socket of "
+    "the control application, of a server without a fault: without clients for {idle:.0f} s, then "
+    "with {clients} clients that ask without a pause for {load:.0f} s, with metrics. The server, "
+    "and the idle one, has {layout}."
 )
 NOTE = (
     "The control application of {workers}, with TLS and metrics, is asked {rate:.0f} times a "
