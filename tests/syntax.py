@@ -176,6 +176,8 @@ def read(file: File) -> Any:
         "postgresql/pg_hba.conf": lines,
         "postgresql/pg_ident.conf": lines,
         "workers": lines,
+        "alive": lines,
+        "upstreams.conf": nginx,
         "control.json": json.loads,
         "budget.json": json.loads,
     }

@@ -5,6 +5,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ganglion.budget.connections import ServerConnections
 from ganglion.data import certificate, certificate_watch, identity, mode_of_data
 from ganglion.data.backup import restoring, schedule
 from ganglion.data.backup.contents import Contents
+from ganglion.data.certificate_watch import State, Watched
 from ganglion.data.directories import make_directories
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
@@ -35,7 +37,6 @@ from ganglion.programs.program import Plan
 from ganglion.programs.registry import share_out
 from ganglion.programs.synapse import schema
 from ganglion.programs.synapse.service import traces
-from ganglion.settings import test_mode
 from ganglion.settings.secrets import Secrets, values_of
 from ganglion.settings.variables import Settings
 from ganglion.supervisor import command_socket
@@ -66,8 +67,11 @@ def start(
     # Whatever cannot be rendered fails here, before anything is written.
     render(plan)
     settings, machine = plan.settings, plan.machine
+    # Files that are replaced from now on are noticed, however long other servers are waited for.
+    watched = _watched(plan)
     schedule.check(settings)
     certificate.check(settings, dt.datetime.now(dt.UTC))
+    certificate.check_replication(settings, plan.topology, dt.datetime.now(dt.UTC))
     # Once more when the data directory is locked: here it is not even locked for another server.
     identity.check(settings, plan.operator, identity.read(settings.paths))
     no_new_privileges()
@@ -86,7 +90,7 @@ def start(
             upgrade.clear(settings, machine)
         record = _identify(plan)
         plan = _await_external(plan, say, record)
-        helpers = tuple(_helpers(plan, say, closing))
+        helpers = tuple(_helpers(plan, say, closing, watched))
         durable = None
         secrets = keep_secrets(settings, plan.operator)
         for known in (output.secrets, OWN):
@@ -131,7 +135,25 @@ def start(
         )
 
 
-def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[Helper]:
+# The name of a helper, the files that it watches, and their state before they are used.
+Watches = tuple[tuple[str, Watched, State], ...]
+
+
+def _watched(plan: Plan) -> Watches:
+    """Return the files of certificates that are taken up when they are replaced."""
+    settings, account = plan.settings, plan.machine.account("synapse")
+    found = {
+        "certificate's watch": certificate_watch.of_nginx(settings),
+        "watch of replication's certificate": certificate_watch.of_replication(
+            settings, plan.topology, account
+        ),
+    }
+    return tuple((name, each, each.state) for name, each in found.items() if each is not None)
+
+
+def _helpers(
+    plan: Plan, say: Say, closing: contextlib.ExitStack, watches: Watches
+) -> Iterator[Helper]:
     """Start the processes for work that may block; `closing` ends them."""
     settings = plan.settings
     if settings.external_postgres and settings.database_lock:
@@ -148,11 +170,8 @@ def _helpers(plan: Plan, say: Say, closing: contextlib.ExitStack) -> Iterator[He
         if line != database_lock.HELD:
             raise database_lock.refused(settings, line.removeprefix("stop "))
         yield lock
-    if settings.tls and not test_mode.makes_certificate(settings):
-        before = certificate_watch.state(settings)
-        watch = Helper(
-            "certificate's watch", lambda tell: certificate_watch.watch(settings, tell, before)
-        )
+    for name, watched, before in watches:
+        watch = Helper(name, partial(watched.watch, before=before))
         closing.callback(watch.close)
         yield watch
     if makes_backups(plan):

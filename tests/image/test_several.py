@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
+import trustme
 from nio import RoomCreateResponse
 
 from ganglion.export.deployment import deployment
@@ -34,6 +35,12 @@ SECRETS = {
         )
     },
 }
+# Replication of the compose export is encrypted, that of the swarm is not.
+PAIR = trustme.CA().issue_cert("ganglion")
+ENCRYPTION = {
+    "GANGLION_REPLICATION_CERT": PAIR.cert_chain_pems[0].bytes().decode(),
+    "GANGLION_REPLICATION_KEY": PAIR.private_key_pem.bytes().decode(),
+}
 # The least that has a writer and two readers.
 WORKERS = "event_persister, sync=synchrotron:2"
 PARTS = ("nginx", "main", "event-persister1", "sync1", "sync2")
@@ -41,7 +48,7 @@ PARTS = ("nginx", "main", "event-persister1", "sync1", "sync2")
 SOON = 240.0
 
 
-def exported(target: str, server_name: str = "localhost") -> str:
+def exported(target: str, server_name: str = "localhost", **more: str) -> str:
     given = {name: text for name, text in CLIENT_ENVIRONMENT.items() if name not in SECRETS}
     environ = {
         **given,
@@ -49,9 +56,10 @@ def exported(target: str, server_name: str = "localhost") -> str:
         "SYNAPSE_SERVER_NAME": server_name,
         # No operator's files.
         "GANGLION_DATA": "/nowhere",
+        **more,
     }
     (file,) = BY_NAME[target].render(deployment(environ, assemble), "stack.yaml")
-    assert not any(text in file.content for text in SECRETS.values())
+    assert not any(text in file.content for text in {**SECRETS, **more}.values())
     return file.content
 
 
@@ -90,9 +98,10 @@ async def goes_on(url: str, user_id: str, token: str, room: str) -> None:
 
 @contextlib.contextmanager
 def composed(image: str, stores: dict[str, str]) -> Iterator[dict[str, Container]]:
-    text = exported("compose")
+    text = exported("compose", **ENCRYPTION)
     project = f"ganglion-test-{secrets.token_hex(4)}"
-    variables = {"GANGLION_IMAGE": image, "HTTP_PORT": "127.0.0.1:", **stores, **SECRETS}
+    variables = {"GANGLION_IMAGE": image, "HTTP_PORT": "127.0.0.1:", **stores}
+    variables |= {**SECRETS, **ENCRYPTION}
 
     def compose(*words: str) -> str:
         return run(
@@ -126,6 +135,7 @@ def test_a_compose_export_serves_clients_and_survives_the_loss_of_containers(
             rows = set(container.pids())
             own = {name, "control"} if name == "nginx" else {name}
             assert {row.replace("_", "-") for row in rows} == own
+        assert "listening on TCP port 18001 (TLS)" in parts["event-persister1"].log()
         talk = asyncio.run(converse(url, "lasting"))
         # A reader has gone: others answer. A message waits for the writer.
         docker("kill", parts["sync1"].id)

@@ -23,7 +23,7 @@ from tests.raw_http import raw_request
 PSQL = "/usr/lib/postgresql/{version}/bin/psql"
 # Enough for a machine that does ten other things.
 PATIENCE = ("--wait", "60")
-# What judges the machine, whose state is not the server's: its disk may be nearly full.
+# Checks of the machine, whose state is not the server's: its disk may be nearly full.
 OF_MACHINE = ("disk", "memory")
 OF_SERVER = tuple(check.name for check in CHECKS if check.name not in OF_MACHINE)
 

@@ -8,7 +8,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ganglion.data import certificate
+from ganglion.data import certificate, certificate_check
 from tests.plans import problems, said, settings
 
 NOW = dt.datetime(2026, 6, 1, tzinfo=dt.UTC)
@@ -64,7 +64,7 @@ def test_a_key_with_a_passphrase(tmp_path: Path) -> None:
     assert checked(write(tmp_path, issued()[0], key)) == [
         said(
             f"SYNAPSE_TLS_KEY='{tmp_path}/key.pem'",
-            "has a passphrase, which nginx would wait for",
+            "has a passphrase, which nobody is there to type",
             "remove the passphrase: openssl pkey -in KEY -out NEW-KEY",
         )
     ]
@@ -77,3 +77,63 @@ def test_files_that_hold_something_else(tmp_path: Path, text: bytes) -> None:
         "SYNAPSE_TLS_CERT",
         "SYNAPSE_TLS_KEY",
     ]
+
+
+def of_replication(
+    *names: str, own: bool = False, hosts: tuple[str, ...] = ("writer1",), days: int = 30
+) -> list[str]:
+    """Return the faults of a certificate for names, of an authority that is given or not."""
+    issued = AUTHORITY.issue_cert(*names, not_after=NOW + dt.timedelta(days=days))
+    chain = b"".join(item.bytes() for item in issued.cert_chain_pems)
+    found = certificate_check.faults_of_replication(
+        chain,
+        issued.private_key_pem.bytes(),
+        None if own else AUTHORITY.cert_pem.bytes(),
+        hosts,
+        NOW,
+    )
+    return [f"{variable} {message}" for variable, message, _ in found]
+
+
+@pytest.mark.parametrize(
+    ("names", "hosts"),
+    [
+        (["writer1"], ("writer1",)),
+        (["WRITER1.example.org"], ("writer1.example.org",)),
+        (["*.example.org"], ("writer1.example.org", "main.example.org")),
+        (["10.0.0.1", "main"], ("main", "10.0.0.1")),
+        # Workers without replication have no host to which others connect.
+        (["anything"], ()),
+    ],
+)
+def test_replication_with_an_authority_needs_the_names_of_its_hosts(
+    names: list[str], hosts: tuple[str, ...]
+) -> None:
+    assert of_replication(*names, hosts=hosts) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [(["writer2"], "writer1"), (["*.org"], "writer1"), (["writer1.example.org"], "writer1")],
+)
+def test_a_certificate_of_replication_for_other_hosts(names: list[str], missing: str) -> None:
+    assert of_replication(*names) == [
+        f"GANGLION_REPLICATION_CERT is for {names[0]}, and other containers connect to {missing}"
+    ]
+
+
+def test_a_shared_certificate_may_have_any_name_and_needs_one() -> None:
+    assert of_replication("ganglion", own=True) == []
+    assert of_replication("a@example.org", own=True) == [
+        "GANGLION_REPLICATION_CERT names no host (subject alternative name)"
+    ]
+    assert of_replication("ganglion", own=True, days=-1) == [
+        "GANGLION_REPLICATION_CERT expired on 2026-05-31 00:00 UTC"
+    ]
+
+
+def test_an_authority_that_is_none() -> None:
+    issued = AUTHORITY.issue_cert("writer1")
+    chain, key = issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes()
+    found = certificate_check.faults_of_replication(chain, key, b"nothing", ("writer1",), NOW)
+    assert [variable for variable, _, _ in found] == ["GANGLION_REPLICATION_CA"]

@@ -3,9 +3,24 @@
 import os
 from pathlib import Path
 
-from ganglion.data.certificate_watch import change, state
+from ganglion.data.certificate_watch import Watched, of_nginx, of_replication
+from ganglion.plan import assemble
 from ganglion.settings.environment import from_environ
+from ganglion.settings.part_problems import REPLICATION
+from ganglion.settings.variables import Settings
 from tests.certificates import Authority
+from tests.golden.cases import SIGNING_KEY
+
+
+def of(settings: Settings) -> Watched:
+    found = of_nginx(settings)
+    assert found is not None
+    return found
+
+
+def change(watched: Watched) -> str:
+    (line,) = watched.taken()
+    return line
 
 
 def test_files_that_fit_are_taken_and_others_are_reported(tmp_path: Path) -> None:
@@ -14,25 +29,26 @@ def test_files_that_fit_are_taken_and_others_are_reported(tmp_path: Path) -> Non
     settings = from_environ(
         {"SYNAPSE_TLS_CERT": str(certificate), "SYNAPSE_TLS_KEY": str(key)}, str
     )
-    first = state(settings)
-    assert state(settings) == first
+    watched = of(settings)
+    first = watched.state
+    assert watched.state == first
 
     authority.issue(tmp_path)
-    second = state(settings)
+    second = watched.state
     assert second != first
-    assert change(settings) == "reload nginx the TLS certificate was replaced"
+    assert change(watched) == "reload nginx the TLS certificate was replaced"
 
     other = tmp_path / "other"
     other.mkdir()
     _, foreign = authority.issue(other)
     foreign.replace(key)
-    assert state(settings) != second
-    assert "does not belong to the first certificate" in change(settings)
-    assert change(settings).startswith("log the new TLS certificate is not used")
+    assert watched.state != second
+    assert "does not belong to the first certificate" in change(watched)
+    assert change(watched).startswith("log the new TLS certificate is not used")
 
     key.unlink()
-    assert state(settings)[1] is None
-    assert "SYNAPSE_TLS_KEY: cannot be read" in change(settings)
+    assert watched.state[1] is None
+    assert "SYNAPSE_TLS_KEY: cannot be read" in change(watched)
 
 
 def test_a_link_that_is_turned_is_a_change(tmp_path: Path) -> None:
@@ -44,7 +60,69 @@ def test_a_link_that_is_turned_is_a_change(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("a")
     settings = from_environ({"SYNAPSE_TLS_CERT": str(link), "SYNAPSE_TLS_KEY": str(link)}, str)
-    before = state(settings)
+    watched = of(settings)
+    before = watched.state
     link.unlink()
     link.symlink_to("b")
-    assert state(settings) != before
+    assert watched.state != before
+
+
+PARTS = {
+    "WORKERS": "event_persister",
+    "GANGLION_ONLY": "main, event_persister",
+    "GANGLION_HOSTS": "*=localhost",
+    "POSTGRES_HOST": "db",
+    "POSTGRES_PASSWORD": "x",
+    "REDIS_HOST": "redis",
+    "SYNAPSE_WORKER_REPLICATION_SECRET": "x",
+    "SYNAPSE_MACAROON_SECRET_KEY": "x",
+    "SYNAPSE_FORM_SECRET": "x",
+    "SYNAPSE_SIGNING_KEY": SIGNING_KEY,
+}
+
+
+def test_a_renewed_certificate_of_replication_is_copied_and_read_again(tmp_path: Path) -> None:
+    authority = Authority.make(tmp_path)
+    certificate, key = authority.issue(tmp_path)
+    files = dict(zip(REPLICATION, (certificate, key, authority.path), strict=True))
+    run = tmp_path / "run"
+    environ = PARTS | {f"{name}_FILE": str(path) for name, path in files.items()}
+    plan = assemble(environ | {"GANGLION_RUN": str(run), "GANGLION_DATA": str(tmp_path / "data")})
+    watched = of_replication(plan.settings, plan.topology, None)
+    assert watched is not None
+    copy = Path(plan.settings.paths.secret("replication_key"))
+    copy.parent.mkdir(parents=True)
+    before = watched.state
+
+    authority.issue(tmp_path)
+    assert watched.state != before
+    assert list(watched.taken()) == [
+        f"reload {name} the certificate of replication was replaced"
+        for name in ("main", "event_persister1")
+    ]
+    assert copy.read_text() == key.read_text()
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+    kept = copy.read_text()
+    other = tmp_path / "other"
+    other.mkdir()
+    _, foreign = authority.issue(other)
+    foreign.replace(key)
+    (line,) = watched.taken()
+    assert line.startswith("log the new certificate of replication is not used: ")
+    assert "does not belong to the first certificate of GANGLION_REPLICATION_CERT" in line
+    key.unlink()
+    (line,) = watched.taken()
+    assert line.startswith("log the new certificate of replication is not used: ")
+    assert copy.read_text() == kept
+
+
+def test_nothing_is_watched_that_variables_give(tmp_path: Path) -> None:
+    certificate, key = Authority.make(tmp_path).issue(tmp_path)
+    texts = {
+        "GANGLION_REPLICATION_CERT": certificate.read_text(),
+        "GANGLION_REPLICATION_KEY": key.read_text(),
+    }
+    plan = assemble(PARTS | texts)
+    assert plan.settings.encrypts_replication
+    assert of_replication(plan.settings, plan.topology, None) is None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
+import yaml
 
 from ganglion.plan import file_notes
 from ganglion.programs.postgres import database_lock
@@ -233,3 +234,67 @@ def test_parts_of_one_topology_agree_on_the_lists_and_parts_of_others_do_not() -
     assert lists("main", "medium") == lists("main", "medium, room_reader:3")
     for other in ("medium, event_persister:2", "medium, pusher", "medium, federation_sender:2"):
         assert lists("main", "medium") != lists("main", other)
+
+
+PEM = "-----BEGIN {0}-----\nx\n-----END {0}-----"
+TLS = {
+    "GANGLION_REPLICATION_CERT": PEM.format("CERTIFICATE"),
+    "GANGLION_REPLICATION_KEY": PEM.format("EC PRIVATE KEY"),
+}
+
+
+def test_replication_is_encrypted_between_containers() -> None:
+    environ = part("main, event_persister", **TLS)
+    files = rendered(environ)
+    overrides = yaml.safe_load(files["synapse/overrides.yaml"].content)
+    by_name = overrides["instance_map"]
+    assert {name: item["tls"] for name, item in by_name.items()} == dict.fromkeys(by_name, True)
+    (public, replication) = overrides["listeners"]
+    assert "tls" not in public
+    assert replication["tls"]
+    assert overrides["tls_private_key_path"].endswith("/secrets/replication_key")
+    assert files["secrets/replication_cert"].content == f"{TLS['GANGLION_REPLICATION_CERT']}\n"
+    assert "secrets/replication_ca" not in files
+    # A container whose replication is plain cannot talk with it.
+    encrypted, plain = (
+        database_lock.claims(plan(each).topology) for each in (environ, part("main"))
+    )
+    assert encrypted.lists != plain.lists
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"GANGLION_REPLICATION_CA": TLS["GANGLION_REPLICATION_CERT"]},
+            ["GANGLION_REPLICATION_CERT", "GANGLION_REPLICATION_KEY"],
+        ),
+        (
+            {"GANGLION_REPLICATION_KEY": TLS["GANGLION_REPLICATION_KEY"]},
+            ["GANGLION_REPLICATION_CERT"],
+        ),
+        (TLS, []),
+    ],
+)
+def test_a_certificate_of_replication_needs_its_key(
+    given: Mapping[str, str], expected: list[str]
+) -> None:
+    found = part_problems.problems(
+        settings(**part("main", **given)), frozenset(part_problems.SHARED_SECRETS)
+    )
+    assert [item.variable for item in found] == expected
+
+
+def test_encryption_of_replication_has_no_effect_in_one_container() -> None:
+    found = part_problems.problems(settings(**TLS), frozenset())
+    assert [item.message for item in found] == [
+        "has no effect without GANGLION_ONLY: all processes run here"
+    ] * 2
+
+
+@pytest.mark.parametrize("name", ["GANGLION_REPLICATION_CERT", "GANGLION_REPLICATION_KEY"])
+def test_a_path_is_no_pem(name: str) -> None:
+    (problem,) = problems(lambda: settings(**part("main", **{name: "/etc/replication"})))
+    assert problem.startswith(f"{name}: is not a ")
+    assert "_FILE" in problem
+    assert "/etc/replication" not in problem

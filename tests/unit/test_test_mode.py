@@ -165,7 +165,8 @@ def test_the_warnings() -> None:
 
 def test_derived_fields_have_no_variable() -> None:
     """They cannot be set."""
-    derived = {"authority", "extra_configuration", "sqlite", "given", "repeats_add_up"}
+    derived = {"authority", "extra_configuration", "sqlite", "given", "secret_files"}
+    derived.add("repeats_add_up")
     # settings/adoption.py takes these from the operator's files.
     derived |= {"postgres_args", "redis_path", "redis_args", "overridden"}
     # Only an export sets it.

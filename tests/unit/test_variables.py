@@ -9,6 +9,8 @@ from tests.plans import problems, said, settings
 SECRETS = [variable.name for _, variable in variables() if variable.secret]
 PLAIN = [variable.name for _, variable in variables() if not variable.secret]
 KEY = f"ed25519 a_AbCd {'B' * 43}"
+PEM = "-----BEGIN {0}-----\nAbC+/=\n-----END {0}-----"
+CERTIFICATE, PRIVATE = PEM.format("CERTIFICATE"), PEM.format("EC PRIVATE KEY")
 
 # For each variable a text that is not its default, and the value that is read from it.
 GIVEN: dict[str, tuple[str, object]] = {
@@ -58,6 +60,9 @@ GIVEN: dict[str, tuple[str, object]] = {
     "POSTGRES_PASSWORD": ("secret-1", "secret-1"),
     "REDIS_PASSWORD": ("secret-2", "secret-2"),
     "SYNAPSE_SIGNING_KEY": (KEY, KEY),
+    "GANGLION_REPLICATION_CERT": (f"Subject: x\n{CERTIFICATE}\n", CERTIFICATE),
+    "GANGLION_REPLICATION_KEY": (f"{CERTIFICATE}\n{PRIVATE}", PRIVATE),
+    "GANGLION_REPLICATION_CA": (f"{CERTIFICATE}\n\n{CERTIFICATE}", f"{CERTIFICATE}\n{CERTIFICATE}"),
     "GANGLION_REPLACED_SIGNING_KEY": ("ed25519:a_AbCd", "ed25519:a_AbCd"),
     "SYNAPSE_MACAROON_SECRET_KEY": ("secret-3", "secret-3"),
     "SYNAPSE_FORM_SECRET": ("secret-4", "secret-4"),

@@ -56,6 +56,10 @@ def _try_files(plan: Plan) -> None:
     except ConfigError as error:
         problems.extend(error.problems)
     try:
+        certificate.check_replication(plan.settings, plan.topology, dt.datetime.now(dt.UTC))
+    except ConfigError as error:
+        problems.extend(error.problems)
+    try:
         identity.check(plan.settings, plan.operator, identity.read(plan.settings.paths))
     except ConfigError as error:
         problems.extend(error.problems)

@@ -10,6 +10,7 @@ from ganglion.settings import test_mode
 from ganglion.settings.operator_files import OperatorFiles
 from ganglion.settings.reading import LARGEST_FILE, read_bytes
 from ganglion.settings.variables import Settings
+from ganglion.topology.topology import Topology
 
 FIELDS = {"SYNAPSE_TLS_CERT": "tls_cert", "SYNAPSE_TLS_KEY": "tls_key"}
 
@@ -43,6 +44,33 @@ def check(settings: Settings, now: dt.datetime) -> None:
                 texts["SYNAPSE_TLS_CERT"], texts["SYNAPSE_TLS_KEY"], now
             )
         ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_replication(settings: Settings, topology: Topology, now: dt.datetime) -> None:
+    """Check what encrypts replication between containers. Raises ConfigError."""
+    if not settings.encrypts_replication:
+        return
+    from ganglion.data import certificate_check  # noqa: PLC0415 - as above
+
+    hosts = {
+        process.replication.host: None
+        for process in topology.here
+        if process.replication is not None
+    }
+    authorities = settings.replication_ca
+    found = certificate_check.faults_of_replication(
+        (settings.replication_cert or "").encode(),
+        (settings.replication_key or "").encode(),
+        None if authorities is None else authorities.encode(),
+        hosts,
+        now,
+    )
+    problems = [
+        Problem(variable=name, value=None, message=message, hint=hint)
+        for name, message, hint in found
+    ]
     if problems:
         raise ConfigError(problems)
 

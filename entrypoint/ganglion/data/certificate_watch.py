@@ -2,55 +2,123 @@
 
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ganglion.data import certificate
 from ganglion.errors import ConfigError
+from ganglion.files.file import SECRET
+from ganglion.files.write import write_file
+from ganglion.settings import parsers, test_mode
+from ganglion.settings.part_problems import REPLICATION
+from ganglion.settings.reading import LARGEST_SECRET, read_text
 from ganglion.settings.variables import Settings
+from ganglion.topology.topology import Topology
 
 # In seconds. A second look after a change tells whether the files are still being written.
 EVERY, SETTLED = 5.0, 2.0
 
+PARSERS = {
+    "replication_cert": parsers.certificates,
+    "replication_key": parsers.private_key,
+    "replication_ca": parsers.certificates,
+}
+
 State = tuple[tuple[int, ...] | None, ...]
 
 
-def state(settings: Settings) -> State:
-    """Identify the content of both files, by None for one that is missing."""
-    return tuple(_identity(path) for path in (settings.tls_cert, settings.tls_key))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """Files of a certificate, and how replaced ones are taken up.
+
+    `taken` returns lines for the supervisor. Files that do not fit together, or are invalid in
+    another way, are reported in such a line, and not taken.
+    """
+
+    paths: tuple[str, ...]
+    taken: Callable[[], Iterable[str]]
+
+    @property
+    def state(self) -> State:
+        """Identify the content of the files, by None for one that is missing."""
+        return tuple(map(_identity, self.paths))
+
+    def watch(self, tell: Callable[[str], None], before: State) -> None:
+        """Tell of each change, for ever. It blocks, so it has a process of its own.
+
+        `before` is the state of the files that are in use.
+        """
+        while True:
+            time.sleep(EVERY)
+            now = self.state
+            if now == before:
+                continue
+            time.sleep(SETTLED)
+            if self.state != now:
+                continue
+            before = now
+            for line in self.taken():
+                tell(line)
 
 
-def _identity(path: str | None) -> tuple[int, ...] | None:
+def _identity(path: str) -> tuple[int, ...] | None:
     try:
-        found = Path(path or "").stat()
+        found = Path(path).stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def watch(settings: Settings, tell: Callable[[str], None], before: State) -> None:
-    """Tell of each change, for ever. It blocks, so it has a process of its own.
+def of_nginx(settings: Settings) -> Watched | None:
+    """Return the operator's certificate and key, which nginx reads itself; None without one."""
+    if not settings.tls or test_mode.makes_certificate(settings):
+        return None
 
-    `before` is the state of the files that nginx has read. Files that do not fit together, or are
-    invalid in another way, are reported and not taken.
+    def taken() -> Iterator[str]:
+        try:
+            certificate.check(settings, dt.datetime.now(dt.UTC))
+        except ConfigError as error:
+            yield _refusal("TLS certificate", error)
+        else:
+            yield "reload nginx the TLS certificate was replaced"
+
+    return Watched(paths=(settings.tls_cert or "", settings.tls_key or ""), taken=taken)
+
+
+def of_replication(settings: Settings, topology: Topology, account: str | None) -> Watched | None:
+    """Return the files of what encrypts replication; None if variables give all of it.
+
+    They are copied for Synapse's account.
     """
-    while True:
-        time.sleep(EVERY)
-        now = state(settings)
-        if now == before:
-            continue
-        time.sleep(SETTLED)
-        if state(settings) != now:
-            continue
-        before = now
-        tell(change(settings))
+    given = dict(settings.secret_files)
+    paths = {field: given[variable] for variable, field in REPLICATION.items() if variable in given}
+    if not paths or not settings.encrypts_replication:
+        return None
+
+    def taken() -> Iterator[str]:
+        try:
+            texts: dict[str, Any] = {
+                field: PARSERS[field](read_text(path, LARGEST_SECRET))
+                for field, path in paths.items()
+            }
+            now = replace(settings, **texts)
+            certificate.check_replication(now, topology, dt.datetime.now(dt.UTC))
+            for field, text in texts.items():
+                path = Path(settings.paths.secret(field))
+                write_file(path, f"{text}\n", SECRET, account, lasting=False)
+        except ConfigError as error:
+            yield _refusal("certificate of replication", error)
+        except (OSError, ValueError) as error:
+            yield f"log the new certificate of replication is not used: {error}"
+        else:
+            for process in topology.here:
+                yield f"reload {process.name} the certificate of replication was replaced"
+
+    return Watched(paths=tuple(paths.values()), taken=taken)
 
 
-def change(settings: Settings) -> str:
-    """The line for the supervisor after a change of the files."""
-    try:
-        certificate.check(settings, dt.datetime.now(dt.UTC))
-    except ConfigError as error:
-        problems = "; ".join(f"{item.variable}: {item.message}" for item in error.problems)
-        return f"log the new TLS certificate is not used: {problems}"
-    return "reload nginx the TLS certificate was replaced"
+def _refusal(what: str, error: ConfigError) -> str:
+    problems = "; ".join(f"{item.variable}: {item.message}" for item in error.problems)
+    return f"log the new {what} is not used: {problems}"

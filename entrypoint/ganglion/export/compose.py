@@ -3,7 +3,11 @@
 from typing import Any
 
 from ganglion.export.containers import (
+    MADE_BY,
+    first_commands,
     limits,
+    made_by,
+    requirements,
     secret_name,
     service,
     stores,
@@ -18,14 +22,13 @@ HEADER = """\
 # Made by `ganglion export compose`. It is replaced by the next export: put changes into an override
 # file of compose.
 #
-# Make the secrets once, in a file .env beside this one. PostgreSQL reads its password at the first
-# start only: keep the file.
+{needs}# Make the secrets once, in a file .env beside this one. PostgreSQL reads its password at the
+# first start only: keep the file.
 #
 {secrets}
 #   docker compose up --detach --wait
 #   docker compose exec main ganglion register-user alice --admin
 """
-KEY = "SYNAPSE_SIGNING_KEY"
 
 
 def render(deployment: Deployment, path: str) -> tuple[File, ...]:
@@ -50,13 +53,13 @@ def render(deployment: Deployment, path: str) -> tuple[File, ...]:
 
 def header(deployment: Deployment) -> str:
     """Return the comment at the top, with the commands that make the secrets."""
-    names = [name for name in deployment.secrets if name != KEY]
-    lines = ["#   umask 077"]
-    lines += [f'#   echo "{name}=$(openssl rand -hex 32)" >> .env' for name in names]
-    if KEY in deployment.secrets:
-        make = "docker run --rm --entrypoint generate_signing_key ganglion"
-        lines.append(f"#   echo \"{KEY}='$({make})'\" >> .env")
-    return HEADER.format(secrets="\n".join(lines))
+    lines = ["umask 077", *first_commands(deployment)]
+    # One that has spaces or lines needs quotes, and comes last.
+    for name in sorted(deployment.secrets, key=MADE_BY.__contains__):
+        quote = "'" if name in MADE_BY else ""
+        lines.append(f'echo "{name}={quote}$({made_by(name)}){quote}" >> .env')
+    needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
+    return HEADER.format(secrets="\n".join(f"#   {line}" for line in lines), needs=needs)
 
 
 def _service(

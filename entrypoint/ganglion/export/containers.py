@@ -15,11 +15,47 @@ IMAGE = "${GANGLION_IMAGE:-ganglion}"
 DATA = PurePosixPath("/data")
 # The place of the operator's routes: data/paths.py.
 ROUTES = Paths(data=str(DATA), run="").routes_yaml
+# Commands that print secrets, by their variables.
+MADE_BY = {
+    "SYNAPSE_SIGNING_KEY": "docker run --rm --entrypoint generate_signing_key ganglion",
+    "GANGLION_REPLICATION_CERT": "cat replication.crt",
+    "GANGLION_REPLICATION_KEY": "cat replication.key",
+    "GANGLION_REPLICATION_CA": "cat replication-ca.crt",
+}
+# Makes replication.crt and replication.key, for ten years.
+PAIR = """\
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \\
+  -subj /CN=ganglion -addext subjectAltName=DNS:ganglion \\
+  -keyout replication.key -out replication.crt"""
 # Where Docker puts secrets.
 SECRETS = "/run/secrets"
 POSTGRES_MEMORY, REDIS_MEMORY = "1g", "256m"
 # Time for requests under way; beyond it Docker kills the container.
 GRACE = 5
+
+
+def made_by(variable: str) -> str:
+    """Return the command that prints a secret, for the shell of the operator."""
+    return MADE_BY.get(variable, "openssl rand -hex 32")
+
+
+def first_commands(deployment: Deployment) -> list[str]:
+    """Return the commands before those of the secrets: they make the pair for replication.
+
+    A pair that is for certain hosts comes from the operator's authority.
+    """
+    secrets = deployment.secrets
+    if "GANGLION_REPLICATION_CERT" not in secrets or "GANGLION_REPLICATION_CA" in secrets:
+        return []
+    return PAIR.splitlines()
+
+
+def requirements(deployment: Deployment) -> list[str]:
+    """Return lines on what servers outside of the export have to allow."""
+    if POSTGRES in deployment.stores:
+        return []
+    host, number = deployment.plan.settings.postgres_host, deployment.connections
+    return [f"PostgreSQL at {host} needs max_connections of at least {number}."]
 
 
 def secret_name(variable: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.export import kubernetes_network
-from ganglion.export.containers import secret_name
+from ganglion.export.containers import first_commands, made_by, requirements, secret_name
 from ganglion.export.deployment import Deployment
 from ganglion.export.kubernetes_migration import job
 from ganglion.export.kubernetes_objects import APP, FILES, Object, claim, pod_security
@@ -24,10 +24,10 @@ from ganglion.programs.synapse.options import as_yaml
 # A StatefulSet adds 11 characters to its name in a label of 63.
 LONGEST_NAME = 52
 HEADER = """\
-# Made by `ganglion export kubernetes`. Put changes into an overlay of kustomize. Once:
+{needs}# Made by `ganglion export kubernetes`. Put changes into an overlay of kustomize. Once:
 #
 #   kubectl create namespace ganglion
-#   kubectl -n ganglion create secret generic ganglion \\
+{first}#   kubectl -n ganglion create secret generic ganglion \\
 {secrets}
 {files}#
 # then, and after each export:
@@ -85,17 +85,22 @@ def _documents(objects: Sequence[Object]) -> str:
 
 
 def _header(deployment: Deployment) -> str:
-    lines = []
-    for name in deployment.secrets:
-        value = "$(openssl rand -hex 32)"
-        if name == "SYNAPSE_SIGNING_KEY":
-            value = "$(docker run --rm --entrypoint generate_signing_key ganglion)"
-        lines.append(f'#     "--from-literal={secret_name(name)}={value}"')
+    lines = [
+        f'#     "--from-literal={secret_name(name)}=$({made_by(name)})"'
+        for name in deployment.secrets
+    ]
+    first = "".join(f"#   {line}\n" for line in first_commands(deployment))
+    needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
     files = [f"#     --from-file={key}={path} \\" for key, path in operators_files(deployment)]
     if files:
         files[-1] = files[-1].removesuffix(" \\")
         files.insert(0, f"#   kubectl -n ganglion create secret generic {FILES} \\")
-    return HEADER.format(secrets=" \\\n".join(lines), files="".join(f"{line}\n" for line in files))
+    return HEADER.format(
+        needs=needs,
+        first=first,
+        secrets=" \\\n".join(lines),
+        files="".join(f"{line}\n" for line in files),
+    )
 
 
 def _namespace() -> Object:

@@ -8,7 +8,17 @@ is stopped first too.
 
 from typing import Any
 
-from ganglion.export.containers import limits, secret_name, service, stores, volumes
+from ganglion.export.containers import (
+    MADE_BY,
+    first_commands,
+    limits,
+    made_by,
+    requirements,
+    secret_name,
+    service,
+    stores,
+    volumes,
+)
 from ganglion.export.deployment import Deployment
 from ganglion.export.units import Unit, dns
 from ganglion.files.file import File
@@ -18,7 +28,7 @@ from ganglion.programs.synapse.options import as_yaml
 HEADER = """\
 # Made by `ganglion export swarm`. It is replaced by the next export, unless it was changed.
 #
-# Make the secrets once. The names of new values have to be new ones.
+{needs}# Make the secrets once. The names of new values have to be new ones.
 #
 {secrets}
 #   docker stack deploy --compose-file {path} --resolve-image=never ganglion
@@ -27,7 +37,6 @@ HEADER = """\
 # and that of PostgreSQL, are each node's own: with several nodes, give them a driver of a shared
 # file system, or keep these services on one node (deploy.placement).
 """
-KEY = "SYNAPSE_SIGNING_KEY"
 # A service whose tasks fail goes back to the one before.
 UPDATE = {"parallelism": 1, "failure_action": "rollback", "monitor": "30s"}
 
@@ -61,12 +70,12 @@ def render(deployment: Deployment, path: str) -> tuple[File, ...]:
 
 def header(deployment: Deployment, path: str) -> str:
     """Return the comment at the top, with the commands that make the secrets."""
-    names = [secret_name(name) for name in deployment.secrets if name != KEY]
-    lines = [f"#   openssl rand -hex 32 | docker secret create ganglion_{name} -" for name in names]
-    if KEY in deployment.secrets:
-        make = "docker run --rm --entrypoint generate_signing_key ganglion"
-        lines.append(f"#   {make} | docker secret create ganglion_{secret_name(KEY)} -")
-    return HEADER.format(secrets="\n".join(lines), path=path)
+    lines = first_commands(deployment)
+    for name in sorted(deployment.secrets, key=MADE_BY.__contains__):
+        lines.append(f"{made_by(name)} | docker secret create ganglion_{secret_name(name)} -")
+    needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
+    secrets = "\n".join(f"#   {line}" for line in lines)
+    return HEADER.format(secrets=secrets, path=path, needs=needs)
 
 
 def _ports(plan: Plan) -> list[dict[str, Any]]:

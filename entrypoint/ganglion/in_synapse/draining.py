@@ -53,13 +53,12 @@ def drain(notifiers: list[Any], reactor: Any = _reactor) -> Deferred[Any]:
 
     def look() -> None:
         _end_long_polls(notifiers)
-        # Listeners of other kinds have no such list.
-        channels = [each for port in ports for each in getattr(port.factory, "connections", ())]
+        channels = [channel for port in ports for channel in _channels(port.factory)]
         _close_after_response(channels)
         # A request has ended before its response is sent: the reactor does that in its next turn,
         # if there is one.
         unsent = {id(writer) for writer in reactor.getWriters()}
-        busy = any(id(channel.transport) in unsent for channel in channels)
+        busy = any(id(_connection(channel)) in unsent for channel in channels)
         busy |= bool(request_metrics._in_flight_requests)
         if not busy or reactor.seconds() >= deadline:
             looking.stop()
@@ -67,6 +66,17 @@ def drain(notifiers: list[Any], reactor: Any = _reactor) -> Deferred[Any]:
     looking = task.LoopingCall(look)
     looking.clock = reactor
     return looking.start(EVERY)
+
+
+def _channels(factory: Any) -> list[Any]:
+    """Return the HTTP connections of a listener. One of another kind has no such list."""
+    # TLS is a factory around Synapse's.
+    return list(getattr(getattr(factory, "wrappedFactory", factory), "connections", ()))
+
+
+def _connection(channel: Any) -> Any:
+    """Return the connection below an HTTP channel, and below its TLS."""
+    return getattr(channel.transport, "transport", channel.transport)
 
 
 def _end_long_polls(notifiers: list[Any]) -> None:

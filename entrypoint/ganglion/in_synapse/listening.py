@@ -4,7 +4,7 @@ import json
 import os
 import select
 import socket
-from collections.abc import Collection, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,36 @@ def take_over(environment: MutableMapping[str, str]) -> None:
         return [*(found for found in adopted.values() if found is not None), *opened]
 
     base.listen_unix, base.listen_tcp = at_path, at_port
+    _encrypt(base, adopt)
+
+
+def _encrypt(base: Any, adopt: Callable[[str, int, Any], Any]) -> None:
+    """Replace the functions by which Synapse opens sockets for TLS, and renews certificates."""
+    from twisted.protocols.tls import TLSMemoryBIOFactory
+
+    ports: list[Any] = []
+    listen_ssl, refresh = base.listen_ssl, base.refresh_certificate
+
+    def at_port(
+        hosts: Collection[str], port: int, factory: Any, context: Any, *rest: Any, **named: Any
+    ) -> Any:
+        # As listenSSL() wraps it.
+        wrapped = TLSMemoryBIOFactory(context, False, factory)
+        adopted = {host: adopt(f"{host}:{port}", socket.AF_INET, wrapped) for host in hosts}
+        own = [host for host, found in adopted.items() if found is None]
+        opened = listen_ssl(own, port, factory, context, *rest, **named) if own else []
+        all_of_them = [*(found for found in adopted.values() if found is not None), *opened]
+        ports.extend(all_of_them)
+        return all_of_them
+
+    def renewed(server: Any) -> None:
+        """Have each port use the certificate that was read: Synapse's workers forget theirs."""
+        refresh(server)
+        for port in ports:
+            context, factory = server.tls_server_context_factory, port.factory.wrappedFactory
+            port.factory = TLSMemoryBIOFactory(context, False, factory)
+
+    base.listen_ssl, base.refresh_certificate = at_port, renewed
 
 
 def has_ended(descriptor: int) -> bool:

@@ -10,15 +10,15 @@ from typing import Any
 from cryptography import x509
 from OpenSSL import crypto
 from synapse.http import client
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-
-from ganglion.data.certificate_check import names_of
+from twisted.internet import ssl
 
 # The paths of this container's certificate and of the authorities, in PEM. Without authorities, all
 # containers have the same certificate. Only containers that encrypt replication have the first.
 OWN, AUTHORITIES = "GANGLION_REPLICATION_OWN", "GANGLION_REPLICATION_AUTHORITIES"
 # How Synapse reaches a process of its own container: topology.LOOPBACK.
 LOOPBACK = "127.0.0.1"
+# Twisted's module without types.
+TLS: Any = ssl
 END = b"-----END CERTIFICATE-----"
 
 
@@ -54,9 +54,29 @@ class Policy:
         trusted = own if self._authorities is None else self._authorities.read_bytes()
         name = hostname.decode("ascii")
         if self._authorities is None or name == LOOPBACK:
-            name = names_of(x509.load_pem_x509_certificates(own)[0])[0]
-        certificates = [Certificate.loadPEM(part + END) for part in trusted.split(END)[:-1]]
-        options: Any = optionsForClientTLS(name, trustRootFromCertificates(certificates))
-        # Nor does a trusted certificate need an authority above it.
-        options._ctx.get_cert_store().set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        return options
+            name = _first_name(own)
+        return TLS.optionsForClientTLS(name, _trust(trusted))
+
+
+def _first_name(content: bytes) -> str:
+    """Return the first name, or else the first address, of a certificate: each start checks it."""
+    certificate = x509.load_pem_x509_certificates(content)[0]
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)][0]
+
+
+def _trust(content: bytes) -> Any:
+    """Return Twisted's object that trusts certificates in PEM, and no other."""
+    trust = TLS.trustRootFromCertificates(
+        [TLS.Certificate.loadPEM(part + END) for part in content.split(END)[:-1]]
+    )
+    add = trust._addCACertsToContext
+
+    def add_alone(context: Any) -> None:
+        add(context)
+        # A trusted certificate needs no authority above it.
+        context.get_cert_store().set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+
+    trust._addCACertsToContext = add_alone
+    return trust

@@ -33,6 +33,8 @@ def main() -> None:
     shedding.prepare(os.environ)
     request_id: Any = import_module("ganglion.in_synapse.request_id")
     request_id.prepare(os.environ)
+    replication_tls: Any = import_module("ganglion.in_synapse.replication_tls")
+    replication_tls.prepare(os.environ)
     outcome = apply(os.environ.get(VARIABLE))
     if name == "synapse.app.homeserver":
         # One line for all processes, since all have the same Synapse and the same choice.

@@ -84,6 +84,7 @@ def read(
     settings = Settings(
         **values,
         given=frozenset(given),
+        secret_files=tuple(_secret_files(environ)),
         repeats_add_up=bool(environ.get("SYNAPSE_WORKER_TYPES", "").strip()),
     )
     settings = test_mode.apply(settings, exists)
@@ -155,6 +156,14 @@ def _secret_file(variable: str, path: str, read_file: Callable[[str], str]) -> s
             )
         ]
     ) from reason
+
+
+def _secret_files(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield each secret that a file gives: the name of its variable, and the path."""
+    for _, variable in variables():
+        path = environ.get(f"{variable.name}_FILE") if variable.secret else None
+        if path:
+            yield variable.name, path
 
 
 def _test_mode_only(name: str, text: str) -> Problem:

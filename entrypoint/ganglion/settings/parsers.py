@@ -316,6 +316,32 @@ def secret(text: str) -> str:
     return text
 
 
+def certificates(text: str) -> str:
+    """Parse certificates in PEM. Whether they are good is checked when a server starts."""
+    return _pem(text, "CERTIFICATE", "a certificate")
+
+
+def private_key(text: str) -> str:
+    """Parse a private key in PEM."""
+    return _pem(text, "PRIVATE KEY", "a private key")
+
+
+# A block: https://www.rfc-editor.org/rfc/rfc7468, and the headers of a key with a passphrase.
+PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]*)-----\s[A-Za-z0-9+/=:,\s-]*?-----END \1-----", re.ASCII)
+
+
+def _pem(text: str, label: str, what: str) -> str:
+    """Return the blocks of a kind, without the rest: a file may have both, and remarks."""
+    blocks = [found[0] for found in PEM.finditer(text) if found[1].endswith(label)]
+    if not blocks:
+        raise Invalid(
+            f"is not {what} in PEM format",
+            f"give the text of the PEM file, from its line -----BEGIN {label}----- on, or its path"
+            " as the variable's _FILE",
+        )
+    return "\n".join(blocks)
+
+
 def password(text: str) -> str:
     """Parse the password of a database server: any text on one line that UTF-8 can hold.
 

@@ -14,6 +14,13 @@ SHARED_SECRETS = {
     "signing_key": "SYNAPSE_SIGNING_KEY",
 }
 
+# The encryption of replication, as variable and field: certificate, key, authorities.
+REPLICATION = {
+    "GANGLION_REPLICATION_CERT": "replication_cert",
+    "GANGLION_REPLICATION_KEY": "replication_key",
+    "GANGLION_REPLICATION_CA": "replication_ca",
+}
+
 
 def problems(settings: Settings, options: frozenset[str]) -> Iterator[Problem]:
     """Yield everything that several containers cannot share, or lack.
@@ -28,7 +35,9 @@ def problems(settings: Settings, options: frozenset[str]) -> Iterator[Problem]:
                 message="has no effect without GANGLION_ONLY: all processes run here",
                 hint="set GANGLION_ONLY, or unset GANGLION_HOSTS",
             )
+        yield from _unused(settings)
         return
+    yield from _incomplete(settings)
     if settings.uses_stores and not settings.external_postgres:
         yield _without(settings, "POSTGRES_HOST", "PostgreSQL")
     if settings.embedded_redis:
@@ -56,6 +65,34 @@ def problems(settings: Settings, options: frozenset[str]) -> Iterator[Problem]:
                 value=None,
                 message="is not set, and all containers must have the same",
                 hint=f"set {variable} or {variable}_FILE to the same in every container",
+            )
+
+
+def _of_replication(settings: Settings) -> tuple[str, ...]:
+    """Return the variables that are set of those that encrypt replication."""
+    return tuple(name for name, field in REPLICATION.items() if getattr(settings, field))
+
+
+def _unused(settings: Settings) -> Iterator[Problem]:
+    for name in _of_replication(settings):
+        yield Problem(
+            variable=name,
+            value=None,
+            message="has no effect without GANGLION_ONLY: all processes run here",
+            hint=f"set GANGLION_ONLY, or unset {name}",
+        )
+
+
+def _incomplete(settings: Settings) -> Iterator[Problem]:
+    given = _of_replication(settings)
+    pair = tuple(REPLICATION)[:2]
+    for name in pair:
+        if given and name not in given:
+            yield Problem(
+                variable=name,
+                value=None,
+                message=f"is not set, and {given[0]} is",
+                hint=f"set {' and '.join(pair)} in every container, or neither",
             )
 
 

@@ -86,6 +86,35 @@ class PartSettings(StoreSettings):
         shown_default="none",
     )
 
+    replication_cert: str | None = row(
+        "GANGLION_REPLICATION_CERT",
+        parsers.certificates,
+        None,
+        "With GANGLION_ONLY, the certificate, in PEM, by which replication between processes is"
+        " encrypted. The same in all containers, unless GANGLION_REPLICATION_CA is set.",
+        secret=True,
+    )
+    replication_key: str | None = row(
+        "GANGLION_REPLICATION_KEY",
+        parsers.private_key,
+        None,
+        "The key of GANGLION_REPLICATION_CERT, in PEM.",
+        secret=True,
+    )
+    replication_ca: str | None = row(
+        "GANGLION_REPLICATION_CA",
+        parsers.certificates,
+        None,
+        "The authorities, in PEM, that sign a certificate for the hosts of each container. Only"
+        " replication trusts them, and it trusts no other.",
+        secret=True,
+    )
+
+    @property
+    def encrypts_replication(self) -> bool:
+        """Whether requests of replication go over TLS."""
+        return self.replication_cert is not None and self.replication_key is not None
+
     @property
     def partial(self) -> bool:
         """Whether other containers run the rest of the topology."""

@@ -324,6 +324,8 @@ class Settings(LogSettings):
         secret=True,
     )
     given: frozenset[str] = frozenset()
+    # The files from which secrets were read, by the names of their variables.
+    secret_files: tuple[tuple[str, str], ...] = ()
     # Whether the workers were set as SYNAPSE_WORKER_TYPES, where an entry written twice means two
     # workers, as in Synapse's own worker image.
     repeats_add_up: bool = False

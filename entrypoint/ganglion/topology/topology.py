@@ -32,6 +32,7 @@ class Address:
     `host` is the name by which all containers know it, `reached` the one by which this container
     connects, and `bound` the address that the port is bound to. str() gives the address as an nginx
     `server` directive expects it: the same in all containers, as nginx distributes keys by it.
+    `tls` says that it is encrypted.
     """
 
     path: str | None = None
@@ -39,6 +40,7 @@ class Address:
     host: str = LOOPBACK
     reached: str = LOOPBACK
     bound: str = LOOPBACK
+    tls: bool = False
 
     def __str__(self) -> str:
         return f"unix:{self.path}" if self.path else f"{bracketed(self.host)}:{self.port}"
@@ -246,7 +248,8 @@ def _address(settings: Settings, place: Place, name: str, use: str) -> Address:
         return Address(port=port)
     # Bound to every address, because a container's own one changes.
     reached = LOOPBACK if place.here else place.host
-    return Address(port=port, host=place.host, reached=reached, bound=parts.EVERYWHERE)
+    tls = use == "replication" and settings.encrypts_replication
+    return Address(port=port, host=place.host, reached=reached, bound=parts.EVERYWHERE, tls=tls)
 
 
 def _too_many(entries: tuple[Entry, ...], variable: str) -> Iterator[Problem]:

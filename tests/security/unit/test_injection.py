@@ -6,7 +6,7 @@ itself: there is no directive, section, option or key more or less, and each val
 
 import string
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -69,6 +69,23 @@ EXTERNAL = {
     "SYNAPSE_USE_UNIX_SOCKET": "no",
 }
 
+PEM = "-----BEGIN {0}-----\n{1}\n-----END {0}-----"
+PAIR = {
+    "GANGLION_REPLICATION_CERT": PEM.format("CERTIFICATE", "harmless"),
+    "GANGLION_REPLICATION_KEY": PEM.format("PRIVATE KEY", "harmless"),
+}
+PARTS = {
+    **EXTERNAL,
+    **PAIR,
+    "GANGLION_ONLY": "main, nginx",
+    "GANGLION_HOSTS": "*={process}",
+    "SYNAPSE_SIGNING_KEY": KEY,
+    **{
+        f"SYNAPSE_{name}": "x"
+        for name in ("MACAROON_SECRET_KEY", "FORM_SECRET", "WORKER_REPLICATION_SECRET")
+    },
+}
+
 LETTERS = string.ascii_letters + string.digits
 PATHS = st.text(alphabet=LETTERS + "._@+/=-", max_size=20).map("/".__add__)
 PRINTABLE = st.text(alphabet=[chr(code) for code in range(33, 127)], min_size=1, max_size=40)
@@ -79,6 +96,7 @@ WORDS = st.one_of(
         ["yes", "no", "null", "1e3", "0x10", "0o17", "1_000", "2026-01-01", "on", "1.0"]
     ),
 )
+BODIES = st.text(alphabet=LETTERS + "+/=", min_size=1, max_size=40)
 HOSTS = st.one_of(WORDS, st.ip_addresses().map(str))
 SERVERS = st.one_of(HOSTS, HOSTS.map("{}:8448".format), HOSTS.map("[{}]:30".format))
 
@@ -100,6 +118,14 @@ TEXTS: dict[str, tuple[str, st.SearchStrategy[str], Mapping[str, str]]] = {
     "POSTGRES_USER": ("harmless_user", WORDS, EXTERNAL),
     "REDIS_HOST": ("harmless.example", HOSTS, EXTERNAL),
     "SYNAPSE_SIGNING_KEY": (KEY, WORDS.map(f"ed25519 {{}} {'C' * 43}".format), EMBEDDED),
+    **{
+        name: (PEM.format(label, "another"), BODIES.map(partial(PEM.format, label)), PARTS)
+        for name, label in (
+            ("GANGLION_REPLICATION_CERT", "CERTIFICATE"),
+            ("GANGLION_REPLICATION_KEY", "PRIVATE KEY"),
+            ("GANGLION_REPLICATION_CA", "CERTIFICATE"),
+        )
+    },
     **{
         name: ("harmless-secret", PRINTABLE, base)
         for name, base in (

@@ -108,7 +108,7 @@ def test_the_growth_of_the_last_week(data: Path) -> None:
     (disk,) = observe_disk(of(data, database=database))
     # 1000 bytes of media a day, and 700 events of 10 bytes in seven days.
     assert disk.growth == 2000
-    # What this machine's disk has left is not the test's to judge.
+    # The room on this machine's disk is not the test's to judge.
     room = os.statvfs(data)
     assert disk.size == room.f_blocks * room.f_frsize
     assert disk.days == MANY_DAYS or disk.free < MANY_DAYS * 2000

@@ -178,9 +178,9 @@ def _claim(cursor: psycopg2.extensions.cursor, part: Part | None) -> str:
     other = cursor.fetchone()
     if other is not None:
         return (
-            "containers with other WORKERS run, at"
+            "containers with other WORKERS run, or with replication encrypted and plain, at"
             f" {_holder(cursor, LISTS, other[0], 2)}: stop all of them before the first with new"
-            " writers, senders or pushers starts"
+            " writers, senders, pushers or encryption starts"
         )
     return ""
 

@@ -52,4 +52,5 @@ def _listener(
         else {"port": address.port, "bind_addresses": [address.bound]}
     )
     forwarded = {"x_forwarded": True} if x_forwarded else {}
-    return {"type": "http", **where, **forwarded, "resources": [{"names": resources}]}
+    tls = {"tls": True} if address.tls else {}
+    return {"type": "http", **where, **tls, **forwarded, "resources": [{"names": resources}]}

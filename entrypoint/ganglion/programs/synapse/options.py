@@ -40,6 +40,8 @@ SECRET_OPTIONS = (
     "registration_shared_secret",
     "worker_replication_secret",
 )
+# The certificate, its key and its authorities, where replication is encrypted.
+OF_REPLICATION = ("replication_cert", "replication_key", "replication_ca")
 UNDERRIDES = "synapse/underrides.yaml"
 OVERRIDES = "synapse/overrides.yaml"
 TESTING = "synapse/testing.yaml"
@@ -123,6 +125,7 @@ def _secret_files(settings: Settings, secrets: Secrets) -> tuple[File, ...]:
     if settings.embedded_postgres or settings.postgres_password:
         password = secrets.postgres_password.replace("\\", "\\\\").replace(":", "\\:")
         contents["pgpass"] = f"*:*:*:*:{password}"
+    contents |= {name: text for name in OF_REPLICATION if (text := getattr(settings, name))}
     return tuple(
         File(path=f"secrets/{name}", content=f"{text}\n", mode=SECRET, program="synapse")
         for name, text in contents.items()
@@ -197,6 +200,9 @@ def overrides(
         **_duties(topology),
         **neutral_values(operator.options),
     }
+    if settings.encrypts_replication:
+        values["tls_certificate_path"] = settings.paths.secret("replication_cert")
+        values["tls_private_key_path"] = settings.paths.secret("replication_key")
     if operator.options.get("manhole"):
         # It is among the listeners.
         values["manhole"] = None
@@ -228,9 +234,14 @@ def _agent(settings: Settings, topology: Topology) -> dict[str, Any]:
 
 
 def shared_lists(topology: Topology) -> str:
-    """Return all lists by which processes share work, as a text that is equal only if they are."""
+    """Return all lists by which processes share work, as a text that is equal only if they are.
+
+    Nor can a container that encrypts replication talk with one that does not.
+    """
     writers = {stream: list(names) for stream, names in topology.stream_writers.items()}
-    return json.dumps([writers, _duties(topology)], sort_keys=True)
+    main = topology.main.replication
+    encrypted = ["encrypted"] if main is not None and main.tls else []
+    return json.dumps([writers, _duties(topology), *encrypted], sort_keys=True)
 
 
 def _duties(topology: Topology) -> dict[str, Any]:
@@ -309,7 +320,8 @@ def _own_share(
 def _location(address: Address) -> dict[str, Any]:
     if address.path:
         return {"path": address.path}
-    return {"host": address.reached, "port": address.port}
+    tls = {"tls": True} if address.tls else {}
+    return {"host": address.reached, "port": address.port, **tls}
 
 
 def _database(settings: Settings, pool: ConnectionPool, operator: OperatorFiles) -> dict[str, Any]:

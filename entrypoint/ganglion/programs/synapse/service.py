@@ -63,6 +63,7 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
             *_fixes(settings),
             *_limit(settings),
             *_header(plan.operator),
+            *_trusted(settings),
             *tracing,
         ),
     )
@@ -94,6 +95,17 @@ def _header(operator: OperatorFiles) -> tuple[tuple[str, str], ...]:
     """Name the header of a request's ID, unless it is the usual one."""
     header = request_id_header(operator)
     return () if header == REQUEST_ID_HEADER else (("GANGLION_REQUEST_ID_HEADER", header),)
+
+
+def _trusted(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Name the certificates that a process trusts when it asks for replication."""
+    if not settings.encrypts_replication:
+        return ()
+    secret = settings.paths.secret
+    own = ("GANGLION_REPLICATION_OWN", secret("replication_cert"))
+    if settings.replication_ca is None:
+        return (own,)
+    return own, ("GANGLION_REPLICATION_AUTHORITIES", secret("replication_ca"))
 
 
 def traces(operator: OperatorFiles) -> bool:

@@ -73,6 +73,7 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
         chosen_metrics,
         draining,
         memory_metrics,
+        replication_tls,
         request_id,
         shedding,
         view,
@@ -84,6 +85,7 @@ def _begin(app: str, command: Sequence[str], environment: Mapping[str, str]) -> 
     view.prepare()
     shedding.prepare(environment)
     request_id.prepare(environment)
+    replication_tls.prepare(environment)
 
 
 def _skip_sequence_checks() -> None:
