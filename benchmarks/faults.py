@@ -52,8 +52,8 @@ PAGE = 500
 # How often a client asks what no fault should fail.
 TRIES = 20
 NOTE = (
-    "{clients} clients of {workers}, each with one connection, ask again as soon as they have an "
-    "answer: half send messages to a room of their own, half sync and ask whoami in turn. The "
+    "{clients} clients of {workers}, each with one connection, ask {pace}: half send messages to a "
+    "room of their own, half sync and ask whoami in turn. The "
     "fault comes {before:.0f} s after the load began, which goes on for {after:.0f} s after the "
     "end of the fault{requests}. A request failed if its response is not 200, or "
     "its connection was refused or cut. The longest gap is that between two answers to one client, "
@@ -221,9 +221,11 @@ def longest_gap(ended: Sequence[float], until: float) -> float:
 
 
 def suffer(
-    clients: Sequence[Client], fault: Callable[[], object], least: int = 0
+    clients: Sequence[Client], fault: Callable[[], object], least: int = 0, rate: float = 0
 ) -> tuple[dict[str, float], list[float]]:
     """Have clients ask while something fails, again and again until they sent `least` requests.
+
+    `rate` is how many requests a second all of them begin together, 0 for as many as they can.
 
     Returns the columns of the table, and how many seconds each fault took.
     """
@@ -232,8 +234,12 @@ def suffer(
 
     def ask(client: Client) -> None:
         client.begin()
+        due = time.monotonic()
         while not done.is_set():
             client.ask_once()
+            # What is late is asked at once, and not made up for.
+            due = max(due + (len(clients) / rate if rate else 0), time.monotonic())
+            done.wait(due - time.monotonic())
 
     threads = [threading.Thread(target=ask, args=[client]) for client in clients]
     for thread in threads:
@@ -276,6 +282,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--requests", type=int, default=0, help="repeat each fault until so many were sent (0)"
     )
+    parser.add_argument(
+        "--rate", type=float, default=0, help="requests a second of all clients; 0 for no pause (0)"
+    )
     results.add_arguments(parser, rounds=1)
     options = parser.parse_args(words)
     session = Session("faults", options, words, [])
@@ -289,7 +298,7 @@ def main(words: Sequence[str]) -> int:
     def measure(
         server: Server, clients: Sequence[Client], name: str, fault: Callable[[], object]
     ) -> None:
-        found, took = suffer(clients, fault, options.requests)
+        found, took = suffer(clients, fault, options.requests, options.rate)
         for column, value in found.items():
             table.add(name, column, value)
         plot.add(name, options.workers, found["failed"])
@@ -313,6 +322,9 @@ def main(words: Sequence[str]) -> int:
     note = NOTE.format(
         clients=CLIENTS,
         workers=options.workers,
+        pace=f"{options.rate:g} times a second all together"
+        if options.rate
+        else "again as soon as they have an answer",
         before=BEFORE,
         after=AFTER,
         requests=f"; it is repeated until {options.requests} requests were sent"
