@@ -4,8 +4,7 @@ import ctypes
 import os
 import signal
 
-# linux/prctl.h
-PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
+from ganglion.machine.libc import PR_GET_PDEATHSIG, PR_SET_PDEATHSIG, prctl
 
 
 def end_with_parent(parent: int, number: signal.Signals) -> None:
@@ -14,7 +13,7 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
     Call it in the child, after each change of account, which clears the setting. `parent` is the
     parent's process ID: if it has ended already, the signal is sent now.
     """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, int(number))
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 
@@ -22,5 +21,5 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
 def chosen() -> signal.Signals | None:
     """Return the signal that this process gets when its parent ends."""
     number = ctypes.c_int()
-    ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
+    prctl(PR_GET_PDEATHSIG, ctypes.byref(number))
     return signal.Signals(number.value) if number.value else None

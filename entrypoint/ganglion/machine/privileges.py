@@ -1,11 +1,15 @@
 """Attributes of this process that concern its privileges: prctl(2), capabilities(7)."""
 
 import ctypes
-import os
 
-# linux/prctl.h
-PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
-PR_SET_NO_NEW_PRIVS = 38
+from ganglion.machine.libc import (
+    PR_GET_DUMPABLE,
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    called,
+    prctl,
+)
+
 # linux/capability.h: the version of the structures below, and CAP_KILL.
 CAPABILITY_VERSION = 0x20080522
 CAP_KILL = 5
@@ -32,12 +36,12 @@ def no_new_privileges() -> None:
 
     Root can still change to other accounts. Raises OSError.
     """
-    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def is_dumpable() -> bool:
     """Whether others of this account may look into this process, such as at /proc/PID/root."""
-    return _prctl(PR_GET_DUMPABLE, 0) == 1
+    return prctl(PR_GET_DUMPABLE) == 1
 
 
 def set_dumpable() -> None:
@@ -45,7 +49,7 @@ def set_dumpable() -> None:
 
     Otherwise a root without CAP_SYS_PTRACE, as in a container, could not enter /proc/PID/root.
     """
-    _prctl(PR_SET_DUMPABLE, 1)
+    prctl(PR_SET_DUMPABLE, 1)
 
 
 def may_signal() -> None:
@@ -56,19 +60,6 @@ def may_signal() -> None:
     """
     header = _Header(version=CAPABILITY_VERSION)
     sets = (_Sets * 2)()
-    _called("capget", ctypes.byref(header), sets)
+    called("capget", ctypes.byref(header), sets)
     sets[0].effective |= sets[0].permitted & 1 << CAP_KILL
-    _called("capset", ctypes.byref(header), sets)
-
-
-def _prctl(option: int, value: int) -> int:
-    return _called("prctl", option, value, 0, 0, 0)
-
-
-def _called(function: str, *arguments: object) -> int:
-    """Call a function of the C library. Raises OSError for a negative result."""
-    result = int(getattr(ctypes.CDLL(None, use_errno=True), function)(*arguments))
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result
+    called("capset", ctypes.byref(header), sets)
