@@ -26,9 +26,11 @@ def wait_for(
     """Try once a second for `limit` seconds. Return the result of the first attempt that succeeds.
 
     Only errors of the types `retried` are retried, and only until `final` says of one that waiting
-    cannot help. Raises ConfigError with the `problem` of the last error.
+    cannot help. Says why it waits: each new reason at once, the same one at growing intervals.
+    Raises ConfigError with the `problem` of the last error.
     """
     started = time.monotonic()
+    said, due = "", 0.0
     while True:
         try:
             return attempt()
@@ -37,5 +39,7 @@ def wait_for(
             if final(error) or waited > limit:
                 raise ConfigError([problem(error)]) from error
             reason = str(error).strip().splitlines()[-1]
-            say(f"waiting for {where}, {waited:.0f} of {limit:.0f} s: {reason}")
+            if reason != said or waited >= due:
+                said, due = reason, 2 * waited + 1
+                say(f"waiting for {where}, {waited:.0f} of {limit:.0f} s: {reason}")
         time.sleep(1)
