@@ -237,7 +237,7 @@ def suffer(
         due = time.monotonic()
         while not done.is_set():
             client.ask_once()
-            # What is late is asked at once, and not made up for.
+            # A late request is sent at once, and no other is dropped or added for it.
             due = max(due + (len(clients) / rate if rate else 0), time.monotonic())
             done.wait(due - time.monotonic())
 

@@ -1,4 +1,4 @@
-"""Waiting for an external server: attempts, and what is said meanwhile."""
+"""Waiting for an external server: attempts, and the lines about them."""
 
 from collections.abc import Iterator
 
