@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ganglion import __version__
 from ganglion.budget.connections import ServerConnections
-from ganglion.data import certificate, certificate_watch, identity, mode_of_data
+from ganglion.data import certificate, identity, mode_of_data
 from ganglion.data.backup import restoring, schedule
 from ganglion.data.backup.contents import Contents
-from ganglion.data.certificate_watch import State, Watched
+from ganglion.data.certificate_watch import Watches, watched_by
 from ganglion.data.directories import make_directories
 from ganglion.data.lock import locked
 from ganglion.data.ownership import take_over
@@ -68,7 +68,7 @@ def start(
     render(plan)
     settings, machine = plan.settings, plan.machine
     # Files that are replaced from now on are noticed, however long other servers are waited for.
-    watched = _watched(plan)
+    watches = watched_by(settings, plan.topology, machine.account("synapse"))
     schedule.check(settings)
     certificate.check(settings, dt.datetime.now(dt.UTC))
     certificate.check_replication(settings, plan.topology, dt.datetime.now(dt.UTC))
@@ -90,7 +90,7 @@ def start(
             upgrade.clear(settings, machine)
         record = _identify(plan)
         plan = _await_external(plan, say, record)
-        helpers = tuple(_helpers(plan, say, closing, watched))
+        helpers = tuple(_helpers(plan, say, closing, watches))
         durable = None
         secrets = keep_secrets(settings, plan.operator)
         for known in (output.secrets, OWN):
@@ -133,22 +133,6 @@ def start(
             durable=durable,
             applied=settings.paths.applied_workers,
         )
-
-
-# The name of a helper, the files that it watches, and their state before they are used.
-Watches = tuple[tuple[str, Watched, State], ...]
-
-
-def _watched(plan: Plan) -> Watches:
-    """Return the files of certificates that are taken up when they are replaced."""
-    settings, account = plan.settings, plan.machine.account("synapse")
-    found = {
-        "certificate's watch": certificate_watch.of_nginx(settings),
-        "watch of replication's certificate": certificate_watch.of_replication(
-            settings, plan.topology, account
-        ),
-    }
-    return tuple((name, each, each.state) for name, each in found.items() if each is not None)
 
 
 def _helpers(

@@ -71,6 +71,22 @@ def _identity(path: str) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
+# The name of a process that watches, its files, and their state before they were used.
+Watches = tuple[tuple[str, Watched, State], ...]
+
+
+def watched_by(settings: Settings, topology: Topology, account: str | None) -> Watches:
+    """Return all certificates that are taken up when they are replaced, from now on.
+
+    `account` is Synapse's.
+    """
+    found = {
+        "certificate's watch": of_nginx(settings),
+        "watch of replication's certificate": of_replication(settings, topology, account),
+    }
+    return tuple((name, each, each.state) for name, each in found.items() if each is not None)
+
+
 def of_nginx(settings: Settings) -> Watched | None:
     """Return the operator's certificate and key, which nginx reads itself; None without one."""
     if not settings.tls or test_mode.makes_certificate(settings):
