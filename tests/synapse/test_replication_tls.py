@@ -85,6 +85,23 @@ def test_without_an_authority_only_the_shared_certificate_is_trusted(
     assert not verified(policy, "ganglion", made(tmp_path, "other", "ganglion", ca=authority.ca))
 
 
+def test_certificates_above_the_shared_one_are_not_trusted(tmp_path: Path) -> None:
+    between = trustme.CA().create_child_ca()
+    own = made(tmp_path, "own", "ganglion", ca=between)
+    assert own.read_bytes().count(b"BEGIN CERTIFICATE") == 2
+    policy = Policy(str(own), None)
+    assert verified(policy, "x", own)
+    assert not verified(policy, "x", made(tmp_path, "other", "ganglion", ca=between))
+
+
+def test_an_authority_may_sign_by_another_one(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority")
+    writer = made(tmp_path, "writer", "writer1", ca=authority.create_child_ca())
+    policy = Policy(str(writer), str(tmp_path / "authority"))
+    assert verified(policy, "writer1", writer)
+
+
 def test_a_renewed_certificate_is_trusted_from_the_next_connection_on(tmp_path: Path) -> None:
     own = made(tmp_path, "own", "ganglion")
     policy = Policy(str(own), None)

@@ -51,11 +51,20 @@ class Policy:
     def creatorForNetloc(self, hostname: bytes, _port: int) -> Any:
         """Return the options for a connection to a host. Raises OSError and ValueError."""
         own = self._own.read_bytes()
-        trusted = own if self._authorities is None else self._authorities.read_bytes()
         name = hostname.decode("ascii")
         if self._authorities is None or name == LOOPBACK:
             name = _first_name(own)
+        if self._authorities is None:
+            # Not those above it, which sign others as well.
+            trusted = _parts(own)[:1]
+        else:
+            trusted = _parts(self._authorities.read_bytes())
         return TLS.optionsForClientTLS(name, _trust(trusted))
+
+
+def _parts(content: bytes) -> list[bytes]:
+    """Return each certificate of a file."""
+    return [part + END for part in content.split(END)[:-1]]
 
 
 def _first_name(content: bytes) -> str:
@@ -66,11 +75,9 @@ def _first_name(content: bytes) -> str:
     return [*names.get_values_for_type(x509.DNSName), *map(str, addresses)][0]
 
 
-def _trust(content: bytes) -> Any:
+def _trust(certificates: list[bytes]) -> Any:
     """Return Twisted's object that trusts certificates in PEM, and no other."""
-    trust = TLS.trustRootFromCertificates(
-        [TLS.Certificate.loadPEM(part + END) for part in content.split(END)[:-1]]
-    )
+    trust = TLS.trustRootFromCertificates([TLS.Certificate.loadPEM(each) for each in certificates])
     add = trust._addCACertsToContext
 
     def add_alone(context: Any) -> None:
