@@ -198,6 +198,7 @@ def served(parts: Parts) -> bytes:
     return found
 
 
+@pytest.mark.both_modes
 def test_replication_is_encrypted_and_a_renewed_certificate_is_taken_up(parts: Parts) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - whatever it is, it is no response
         raw_request(parts.replication, "GET", "/health")
