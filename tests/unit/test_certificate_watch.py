@@ -1,7 +1,12 @@
 """Replaced certificate files: which are taken, and which are reported."""
 
+import datetime as dt
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pytest
+import trustme
 
 from ganglion.data.certificate_watch import Watched, of_nginx, of_replication
 from ganglion.plan import assemble
@@ -112,8 +117,8 @@ def test_a_renewed_certificate_of_replication_is_copied_and_read_again(tmp_path:
     assert line.startswith("log the new certificate of replication is not used: ")
     assert "does not belong to the first certificate of GANGLION_REPLICATION_CERT" in line
     key.unlink()
-    (line,) = watched.taken()
-    assert line.startswith("log the new certificate of replication is not used: ")
+    with pytest.raises(FileNotFoundError):
+        tuple(watched.taken())
     assert copy.read_text() == kept
 
 
@@ -126,3 +131,70 @@ def test_nothing_is_watched_that_variables_give(tmp_path: Path) -> None:
     plan = assemble(PARTS | texts)
     assert plan.settings.encrypts_replication
     assert of_replication(plan.settings, plan.topology, None) is None
+
+
+class Ended(BaseException):
+    """The end of a watch, which has none."""
+
+
+def watch(
+    monkeypatch: pytest.MonkeyPatch, watched: Watched, turns: Sequence[Callable[[], object]]
+) -> list[str]:
+    """Watch, with something done at each pause. Returns the lines for the supervisor."""
+    told: list[str] = []
+    left = iter(turns)
+
+    def sleep(_: float) -> None:
+        turn = next(left, None)
+        if turn is None:
+            raise Ended
+        turn()
+
+    monkeypatch.setattr("ganglion.data.certificate_watch.time.sleep", sleep)
+    with pytest.raises(Ended):
+        watched.watch(told.append, watched.state)
+    return told
+
+
+def nothing() -> None:
+    """Let time pass."""
+
+
+def test_a_file_that_cannot_be_read_or_copied_is_tried_again_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    full = [True]
+
+    def taken() -> list[str]:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        return ["reload main it was replaced"]
+
+    watched = Watched(what="certificate", paths=(str(path),), taken=taken)
+    replace: list[Callable[[], object]] = [lambda: path.write_text("new content")]
+    make_room: list[Callable[[], object]] = [lambda: full.__setitem__(0, False)]
+    told = watch(monkeypatch, watched, [*replace, *[nothing] * 5, *make_room, *[nothing] * 6])
+    assert told == [
+        "log the new certificate is not used yet: [Errno 28] No space left on device",
+        "reload main it was replaced",
+    ]
+
+
+def test_a_certificate_that_ends_soon_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    path = tmp_path / "cert"
+    now = dt.datetime.now(dt.UTC)
+    for days, number in ((3, 1), (60, 0)):
+        end = now + dt.timedelta(days=days, hours=1)
+        authority.issue_cert("x", not_after=end).cert_chain_pems[0].write_to_path(path)
+        watched = Watched(
+            what="TLS certificate", paths=(str(path),), taken=list, certificate=str(path)
+        )
+        told = watch(monkeypatch, watched, [nothing] * 3)
+        assert len(told) == number
+        for line in told:
+            assert line == f"log the TLS certificate ends in 3 days, on {end:%Y-%m-%d}: renew it"

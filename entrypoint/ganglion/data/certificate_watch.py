@@ -1,5 +1,6 @@
 """Notice that the operator's certificate files were replaced, as by an ACME client."""
 
+import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,9 @@ from ganglion.topology.topology import Topology
 
 # In seconds. A second look after a change tells whether the files are still being written.
 EVERY, SETTLED = 5.0, 2.0
+DAY = 24 * 3600.0
+# Days before the end of a certificate from which the log says so each day, as doctor does.
+FEW_DAYS = 14
 
 PARSERS = {
     "replication_cert": parsers.certificates,
@@ -33,12 +37,16 @@ State = tuple[tuple[int, ...] | None, ...]
 class Watched:
     """Files of a certificate, and how replaced ones are taken up.
 
+    `what` names it, and `certificate` is the path of its own file, if that is among `paths`.
     `taken` returns lines for the supervisor. Files that do not fit together, or are invalid in
-    another way, are reported in such a line, and not taken.
+    another way, are reported in such a line, and not taken. It raises OSError if it has to be tried
+    again.
     """
 
+    what: str
     paths: tuple[str, ...]
     taken: Callable[[], Iterable[str]]
+    certificate: str | None = None
 
     @property
     def state(self) -> State:
@@ -50,7 +58,12 @@ class Watched:
 
         `before` is the state of the files that are in use.
         """
+        said, reminded = "", -DAY
         while True:
+            if time.monotonic() - reminded >= DAY:
+                reminded = time.monotonic()
+                for line in self.reminder(dt.datetime.now(dt.UTC)):
+                    tell(line)
             time.sleep(EVERY)
             now = self.state
             if now == before:
@@ -58,9 +71,31 @@ class Watched:
             time.sleep(SETTLED)
             if self.state != now:
                 continue
-            before = now
-            for line in self.taken():
+            try:
+                lines = tuple(self.taken())
+            except OSError as error:
+                line = f"log the new {self.what} is not used yet: {error}"
+                if line != said:
+                    tell(line)
+                said = line
+                continue
+            before, said = now, ""
+            for line in lines:
                 tell(line)
+
+    def reminder(self, now: dt.datetime) -> Iterator[str]:
+        """Yield a line if the certificate ends soon, so its renewal does not work."""
+        if self.certificate is None:
+            return
+        # Imported in the process that watches, which lives long.
+        from cryptography import x509  # noqa: PLC0415
+
+        with contextlib.suppress(OSError, ValueError):
+            content = Path(self.certificate).read_bytes()
+            until = x509.load_pem_x509_certificates(content)[0].not_valid_after_utc
+            days = (until - now).days
+            if days < FEW_DAYS:
+                yield f"log the {self.what} ends in {days} days, on {until:%Y-%m-%d}: renew it"
 
 
 def _identity(path: str) -> tuple[int, ...] | None:
@@ -96,11 +131,12 @@ def of_nginx(settings: Settings) -> Watched | None:
         try:
             certificate.check(settings, dt.datetime.now(dt.UTC))
         except ConfigError as error:
-            yield _refusal("TLS certificate", error)
+            yield _refusal(what, error)
         else:
-            yield "reload nginx the TLS certificate was replaced"
+            yield f"reload nginx the {what} was replaced"
 
-    return Watched(paths=(settings.tls_cert or "", settings.tls_key or ""), taken=taken)
+    what, paths = "TLS certificate", (settings.tls_cert or "", settings.tls_key or "")
+    return Watched(what=what, paths=paths, taken=taken, certificate=settings.tls_cert)
 
 
 def of_replication(settings: Settings, topology: Topology, account: str | None) -> Watched | None:
@@ -125,14 +161,16 @@ def of_replication(settings: Settings, topology: Topology, account: str | None) 
                 path = Path(settings.paths.secret(field))
                 write_file(path, f"{text}\n", SECRET, account, lasting=False)
         except ConfigError as error:
-            yield _refusal("certificate of replication", error)
-        except (OSError, ValueError) as error:
-            yield f"log the new certificate of replication is not used: {error}"
+            yield _refusal(what, error)
+        except ValueError as error:
+            yield f"log the new {what} is not used: {error}"
         else:
             for process in topology.here:
-                yield f"reload {process.name} the certificate of replication was replaced"
+                yield f"reload {process.name} the {what} was replaced"
 
-    return Watched(paths=tuple(paths.values()), taken=taken)
+    what = "certificate of replication"
+    own = paths.get("replication_cert")
+    return Watched(what=what, paths=tuple(paths.values()), taken=taken, certificate=own)
 
 
 def _refusal(what: str, error: ConfigError) -> str:
