@@ -1,5 +1,6 @@
 """Fixtures of the image tests, and the logs of containers when a test fails."""
 
+import fcntl
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -37,8 +38,11 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="session")
-def image() -> str:
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of the image, which is built if it is out of date."""
     name = os.environ.get("GANGLION_IMAGE") or "ganglion"
-    run("scripts/build", timeout=BUILD_WITHIN, environment={"GANGLION_IMAGE": name})
+    # One process of a run builds it. The others find it up to date.
+    with (tmp_path_factory.getbasetemp().parent / "image.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run("scripts/build", timeout=BUILD_WITHIN, environment={"GANGLION_IMAGE": name})
     return name
