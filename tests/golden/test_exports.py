@@ -7,6 +7,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -147,6 +148,44 @@ def test_a_range_is_one_number_in_compose_and_the_first_one_in_swarm() -> None:
     # So `docker service scale` alone is enough up to there.
     assert proxy["environment"]["WORKERS"].endswith("sync=synchrotron:4")
     assert sync["environment"]["WORKERS"].endswith("sync=synchrotron:{{.Task.Slot}}")
+
+
+def commands(target: Target, environ: Mapping[str, str]) -> str:
+    """Return the comment at the top, with the commands that make the secrets."""
+    found = target.render(deployment({**environ, "WORKERS": "small"}, plan), "stack.yaml")
+    text = next(file.content for file in found if "# Made by" in file.content)
+    return "\n".join(line for line in text.splitlines() if line.startswith("#"))
+
+
+@EVERY_EXPORT
+def test_the_commands_take_secrets_that_are_given_and_make_the_others(target: Target) -> None:
+    given = {
+        "SYNAPSE_MACAROON_SECRET_KEY_FILE": "/etc/it's a key",
+        "POSTGRES_HOST": "db.example",
+        "POSTGRES_PASSWORD": "of the database",
+    }
+    found = deployment({**ENVIRON, **given, "WORKERS": "small"}, keyed)
+    (text,) = (
+        file.content for file in target.render(found, "stack.yaml") if "# Made by" in file.content
+    )
+    assert quote("/etc/it's a key") in text
+    assert "printenv POSTGRES_PASSWORD" in text
+    assert f"# PostgreSQL at db.example needs max_connections of at least {found.connections}." in (
+        text
+    )
+    new = commands(target, ENVIRON)
+    assert "printenv" not in new
+    assert "max_connections" not in new
+    # All secrets but the signing key.
+    assert new.count("openssl rand -hex 32") == len(made("small").secrets) - 1
+
+
+def keyed(environ: Mapping[str, str]) -> Plan:
+    """Make a plan where every file of a secret is there."""
+    return plan(
+        {name.removesuffix("_FILE"): text for name, text in environ.items()}
+        | {"SYNAPSE_MACAROON_SECRET_KEY": "x"}
+    )
 
 
 @EVERY_PRESET

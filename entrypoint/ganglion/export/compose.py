@@ -3,10 +3,9 @@
 from typing import Any
 
 from ganglion.export.containers import (
-    MADE_BY,
-    first_commands,
+    SIGNING_KEY,
+    command_of,
     limits,
-    made_by,
     requirements,
     secret_name,
     service,
@@ -53,13 +52,17 @@ def render(deployment: Deployment, path: str) -> tuple[File, ...]:
 
 def header(deployment: Deployment) -> str:
     """Return the comment at the top, with the commands that make the secrets."""
-    lines = ["umask 077", *first_commands(deployment)]
+    lines = ["umask 077"]
     # One that has spaces or lines needs quotes, and comes last.
-    for name in sorted(deployment.secrets, key=MADE_BY.__contains__):
-        quote = "'" if name in MADE_BY else ""
-        lines.append(f'echo "{name}={quote}$({made_by(name)}){quote}" >> .env')
+    for name in sorted(deployment.secrets, key=lambda name: _is_quoted(deployment, name)):
+        mark = "'" if _is_quoted(deployment, name) else ""
+        lines.append(f'echo "{name}={mark}$({command_of(deployment, name)}){mark}" >> .env')
     needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
     return HEADER.format(secrets="\n".join(f"#   {line}" for line in lines), needs=needs)
+
+
+def _is_quoted(deployment: Deployment, name: str) -> bool:
+    return name == SIGNING_KEY or name in deployment.given
 
 
 def _service(

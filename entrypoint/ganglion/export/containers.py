@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import Any
 
 from ganglion.data.paths import Paths
@@ -15,18 +16,7 @@ IMAGE = "${GANGLION_IMAGE:-ganglion}"
 DATA = PurePosixPath("/data")
 # The place of the operator's routes: data/paths.py.
 ROUTES = Paths(data=str(DATA), run="").routes_yaml
-# Commands that print secrets, by their variables.
-MADE_BY = {
-    "SYNAPSE_SIGNING_KEY": "docker run --rm --entrypoint generate_signing_key ganglion",
-    "GANGLION_REPLICATION_CERT": "cat replication.crt",
-    "GANGLION_REPLICATION_KEY": "cat replication.key",
-    "GANGLION_REPLICATION_CA": "cat replication-ca.crt",
-}
-# Makes replication.crt and replication.key, for ten years.
-PAIR = """\
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 \\
-  -subj /CN=ganglion -addext subjectAltName=DNS:ganglion \\
-  -keyout replication.key -out replication.crt"""
+SIGNING_KEY = "SYNAPSE_SIGNING_KEY"
 # Where Docker puts secrets.
 SECRETS = "/run/secrets"
 POSTGRES_MEMORY, REDIS_MEMORY = "1g", "256m"
@@ -34,20 +24,14 @@ POSTGRES_MEMORY, REDIS_MEMORY = "1g", "256m"
 GRACE = 5
 
 
-def made_by(variable: str) -> str:
-    """Return the command that prints a secret, for the shell of the operator."""
-    return MADE_BY.get(variable, "openssl rand -hex 32")
-
-
-def first_commands(deployment: Deployment) -> list[str]:
-    """Return the commands before those of the secrets: they make the pair for replication.
-
-    A pair that is for certain hosts comes from the operator's authority.
-    """
-    secrets = deployment.secrets
-    if "GANGLION_REPLICATION_CERT" not in secrets or "GANGLION_REPLICATION_CA" in secrets:
-        return []
-    return PAIR.splitlines()
+def command_of(deployment: Deployment, variable: str) -> str:
+    """Return the command by which the operator's shell prints a secret: a given or a new one."""
+    given = deployment.given.get(variable)
+    if given is not None:
+        return f"cat {quote(given)}" if given else f"printenv {variable}"
+    if variable == SIGNING_KEY:
+        return "docker run --rm --entrypoint generate_signing_key ganglion"
+    return "openssl rand -hex 32"
 
 
 def requirements(deployment: Deployment) -> list[str]:

@@ -61,8 +61,9 @@ class Deployment:
     `plan` is that of the container with main and nginx: its topology has the address of every
     process. `environment` are the variables of all containers, `secrets` the names of variables
     whose values are never written. `memory` is that of a container of each unit, in bytes. `stores`
-    are PostgreSQL and Redis where the variables name none: the target brings these along. `version`
-    is that of the image, as a text that changes with its programs.
+    are PostgreSQL and Redis where the variables name none: the target brings these along. `given`
+    has each secret that a variable gives, with the path of its file or "". `version` is that of the
+    image, as a text that changes with its programs.
     """
 
     plan: Plan
@@ -71,6 +72,7 @@ class Deployment:
     secrets: tuple[str, ...]
     memory: Mapping[str, int]
     stores: tuple[str, ...]
+    given: Mapping[str, str]
     version: str
 
     def variables_of(self, unit: Unit, only: str) -> dict[str, str]:
@@ -175,6 +177,7 @@ def deployment(
         secrets=_secrets(plan, base, stores),
         memory=memory,
         stores=stores,
+        given=_given(base),
         version=version,
     )
 
@@ -262,6 +265,17 @@ def _environment(
             found[variable.name] = " ".join(text.split()) if variable.name == "WORKERS" else text
     found.setdefault("SYNAPSE_SERVER_NAME", settings.server_name)
     return found | {f"{store.upper()}_HOST": store for store in stores}
+
+
+def _given(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return each secret that a variable gives, with the path of its file if it has one."""
+    found: dict[str, str] = {}
+    for _, variable in variables():
+        if variable.secret:
+            path = environ.get(f"{variable.name}_FILE", "").strip()
+            if path or environ.get(variable.name, "").strip():
+                found[variable.name] = path
+    return found
 
 
 def _secrets(plan: Plan, environ: Mapping[str, str], stores: tuple[str, ...]) -> tuple[str, ...]:

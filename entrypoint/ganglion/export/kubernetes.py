@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ganglion.errors import ConfigError, Problem
 from ganglion.export import kubernetes_network
-from ganglion.export.containers import first_commands, made_by, requirements, secret_name
+from ganglion.export.containers import command_of, requirements, secret_name
 from ganglion.export.deployment import Deployment
 from ganglion.export.kubernetes_migration import job
 from ganglion.export.kubernetes_objects import APP, FILES, Object, claim, pod_security
@@ -27,7 +27,7 @@ HEADER = """\
 {needs}# Made by `ganglion export kubernetes`. Put changes into an overlay of kustomize. Once:
 #
 #   kubectl create namespace ganglion
-{first}#   kubectl -n ganglion create secret generic ganglion \\
+#   kubectl -n ganglion create secret generic ganglion \\
 {secrets}
 {files}#
 # then, and after each export:
@@ -86,10 +86,9 @@ def _documents(objects: Sequence[Object]) -> str:
 
 def _header(deployment: Deployment) -> str:
     lines = [
-        f'#     "--from-literal={secret_name(name)}=$({made_by(name)})"'
+        f'#     "--from-literal={secret_name(name)}=$({command_of(deployment, name)})"'
         for name in deployment.secrets
     ]
-    first = "".join(f"#   {line}\n" for line in first_commands(deployment))
     needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
     files = [f"#     --from-file={key}={path} \\" for key, path in operators_files(deployment)]
     if files:
@@ -97,7 +96,6 @@ def _header(deployment: Deployment) -> str:
         files.insert(0, f"#   kubectl -n ganglion create secret generic {FILES} \\")
     return HEADER.format(
         needs=needs,
-        first=first,
         secrets=" \\\n".join(lines),
         files="".join(f"{line}\n" for line in files),
     )

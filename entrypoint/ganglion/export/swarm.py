@@ -9,10 +9,9 @@ is stopped first too.
 from typing import Any
 
 from ganglion.export.containers import (
-    MADE_BY,
-    first_commands,
+    SIGNING_KEY,
+    command_of,
     limits,
-    made_by,
     requirements,
     secret_name,
     service,
@@ -70,9 +69,10 @@ def render(deployment: Deployment, path: str) -> tuple[File, ...]:
 
 def header(deployment: Deployment, path: str) -> str:
     """Return the comment at the top, with the commands that make the secrets."""
-    lines = first_commands(deployment)
-    for name in sorted(deployment.secrets, key=MADE_BY.__contains__):
-        lines.append(f"{made_by(name)} | docker secret create ganglion_{secret_name(name)} -")
+    lines = [
+        f"{command_of(deployment, name)} | docker secret create ganglion_{secret_name(name)} -"
+        for name in sorted(deployment.secrets, key=SIGNING_KEY.__eq__)
+    ]
     needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
     secrets = "\n".join(f"#   {line}" for line in lines)
     return HEADER.format(secrets=secrets, path=path, needs=needs)
