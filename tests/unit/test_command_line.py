@@ -466,3 +466,23 @@ def test_budget_notes_options_that_override_it(tmp_path: Path) -> None:
     (tmp_path / "homeserver.yaml").write_text("caches: {global_factor: 2}\n")
     result = ganglion("budget", WORKERS="none", GANGLION_DATA=str(tmp_path))
     assert result.err == "note: your own files set caches, which overrides the budget\n"
+
+
+def test_an_output_that_cannot_be_written_is_named() -> None:
+    command = [sys.executable, "-P", "-m", "ganglion", "routes"]
+    environ = {"PYTHONPATH": str(ROOT / "entrypoint")}
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            command, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == "ganglion: 1 problem\n" + said(
+        "standard output", "cannot be written: No space left on device",
+        "make room on its disk, or name a directory on another one",
+    ) + "\n"  # fmt: skip
+    assert done.returncode == 2
+    # As `ganglion routes >&-` does.
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        env=environ, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert (closed.returncode, closed.stderr) == (0, "")

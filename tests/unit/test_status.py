@@ -1,6 +1,8 @@
 """The table of `ganglion status`."""
 
-from ganglion.cli.status import MB, Table, with_problems
+from dataclasses import replace
+
+from ganglion.cli.status import MB, Table, fitting, with_problems
 from ganglion.control.status import ProcessStatus
 
 MAIN = ProcessStatus(
@@ -56,3 +58,11 @@ def test_a_problem_is_shown_at_its_process_or_in_a_row_of_its_own() -> None:
         ("sync1", "FATAL", "no such file"),
         ("disk", "FAILED", "is full"),
     ]
+
+
+def test_rows_with_a_problem_are_shown_before_others_if_not_all_fit() -> None:
+    workers = [replace(MAIN, name=f"worker{number}") for number in range(9)]
+    found = [*workers, LOST]
+    assert [item.name for item in fitting(found, 3)] == ["worker0", "worker1", "sync1"]
+    assert fitting(found, 10) == found
+    assert fitting(found, 0) == []

@@ -26,6 +26,9 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     `arguments` are those after the program's name. `environ` is the environment to read; `run`
     removes secrets from it. Raises SystemExit after --help and for bad options.
     """
+    if sys.stdout is None:
+        # It was closed before this program began, as by `>&-`.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the end
     try:
         try:
             return _dispatch(arguments, environ)
@@ -34,16 +37,32 @@ def main(arguments: Sequence[str], environ: MutableMapping[str, str]) -> int:
     except ConfigError as error:
         return _report(error)
     except BrokenPipeError:
-        # The reader closed the pipe, as in `ganglion check | head`. Python flushes stdout once
-        # more at exit, so give it a place where that works.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader closed the pipe, as in `ganglion check | head`.
+        _discard_stdout()
         return 0
     except OSError as error:
+        if error.errno in FULL and _stdout_fails():
+            _discard_stdout()
+            error.filename = "standard output"
         if (problems := _refused(error)) is None:
             raise
         return _report(ConfigError(problems))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _stdout_fails() -> bool:
+    """Return whether it is standard output that cannot be written. The error has no file's name."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
+
+
+def _discard_stdout() -> None:
+    """Give standard output a place where Python's last flush of it, at exit, works."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: ConfigError) -> int:

@@ -10,12 +10,17 @@ GANGLION_BACKUP, the row `backup` says how the last scheduled backup went. The
 last lines are the health of the server, as on the control port, and whether the
 layout is that of WORKERS; after `ganglion apply`, the row `layout` has it.
 
---watch looks again and again until Ctrl-C; with --json, each look is one line.
+--watch looks again and again until Ctrl-C, also while the server starts again;
+with --json, each look is one line. On a terminal the table is cut to its size:
+rows with a problem first, if not all fit.
 In JSON, memory is in bytes, and `processor` is the processor time in seconds.
 """
 
+import datetime as dt
 import json
+import shutil
 import sys
+import textwrap
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +32,7 @@ from ganglion.control.status import ProcessStatus, health, status
 from ganglion.control.usage import usage
 from ganglion.data import applied_workers
 from ganglion.data.backup import schedule
+from ganglion.errors import ConfigError
 from ganglion.plan import read_settings
 from ganglion.settings.variables import Settings
 
@@ -103,19 +109,49 @@ def run(options: Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _watch(settings: Settings, *, as_json: bool) -> int:
-    table = Table()
+    table, seen = Table(), False
     try:
         while True:
-            found, words = _look(settings)
+            try:
+                found, words = _look(settings)
+            except ConfigError as error:
+                if not seen:
+                    raise
+                # It may start again.
+                found, words = [], str(error)
+            seen = True
             if as_json:
                 text = json.dumps([asdict(item) for item in found])
             else:
-                text = table.format(found, time.monotonic())
-                text = f"{text}\n\n{words}" if words else text
-            print(f"{CLEAR if sys.stdout.isatty() else ''}{text}", flush=True)
+                text = _screen(table, found, words)
+            print(text, flush=True)
             time.sleep(EVERY)
     except KeyboardInterrupt:
         return 0
+
+
+def _screen(table: Table, found: Sequence[ProcessStatus], words: str) -> str:
+    """Return a look as text: for a terminal of its size, else with the time before it."""
+    now = time.monotonic()
+    if not sys.stdout.isatty():
+        at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return f"{at}\n{table.format(found, now)}\n\n{words}\n"
+    size = shutil.get_terminal_size()
+    told = [line for text in words.splitlines() for line in textwrap.wrap(text, size.columns)]
+    # The titles, an empty line before the words, and one for the cursor.
+    room = max(1, size.lines - len(told) - 3)
+    chosen = found if len(found) <= room else fitting(found, room - 1)
+    lines = table.format(chosen, now).splitlines()
+    if len(chosen) < len(found):
+        lines.append(f"and {len(found) - len(chosen)} more")
+    return CLEAR + "\n".join([*(line[: size.columns] for line in lines), "", *told])
+
+
+def fitting(found: Sequence[ProcessStatus], room: int) -> list[ProcessStatus]:
+    """Return at most `room` rows in their order: those with a problem rather than others."""
+    troubled = [item.name for item in found if item.description]
+    names = list(dict.fromkeys([*troubled, *(item.name for item in found)]))
+    return [item for item in found if item.name in names[: max(0, room)]]
 
 
 def _look(settings: Settings) -> tuple[list[ProcessStatus], str]:

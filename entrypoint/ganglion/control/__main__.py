@@ -9,6 +9,7 @@ from gunicorn.app.base import BaseApplication
 
 from ganglion.control.application import Application, Route
 from ganglion.control.config import ControlConfig, Watched
+from ganglion.control.log import Spoken, logger_class
 from ganglion.control.metrics.request_log import RequestLog
 from ganglion.control.metrics.scrape import Scrapes
 from ganglion.control.monitor import Monitor
@@ -40,7 +41,7 @@ class Server(BaseApplication):
             # No limit: a first reset without a prepared database takes long.
             "timeout": 0,
             "graceful_timeout": 1,
-            "loglevel": "warning",
+            "logger_class": logger_class(self._watched.level),
             # gunicorn would open a second socket to be controlled by.
             "control_socket_disable": True,
             "proc_name": "ganglion",
@@ -57,7 +58,7 @@ class Server(BaseApplication):
             routes = routes_of_server(ControlConfig.load(self._text))
         watched = self._watched
         log = RequestLog(watched.settings.paths.requests)
-        monitor = Monitor(watched)
+        monitor = Monitor(watched, hear=Spoken().hear)
         sight = Sight(watched, log, monitor)
         # It keeps the file of nginx's requests small, too.
         threading.Thread(target=sight.run, daemon=True, name="hour").start()

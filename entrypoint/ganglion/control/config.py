@@ -70,11 +70,13 @@ class Watched:
     """The server that the application watches.
 
     `socket` is the application's own, `states` the socket at which the supervisor says the state of
-    each program. `settings` lack every secret. `topology` returns the one in force.
+    each program, `level` the file with the level of the application's log. `settings` lack every
+    secret. `topology` returns the one in force.
     """
 
     socket: str
     states: str
+    level: str
     token: str | None
     settings: Settings
     topology: Callable[[], Topology]
@@ -89,6 +91,7 @@ class Watched:
         return cls(
             socket=found["socket"],
             states=found["states"],
+            level=found["level"],
             token=None if path is None else Path(path).read_text(encoding="utf-8").strip(),
             settings=settings,
             topology=LiveTopology(settings),

@@ -31,10 +31,18 @@ def lines(settings: Settings, *, follow: bool) -> Iterator[Line | None]:
         except OSError as error:
             raise not_running(settings, f"{path}: {error.strerror}") from error
         received = b""
-        while data := connection.recv(1 << 18):
+        while data := _received(connection):
             *whole, received = (received + data).split(b"\n")
             yield from _records(whole, readers)
         yield None
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Return the next bytes; none once the server has ended."""
+    try:
+        return connection.recv(1 << 18)
+    except ConnectionResetError:
+        return b""
 
 
 def _records(whole: list[bytes], readers: dict[str, Reader]) -> Iterator[Line | None]:

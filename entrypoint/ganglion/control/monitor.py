@@ -15,7 +15,7 @@ from ganglion.control.health import probes
 from ganglion.control.lag import Lags
 from ganglion.control.probes import replication
 from ganglion.control.snapshot import Snapshot, assemble
-from ganglion.control.verdict import Word
+from ganglion.control.verdict import Verdict, Word
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
@@ -37,7 +37,10 @@ class Monitor:
         watched: Watched,
         clock: Callable[[], float] = time.monotonic,
         parts: Callable[[Settings, Topology], Mapping[str, Probe]] = probes,
+        hear: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
+        """`hear` is called with each verdict."""
+        self._hear = hear
         self._watched = watched
         self._clock = clock
         self._parts = parts
@@ -94,6 +97,7 @@ class Monitor:
         topology = self._watched.topology()
         snapshot = assemble(now, names, found, self._states, self._late, topology)
         self._well = snapshot.verdict.word is Word.READY
+        self._hear(snapshot.verdict)
         return snapshot
 
     def _run(self) -> None:

@@ -47,6 +47,25 @@ def judge_overridden(notes: tuple[str, ...]) -> Iterator[Finding]:
         yield good("every variable and every option of your files is in effect")
 
 
+def observe_data(place: Place) -> str | None:
+    """Return the data directory if it holds no server; None if it does."""
+    found = place.running or Path(place.settings.paths.server_json).exists()
+    return None if found else place.settings.data
+
+
+def judge_data(empty: str | None) -> Iterator[Finding]:
+    """Judge a directory without a server, of which the other checks have little to say."""
+    if empty is not None:
+        yield notice(
+            f"there is no server in {empty}: the next start makes a new one",
+            "if you have a server, this is not its directory, or its volume is not mounted here",
+            "docker run --rm -v VOLUME:/data … ganglion doctor"
+            "    # without Docker: set GANGLION_DATA to the server's directory",
+        )
+    else:
+        yield good("the data directory holds a server")
+
+
 def observe_overridden(place: Place) -> tuple[str, ...]:
     """Observe remarks on variables and options that are replaced or have no effect."""
     if place.plan is None:
@@ -176,6 +195,12 @@ CHECKS = (
         about="the variables and your files: every problem for which the next start is refused",
         observe=lambda place: place.problems,
         judge=judge_configuration,
+    ),
+    Check(
+        name="data",
+        about="whether there is a server in the data directory",
+        observe=observe_data,
+        judge=judge_data,
     ),
     Check(
         name="overridden",

@@ -17,10 +17,10 @@ SHOWN = 5
 class Destinations:
     """Servers that get nothing from this one.
 
-    `failing` have not answered for more than a day, as (name, days); `standing` would answer, yet
-    events of more than a day ago are not sent to them. `given_up` is the number of those that have
-    not answered for a month. `admin` is the URL of the administration API, and
-    `sender` names the processes that send.
+    `failing` have not answered for more than a day, as (name, days), and `new` is the number of
+    those that stopped answering since; `standing` would answer, yet events of more than a day ago
+    are not sent to them. `given_up` is the number of those that have not answered for a month.
+    `admin` is the URL of the administration API, and `sender` names the processes that send.
     """
 
     failing: tuple[tuple[str, float], ...]
@@ -29,6 +29,7 @@ class Destinations:
     given_up: int
     admin: str
     sender: str = "main"
+    new: int = 0
 
 
 def observe(place: Place) -> Destinations:
@@ -40,9 +41,10 @@ def observe(place: Place) -> Destinations:
         " ORDER BY failure_ts LIMIT %s",
         (now - GIVEN_UP, now - DAY, SHOWN),
     )
-    ((given_up,),) = place.database.rows(
-        "SELECT count(*) FROM destinations WHERE failure_ts < %s AND retry_interval > 0",
-        (now - GIVEN_UP,),
+    ((given_up, new),) = place.database.rows(
+        "SELECT count(*) FILTER (WHERE failure_ts < %s), count(*) FILTER (WHERE failure_ts > %s)"
+        " FROM destinations WHERE retry_interval > 0",
+        (now - GIVEN_UP, now - DAY),
     )
     standing = place.database.rows(
         "SELECT d.destination FROM destinations d"
@@ -58,6 +60,7 @@ def observe(place: Place) -> Destinations:
         number=failing[0][2] if failing else 0,
         standing=tuple(name for (name,) in standing),
         given_up=given_up,
+        new=new,
         sender=" ".join(senders or ("main",)),
         admin=f"http://{place.settings.reachable_at}:{place.settings.http_port}/_synapse/admin/v1",
     )
@@ -85,7 +88,12 @@ def judge(found: Destinations) -> Iterator[Finding]:
         )
     if not found.failing and not found.standing:
         gone = f"; {found.given_up} have been gone for a month" if found.given_up else ""
-        yield good(f"no server has stopped answering within the last month{gone}")
+        if found.new:
+            # Those that have just been restarted, for one. They are tried again.
+            number = "1 server does" if found.new == 1 else f"{found.new} servers do"
+            yield good(f"{number} not answer, none of them for more than a day{gone}")
+        else:
+            yield good(f"no server has stopped answering within the last month{gone}")
 
 
 CHECKS = (

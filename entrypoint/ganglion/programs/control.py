@@ -17,6 +17,8 @@ from ganglion.topology.topology import Topology
 
 NAME = "control"
 CONF = "control.json"
+# The file with the level of its log: control/log_level.py.
+LEVEL = "control.level"
 TOKEN_NAME = "control_token"  # noqa: S105 - the name of its file
 # A reset in test mode imports more, Redis's client first.
 MEMORY, TEST_MEMORY = 40 * MB, 48 * MB
@@ -92,6 +94,7 @@ def _files(plan: Plan) -> tuple[File, ...]:
     values: dict[str, Any] = {
         "socket": paths.control_socket,
         "states": paths.states_socket,
+        "level": paths.conf_file(LEVEL),
         "token_file": None if token is None else paths.secret(TOKEN_NAME),
         # Its workers are in a file of their own, which changes while the application runs.
         "settings": {
@@ -103,6 +106,7 @@ def _files(plan: Plan) -> tuple[File, ...]:
     text = json.dumps(values, indent=1) + "\n"
     # Options that operators give for libpq and Redis may be secret.
     found = [File(path=CONF, content=text, mode=SECRET, program="synapse")]
+    found.append(File(path=LEVEL, content="level: WARNING\n"))
     shares = {"memory": plan.budget.limits.memory, "shares": dict(plan.budget.memory)}
     budget = json.dumps(shares, indent=1) + "\n"
     found.append(File(path="budget.json", content=budget, mode=SECRET, program="synapse"))

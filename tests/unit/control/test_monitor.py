@@ -245,7 +245,7 @@ def told(tmp_path: Path) -> Iterator[Watched]:
     with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield Watched(
-            socket="", states=path, token=None, settings=settings(),
+            socket="", states=path, level="", token=None, settings=settings(),
             topology=lambda: topology_of("client_reader"),
         )  # fmt: skip
         server.shutdown()

@@ -76,3 +76,12 @@ def test_workers_that_differ_from_those_that_run(tmp_path: Path) -> None:
 def test_the_workers_of_a_stopped_server_do_not_differ(tmp_path: Path) -> None:
     found = finding("workers", place({"GANGLION_RUN": str(tmp_path)}))
     assert found.level is Level.SKIPPED
+
+
+def test_a_directory_without_a_server(tmp_path: Path) -> None:
+    where = place({"GANGLION_DATA": str(tmp_path)})
+    found = finding("data", where)
+    assert found.level is Level.NOTICE
+    assert found.message == f"there is no server in {tmp_path}: the next start makes a new one"
+    write(tmp_path / "server.json", "{}")
+    assert_quiet(findings("data", where))

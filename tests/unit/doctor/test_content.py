@@ -156,6 +156,8 @@ def test_destinations() -> None:
     (found,) = judged("destinations", replace(DESTINATIONS, failing=failing[1:], number=1))
     # A name of another server is quoted in the command.
     assert "'http://127.0.0.1:8008/_synapse/admin/v1/federation/destinations/$(" in found.fix[0]
+    (found,) = judged("destinations", replace(DESTINATIONS, new=1))
+    assert found.message.startswith("1 server does not answer, none of them for more than a day")
     (found,) = judged("destinations", replace(DESTINATIONS, standing=("b.example.org",)))
     assert found.fix[0].startswith("ganglion restart main")
 

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import json
+import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -134,6 +135,21 @@ def test_name_servers_that_do_not_answer(world: World) -> None:
     assert found.message == "no name server answers: none is configured"
     assert finding("federation", silent).level is Level.SKIPPED
     del where
+
+
+def test_silent_name_servers_take_the_time_of_one_step_and_are_named(world: World) -> None:
+    with contextlib.ExitStack() as stack:
+        asked = [stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in range(3)]
+        for each in asked:
+            each.bind(("127.0.0.1", 0))
+        network = Network(nameservers=tuple(each.getsockname() for each in asked), timeout=0.6)
+        assert network.patience() == pytest.approx((0.3, 0.15, 0.15))
+        found = finding("server-name", place(world.environ, network=network, running=True))
+    assert found.message == "no name server answers: 127.0.0.1, 127.0.0.1, 127.0.0.1"
+    assert [Network(nameservers=asked, timeout=2).patience() for asked in ((), (("::1", 53),))] == [
+        (),
+        (2,),
+    ]
 
 
 @pytest.mark.parametrize(

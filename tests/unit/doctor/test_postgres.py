@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ganglion.doctor.finding import Level
 from ganglion.doctor.postgres import Collation, Connections, Server
-from tests.doctoring import NoDatabase, assert_quiet, finding, judged, place
+from tests.doctoring import NoDatabase, assert_quiet, finding, findings, judged, place
 
 SERVER = Server(
     where="the embedded server",
@@ -88,3 +88,17 @@ def test_connections_that_run_out() -> None:
     )
     assert found.message == "the session 7 of backup has idled in a transaction for 4000 s"
     assert found.fix == ("psql …",)
+
+
+def test_queries_that_wait_for_a_lock() -> None:
+    row = (77, "pg_dump", "idle in transaction", 60, 4, 12.4)
+    where = place(database=NoDatabase({"pg_blocking_pids": [row]}))
+    found = finding("locks", where)
+    assert found.level is Level.BAD
+    assert found.message == (
+        "4 queries wait for a lock, for up to 12 s: the session 77 of pg_dump has it"
+        " (idle in transaction, in a transaction for 60 s)"
+    )
+    assert "SELECT pg_terminate_backend(77)" in found.fix[0]
+    shortly = place(database=NoDatabase({"pg_blocking_pids": [(*row[:5], 0.2)]}))
+    assert_quiet(findings("locks", shortly))

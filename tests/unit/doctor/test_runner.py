@@ -94,7 +94,8 @@ def test_a_frozen_database_is_one_fault_and_delays_nothing() -> None:
         (one.check.name, item.message)
         for one in found
         for item in one.findings
-        if item.level in (Level.NOTICE, Level.BAD)
+        # The directory of this test holds no server.
+        if item.level in (Level.NOTICE, Level.BAD) and one.check.name != "data"
     ]
     assert faults == [
         (
