@@ -340,7 +340,6 @@ FAULTS: dict[str, Seen | Proved] = {
     "another server cannot be reached": Seen(
         fault=unreachable_server,
         health="ready: all parts work",
-        page="ready",
         page="127.0.0.1:",
         check="destinations",
         doctor="1 server does not answer, none of them for more than a day",
