@@ -248,7 +248,7 @@ def main(words: Sequence[str]) -> int:
     add_settle(parser, 60)
     results.add_arguments(parser, rounds=1)
     options = parser.parse_args(words)
-    session = Session("readiness-alarms" if options.no_faults else "readiness", options, words, [])
+    session = Session("readiness", options, words, [])
     if not options.no_faults:
         all_faults(options, session)
     if options.seconds:
