@@ -177,6 +177,7 @@ def read(file: File) -> Any:
         "postgresql/pg_ident.conf": lines,
         "workers": lines,
         "alive": lines,
+        "control.level": yaml.safe_load,
         "upstreams.conf": nginx,
         "control.json": json.loads,
         "budget.json": json.loads,
