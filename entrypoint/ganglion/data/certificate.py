@@ -12,6 +12,8 @@ from ganglion.settings.reading import LARGEST_FILE, read_bytes
 from ganglion.settings.variables import Settings
 from ganglion.topology.topology import Topology
 
+# Let's Encrypt's certificates are renewed 30 days before their end, or at a third of their life.
+DAYS_TO_RENEW = 14
 FIELDS = {"SYNAPSE_TLS_CERT": "tls_cert", "SYNAPSE_TLS_KEY": "tls_key"}
 
 
@@ -50,8 +52,20 @@ def check(settings: Settings, now: dt.datetime) -> None:
 
 def check_replication(settings: Settings, topology: Topology, now: dt.datetime) -> None:
     """Check what encrypts replication between containers. Raises ConfigError."""
-    if not settings.encrypts_replication:
-        return
+    problems = [
+        Problem(variable=name, value=None, message=message, hint=hint)
+        for name, message, hint in faults_of_replication(settings, topology, now)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def faults_of_replication(
+    settings: Settings, topology: Topology, now: dt.datetime
+) -> tuple[tuple[str, str, str], ...]:
+    """Return the faults of what encrypts replication, as variable, message and fix."""
+    if settings.replication_cert is None or settings.replication_key is None:
+        return ()
     from ganglion.data import certificate_check  # noqa: PLC0415 - as above
 
     hosts = {
@@ -60,19 +74,15 @@ def check_replication(settings: Settings, topology: Topology, now: dt.datetime) 
         if process.replication is not None
     }
     authorities = settings.replication_ca
-    found = certificate_check.faults_of_replication(
-        (settings.replication_cert or "").encode(),
-        (settings.replication_key or "").encode(),
-        None if authorities is None else authorities.encode(),
-        hosts,
-        now,
+    return tuple(
+        certificate_check.faults_of_replication(
+            settings.replication_cert.encode(),
+            settings.replication_key.encode(),
+            None if authorities is None else authorities.encode(),
+            hosts,
+            now,
+        )
     )
-    problems = [
-        Problem(variable=name, value=None, message=message, hint=hint)
-        for name, message, hint in found
-    ]
-    if problems:
-        raise ConfigError(problems)
 
 
 def ensure(settings: Settings, operator: OperatorFiles, say: Callable[[str], None]) -> None:

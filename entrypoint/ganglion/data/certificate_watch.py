@@ -12,23 +12,15 @@ from ganglion.data import certificate
 from ganglion.errors import ConfigError
 from ganglion.files.file import SECRET
 from ganglion.files.write import write_file
-from ganglion.settings import parsers, test_mode
+from ganglion.settings import test_mode
 from ganglion.settings.part_problems import REPLICATION
 from ganglion.settings.reading import LARGEST_SECRET, read_text
-from ganglion.settings.variables import Settings
+from ganglion.settings.variables import Settings, variables
 from ganglion.topology.topology import Topology
 
 # In seconds. A second look after a change tells whether the files are still being written.
 EVERY, SETTLED = 5.0, 2.0
 DAY = 24 * 3600.0
-# Days before the end of a certificate from which the log says so each day, as doctor does.
-FEW_DAYS = 14
-
-PARSERS = {
-    "replication_cert": parsers.certificates,
-    "replication_key": parsers.private_key,
-    "replication_ca": parsers.certificates,
-}
 
 State = tuple[tuple[int, ...] | None, ...]
 
@@ -94,7 +86,7 @@ class Watched:
             content = Path(self.certificate).read_bytes()
             until = x509.load_pem_x509_certificates(content)[0].not_valid_after_utc
             days = (until - now).days
-            if days < FEW_DAYS:
+            if days < certificate.DAYS_TO_RENEW:
                 yield f"log the {self.what} ends in {days} days, on {until:%Y-%m-%d}: renew it"
 
 
@@ -146,13 +138,14 @@ def of_replication(settings: Settings, topology: Topology, account: str | None) 
     """
     given = dict(settings.secret_files)
     paths = {field: given[variable] for variable, field in REPLICATION.items() if variable in given}
+    parse = {field: variable.parse for field, variable in variables()}
     if not paths or not settings.encrypts_replication:
         return None
 
     def taken() -> Iterator[str]:
         try:
             texts: dict[str, Any] = {
-                field: PARSERS[field](read_text(path, LARGEST_SECRET))
+                field: parse[field](read_text(path, LARGEST_SECRET))
                 for field, path in paths.items()
             }
             now = replace(settings, **texts)

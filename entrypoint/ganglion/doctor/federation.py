@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ganglion.data import identity
+from ganglion.data.certificate import DAYS_TO_RENEW
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
-from ganglion.doctor.machine import DAYS_TO_RENEW
 from ganglion.doctor.network import (
     MOST_REDIRECTS,
     NoResolver,

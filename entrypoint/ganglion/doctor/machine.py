@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganglion.data.certificate import DAYS_TO_RENEW
 from ganglion.data.certificate_check import faults
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
 from ganglion.doctor.place import RESTART, Place
@@ -19,8 +20,6 @@ from ganglion.errors import reason
 from ganglion.settings import test_mode
 from ganglion.settings.reading import LARGEST_FILE, read_bytes
 
-# Let's Encrypt's certificates are renewed 30 days before their end, or at a third of their life.
-DAYS_TO_RENEW = 14
 # adjtimex(2): the kernel's clock is not synchronised with another.
 STA_UNSYNC = 0x40
 # Other servers reject signed keys and requests with a clock that is further off.

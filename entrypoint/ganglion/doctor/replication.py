@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ganglion.data.certificate import DAYS_TO_RENEW, faults_of_replication
 from ganglion.doctor.finding import Check, Finding, bad, good, notice
-from ganglion.doctor.machine import DAYS_TO_RENEW
 from ganglion.doctor.place import Place
 from ganglion.doctor.unavailable import Unavailable
 
@@ -37,25 +37,16 @@ def observe(place: Place) -> Encryption:
         raise Unavailable("the configuration does not work")
     from cryptography import x509  # noqa: PLC0415 - slow
 
-    from ganglion.data import certificate_check  # noqa: PLC0415 - as above
-
-    given = (settings.replication_cert, settings.replication_key, settings.replication_ca)
-    chain, key, authorities = (None if text is None else text.encode() for text in given)
-    hosts = [
-        process.replication.host
-        for process in place.plan.topology.here
-        if process.replication is not None
-    ]
-    found = tuple(
-        certificate_check.faults_of_replication(
-            chain or b"", key or b"", authorities, hosts, place.now
-        )
-    )
+    found = faults_of_replication(settings, place.plan.topology, place.now)
     until = None
     if not found:
-        texts = (chain or b"", *(() if authorities is None else (authorities,)))
-        until = min(x509.load_pem_x509_certificates(text)[0].not_valid_after_utc for text in texts)
-    return Encryption(faults=found, now=place.now, until=until, shared=authorities is None)
+        texts = filter(None, (settings.replication_cert, settings.replication_ca))
+        until = min(
+            x509.load_pem_x509_certificates(text.encode())[0].not_valid_after_utc for text in texts
+        )
+    return Encryption(
+        faults=found, now=place.now, until=until, shared=settings.replication_ca is None
+    )
 
 
 def judge(found: Encryption) -> Iterator[Finding]:

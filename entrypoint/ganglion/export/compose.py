@@ -57,8 +57,9 @@ def header(deployment: Deployment) -> str:
     for name in sorted(deployment.secrets, key=lambda name: _is_quoted(deployment, name)):
         mark = "'" if _is_quoted(deployment, name) else ""
         lines.append(f'echo "{name}={mark}$({command_of(deployment, name)}){mark}" >> .env')
-    needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
-    return HEADER.format(secrets="\n".join(f"#   {line}" for line in lines), needs=needs)
+    return HEADER.format(
+        secrets="\n".join(f"#   {line}" for line in lines), needs=requirements(deployment)
+    )
 
 
 def _is_quoted(deployment: Deployment, name: str) -> bool:

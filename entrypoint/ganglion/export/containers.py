@@ -34,12 +34,12 @@ def command_of(deployment: Deployment, variable: str) -> str:
     return "openssl rand -hex 32"
 
 
-def requirements(deployment: Deployment) -> list[str]:
-    """Return lines on what servers outside of the export have to allow."""
+def requirements(deployment: Deployment) -> str:
+    """Return the lines of a comment on what servers outside of the export have to allow."""
     if POSTGRES in deployment.stores:
-        return []
+        return ""
     host, number = deployment.plan.settings.postgres_host, deployment.connections
-    return [f"PostgreSQL at {host} needs max_connections of at least {number}."]
+    return f"# PostgreSQL at {host} needs max_connections of at least {number}.\n#\n"
 
 
 def secret_name(variable: str) -> str:

@@ -170,14 +170,15 @@ def deployment(
         problems.extend(_problems(split, memory, plan_of))
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+    given = _given(base)
     return Deployment(
         plan=plan,
         units=split,
         environment=_environment(base, plan.settings, stores),
-        secrets=_secrets(plan, base, stores),
+        secrets=_secrets(plan, given, stores),
         memory=memory,
         stores=stores,
-        given=_given(base),
+        given=given,
         version=version,
     )
 
@@ -278,7 +279,7 @@ def _given(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _secrets(plan: Plan, environ: Mapping[str, str], stores: tuple[str, ...]) -> tuple[str, ...]:
+def _secrets(plan: Plan, given: Mapping[str, str], stores: tuple[str, ...]) -> tuple[str, ...]:
     """Return the variables of all secrets: those that containers share, and those that are given.
 
     One that the operator's files give stays there.
@@ -289,7 +290,6 @@ def _secrets(plan: Plan, environ: Mapping[str, str], stores: tuple[str, ...]) ->
         for name, variable in (*SHARED_SECRETS.items(), REGISTRATION)
         if not {name, f"{name}_path"} & options.keys()
     }
-    given = {name.removesuffix("_FILE") for name, text in environ.items() if text.strip()}
     always = {*own, "POSTGRES_PASSWORD", *(["REDIS_PASSWORD"] if REDIS in stores else [])}
     return tuple(
         variable.name

@@ -89,13 +89,12 @@ def _header(deployment: Deployment) -> str:
         f'#     "--from-literal={secret_name(name)}=$({command_of(deployment, name)})"'
         for name in deployment.secrets
     ]
-    needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
     files = [f"#     --from-file={key}={path} \\" for key, path in operators_files(deployment)]
     if files:
         files[-1] = files[-1].removesuffix(" \\")
         files.insert(0, f"#   kubectl -n ganglion create secret generic {FILES} \\")
     return HEADER.format(
-        needs=needs,
+        needs=requirements(deployment),
         secrets=" \\\n".join(lines),
         files="".join(f"{line}\n" for line in files),
     )

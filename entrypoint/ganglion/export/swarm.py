@@ -73,9 +73,8 @@ def header(deployment: Deployment, path: str) -> str:
         f"{command_of(deployment, name)} | docker secret create ganglion_{secret_name(name)} -"
         for name in sorted(deployment.secrets, key=SIGNING_KEY.__eq__)
     ]
-    needs = "".join(f"# {line}\n#\n" for line in requirements(deployment))
     secrets = "\n".join(f"#   {line}" for line in lines)
-    return HEADER.format(secrets=secrets, path=path, needs=needs)
+    return HEADER.format(secrets=secrets, path=path, needs=requirements(deployment))
 
 
 def _ports(plan: Plan) -> list[dict[str, Any]]:
