@@ -64,15 +64,17 @@ class FakeOptions(Options):
         ready_line: str = "",
         health: str = "",
         listens: str = "",
+        alone: bool = False,
     ) -> GatedProcess:
         """Return a program made from a section like those of supervisord.conf."""
+        stands = ',GANGLION_ALONE="yes"' if alone else ""
         parser = UnhosedConfigParser()
         parser.read_string(
             f"[program:{name}]\ncommand = /bin/{name}\nautorestart = true\n"
             f"startretries = {RETRIES}\nredirect_stderr = true\nstdout_logfile = NONE\n"
             f'environment = GANGLION_NEEDS="{needs}",'
             f'GANGLION_READY_LINE="{ready_line}",GANGLION_HEALTH="{health}",'
-            f'GANGLION_LISTENS="{listens}"\n'
+            f'GANGLION_LISTENS="{listens}"{stands}\n'
         )
         (config,) = self.processes_from_section(parser, f"program:{name}", name)
         made: GatedProcess = config.make_process()

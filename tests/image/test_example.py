@@ -30,11 +30,15 @@ def example(tmp_path: Path) -> Path:
 
 
 def shell(command: str, directory: Path, environment: Mapping[str, str]) -> str:
-    """Run a command, which must succeed. Returns its output."""
+    """Run a command, which must succeed. Returns its output.
+
+    It is no part of the pytest of this test, whose variables could change what it does.
+    """
+    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     done = subprocess.run(
         [*SHELL, command],
         cwd=directory,
-        env={**os.environ, **environment},
+        env={**own, **environment},
         capture_output=True,
         text=True,
         timeout=RUN_WITHIN,

@@ -6,10 +6,7 @@ from enum import Enum
 
 from ganglion.control.programs import States
 from ganglion.topology.names import MAIN
-from ganglion.topology.roles import BY_NAME, Kind
-from ganglion.topology.topology import Process, Topology
-
-MEDIA = "media_repository"
+from ganglion.topology.topology import Topology
 
 # Without one of these, requests fail.
 ESSENTIAL = frozenset({"postgres", "redis", MAIN, "nginx", "disk"})
@@ -62,19 +59,8 @@ def judge(parts: Mapping[str, str | None], states: States | None, topology: Topo
     known = {name: problem for name, problem in problems.items() if problem != NOT_YET}
     if not known or (states is not None and "nginx" not in states.start):
         return Verdict(word=Word.STARTING, problems=problems)
-    alone = {process.name for process in topology.processes if _stands_alone(process, topology)}
+    alone = {process.name for process in topology.processes if topology.stands_alone(process)}
     failing = (ESSENTIAL | alone) & {
         name for name, problem in known.items() if not problem.startswith(STANDS_IN)
     }
     return Verdict(word=Word.FAILING if failing else Word.DEGRADED, problems=problems)
-
-
-def _stands_alone(process: Process, topology: Topology) -> bool:
-    """Whether no other process takes over the work of this one while it is down.
-
-    Work is divided by name among several that write a stream or send, so none of them stands in.
-    Each media worker serves all requests.
-    """
-    kinds = {BY_NAME[role].kind for role in process.roles if role != MEDIA}
-    media = MEDIA in process.roles and len(topology.having(MEDIA)) == 1
-    return media or bool(kinds - {Kind.GENERIC})

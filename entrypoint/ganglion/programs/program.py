@@ -40,7 +40,8 @@ class Program:
     `redis /run/ganglion/redis/redis.sock`: supervisor/watchdog.py. `listens` are the addresses at
     which the supervisor listens for it: supervisor/listening_sockets.py. `oom_score` says how much
     earlier than others the kernel kills it when memory is short, in thousandths of all memory:
-    machine/oom_score.py.
+    machine/oom_score.py. `stands_alone` says that no other program does its work while it is down,
+    so that requests wait for it longer.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Program:
     health: str = ""
     listens: tuple[str, ...] = ()
     oom_score: int = 0
+    stands_alone: bool = False
 
     @property
     def user(self) -> str | None:
@@ -70,6 +72,7 @@ class Program:
             *((("GANGLION_READY_LINE", self.ready_line),) if self.ready_line else ()),
             *((("GANGLION_HEALTH", self.health),) if self.health else ()),
             *((("GANGLION_LISTENS", " ".join(self.listens)),) if self.listens else ()),
+            *((("GANGLION_ALONE", "yes"),) if self.stands_alone else ()),
             *((("GANGLION_OOM_SCORE", f"{self.oom_score}"),) if self.oom_score else ()),
             *((("GANGLION_ACCOUNT", self.account),) if self.account and not self.user else ()),
             *self.environment,

@@ -31,8 +31,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 # In seconds. Requests wait that long for a program's next process at most; after that, others of
 # its pool get them. Nobody takes the place of an essential one, so they wait until it is there.
 SOON = 2.0
-# In seconds: the same for a restart on purpose, which is expected to succeed.
-SOON_ON_PURPOSE = 20.0
+# In seconds: the same for a restart on purpose, which is expected to succeed, and for a program
+# whose requests would only fail elsewhere.
+LONGER = 20.0
 # In seconds. nginx finishes requests for that long when it is stopped. Long polls would delay a
 # stop by half a minute, and clients reconnect at once.
 PROXY_FINISHES = 1.0
@@ -143,7 +144,7 @@ class GatedProcess(ReplaceableProcess):
 
     def _give_up_overdue(self, since: float | None) -> None:
         """Give the sockets up once they have waited too long for a process."""
-        soon = SOON_ON_PURPOSE if self.on_purpose else SOON
+        soon = LONGER if self.on_purpose or self.config.stands_alone else SOON
         if since is not None and self._now() - since > soon:
             self._give_up_sockets()
 
@@ -250,7 +251,7 @@ class GatedProcess(ReplaceableProcess):
             comes_back = True
             self.release()
         self.config.options.has_ended = True
-        if self.config.name in ESSENTIAL:
+        if self.config.name in ESSENTIAL or (self.config.stands_alone and not self.pauses):
             # Others cannot answer meanwhile.
             comes_back |= self.state in (ProcessStates.EXITED, ProcessStates.BACKOFF)
         elif start_took > SOON and not self.on_purpose:
@@ -306,6 +307,7 @@ class GatedProcess(ReplaceableProcess):
         self.state = ProcessStates.BACKOFF
         self.backoff = 1
         self.delay = self._now() + pause
+        self._give_up_sockets()
         self.config.options.logger.error(
             f"{self.config.name} keeps failing; the other programs go on without it. The next start"
             f" is in {pause:.0f} s. Find the cause in its last lines above"

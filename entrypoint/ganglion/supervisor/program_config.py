@@ -38,6 +38,11 @@ class ProgramConfig(ProcessConfig):
         return tuple((self.environment or {}).get("GANGLION_LISTENS", "").split())
 
     @property
+    def stands_alone(self) -> bool:
+        """Whether no other program does its work while it is down."""
+        return "GANGLION_ALONE" in (self.environment or {})
+
+    @property
     def account(self) -> str | None:
         """The program's account as `UID:GID`, where the numbers may have no name."""
         return (self.environment or {}).get("GANGLION_ACCOUNT")

@@ -18,6 +18,8 @@ LONGEST_SOCKET_PATH = 107
 
 
 LOOPBACK = "127.0.0.1"
+# It does a job, which each of its workers does alone.
+MEDIA = "media_repository"
 
 
 def bracketed(host: str) -> str:
@@ -123,6 +125,16 @@ class Topology:
     def having(self, role: str) -> tuple[Process, ...]:
         """Return the workers that have a role, in order."""
         return tuple(worker for worker in self.workers if role in worker.roles)
+
+    def stands_alone(self, process: Process) -> bool:
+        """Return whether no other process takes over the work of this one while it is down.
+
+        Work is divided by name among several that write a stream or send, so none of them stands
+        in. Each media worker serves all requests.
+        """
+        kinds = {BY_NAME[role].kind for role in process.roles if role != MEDIA}
+        media = MEDIA in process.roles and len(self.having(MEDIA)) == 1
+        return process.is_main or media or bool(kinds - {Kind.GENERIC})
 
 
 def build(settings: Settings, auto: str = "") -> Topology:

@@ -13,7 +13,7 @@ import pytest
 from ganglion.in_synapse.listening import has_ended
 from ganglion.supervisor.addresses import destination
 from ganglion.supervisor.listening_sockets import ListeningSockets, close_all
-from ganglion.supervisor.program import SOON, SOON_ON_PURPOSE
+from ganglion.supervisor.program import LONGER, MOST_FAILURES, SOON
 from tests.fake_supervisor import FakeOptions, end, run, state, wait
 from tests.raw_http import refuses
 
@@ -161,11 +161,46 @@ def test_a_restart_on_purpose_is_waited_for_longer(options: FakeOptions, tmp_pat
     worker.transition()
     wait(worker, 2 * SOON)
     assert (state(worker), refuses(path)) == ("STARTING", False)
-    wait(worker, SOON_ON_PURPOSE)
+    wait(worker, LONGER)
     assert refuses(path)
     worker.mark_ready()
     end(worker)
     assert refuses(path)
+
+
+def test_the_only_one_of_its_kind_is_waited_for_longer(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    """Its requests would only fail elsewhere. A busy machine takes seconds to start it."""
+    path = tmp_path / "writer.sock"
+    writer = options.program("writer", listens=f"unix:{path}", alone=True)
+    for _ in range(2):
+        writer.transition()
+        wait(writer, 2 * SOON)
+        writer.mark_ready()
+        end(writer)
+        assert not refuses(path)
+    # It waits before its third start, of which the first attempt fails.
+    wait(writer, 1.0)
+    end(writer)
+    assert (state(writer), refuses(path)) == ("BACKOFF", False)
+    wait(writer, 2 * SOON)
+    wait(writer, LONGER + 1)
+    assert (state(writer), refuses(path)) == ("STARTING", True)
+
+
+def test_the_only_one_of_its_kind_refuses_while_it_keeps_failing(
+    options: FakeOptions, tmp_path: Path
+) -> None:
+    path = tmp_path / "writer.sock"
+    writer = options.program("writer", listens=f"unix:{path}", alone=True)
+    seen = []
+    for _ in range(MOST_FAILURES + 1):
+        wait(writer, MOST_FAILURES)
+        run(writer)
+        end(writer)
+        seen.append(refuses(path))
+    assert seen == [False] * MOST_FAILURES + [True]
 
 
 @pytest.mark.parametrize("name", ["main", "nginx"])

@@ -55,6 +55,8 @@ def _program(plan: Plan, process: Process, needs: tuple[str, ...]) -> Program:
         listens=_listens(settings, process),
         # Others can answer for most workers, but for nothing else.
         oom_score=100 if process.is_main else 200,
+        # Requests wait for main in any case.
+        stands_alone=not process.is_main and plan.topology.stands_alone(process),
         environment=(
             notify(settings),
             *jemalloc,
