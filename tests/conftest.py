@@ -1,9 +1,11 @@
 """Options and fixtures that all tests share, the settings of hypothesis, and logs of servers."""
 
+import shutil
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -12,9 +14,13 @@ from tests.certificates import Authority
 from tests.fuzzing import Cases
 from tests.golden.cases import HERE, Case
 from tests.harness import Server
+from tests.prepared import Prepared, can_be_used
 
 # A test suite of its own: tests/live and tests/image run it as a user does.
 collect_ignore = ["example"]
+
+# The directory of the database from which the servers of this run start.
+PREPARED = pytest.StashKey[Path]()
 
 # No deadline: how long an example takes says only how busy the machine is. A failure prints a blob
 # that repeats it, so no database in the checkout is needed, which may be read-only.
@@ -46,10 +52,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     Cases.wanted = config.getoption("--fuzz")
     Server.prefork = config.getoption("--prefork")
+    given: dict[str, str] | None = getattr(config, "workerinput", None)
+    if can_be_used():
+        config.stash[PREPARED] = (
+            Path(tempfile.mkdtemp(prefix="ganglion-prepared-", dir="/tmp"))
+            if given is None
+            else Path(given["prepared"])
+        )
+        Server.prepared = Prepared(config.stash[PREPARED]).command
     # A shell lets its background commands ignore Ctrl-C, and the programs that tests start would
     # ignore it too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each process of pytest-xdist the directory of the prepared database."""
+    if PREPARED in node.config.stash:
+        node.workerinput["prepared"] = str(node.config.stash[PREPARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the prepared database, which the processes of pytest-xdist have only been lent."""
+    if PREPARED in config.stash and not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[PREPARED])
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -29,9 +29,11 @@ class ControlledServer(Server):
         workers: str,
         environment: Mapping[str, str] | None = None,
         operator_file: str = "",
+        *,
+        fresh: bool = False,
     ) -> None:
         ours = {"GANGLION_TEST_MODE": "yes"}
-        super().__init__(workers, {**ours, **(environment or {})}, operator_file)
+        super().__init__(workers, {**ours, **(environment or {})}, operator_file, fresh=fresh)
 
     def ask(self, path: str, body: Any = None, method: str = "POST") -> Answer:
         """Send one request to the control port."""

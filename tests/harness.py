@@ -183,14 +183,21 @@ class Server:
     alive: ClassVar[list["Server"]] = []
     # GANGLION_PREFORK, unless a test sets it: pytest's option --prefork.
     prefork: ClassVar[str] = "yes"
+    # The program that starts a server with Synapse's tables: tests/prepared.py.
+    prepared: ClassVar[Callable[["Server"], tuple[str, ...]] | None] = None
 
     def __init__(
         self,
         workers: str | None,
         environment: Mapping[str, str] | None = None,
         operator_file: str = "",
+        *,
+        fresh: bool = False,
     ) -> None:
-        """`operator_file` is YAML, read after the file that lifts the rate limits."""
+        """`operator_file` is YAML, read after the file that lifts the rate limits.
+
+        A first start of a `fresh` server makes its database from nothing.
+        """
         if os.geteuid() == 0:
             require_account("synapse")
         self.root = Path(tempfile.mkdtemp(prefix="ganglion-", dir="/tmp"))
@@ -201,6 +208,7 @@ class Server:
         self.http_port = free_port()
         self.federation_port = free_port()
         self.control_port = free_port()
+        self.fresh = fresh
         self.process: subprocess.Popen[bytes] | None = None
         # A descriptor that gets the output instead of the log's file.
         self.output: int | None = None
@@ -266,10 +274,13 @@ class Server:
     def launch(self) -> None:
         """Start the server without waiting."""
         assert not self.running, "it runs already"
+        program: tuple[str, ...] = GANGLION
+        if Server.prepared is not None and not self.fresh and self._is_new:
+            program = Server.prepared(self)
         with self.log.path.open("ab") as log:
             output = log if self.output is None else self.output
             self.process = subprocess.Popen(
-                [*GANGLION, "run"],
+                [*program, "run"],
                 env=self.environment,
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
@@ -277,6 +288,12 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether it has an embedded database that the next start makes."""
+        embedded = "POSTGRES_HOST" not in self.environment
+        return embedded and not (self.data / "postgres").exists()
 
     def wait_ready(self, within: float = START_WITHIN) -> None:
         """Wait, in seconds, until `ganglion ready` says that every process answers."""

@@ -26,7 +26,7 @@ def killable() -> Iterator[Place]:
 @pytest.mark.parametrize("supervisor_only", [True, False])
 def test_a_first_start_that_is_killed_leaves_nothing_half_made(supervisor_only: bool) -> None:  # noqa: FBT001
     moments = [random.uniform(0, LONGEST) for _ in range(2)]
-    with Server("none") as server:
+    with Server("none", fresh=True) as server:
         interrupt(server, moments, supervisor_only=supervisor_only)
         try:
             is_whole(server)

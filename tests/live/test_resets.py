@@ -25,7 +25,8 @@ SOON = 60
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ControlledServer]:
-    with ControlledServer(WORKERS) as found:
+    # Without a prepared database, from which resets are made elsewhere.
+    with ControlledServer(WORKERS, fresh=True) as found:
         found.start()
         yield found
         found.stop()
