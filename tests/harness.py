@@ -308,7 +308,13 @@ class Server:
     def _answers(self) -> bool:
         self._still_starting()
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return self.get("/health").status == 200
+            return self.get("/health").status == 200 and not self._reports_a_lack()
+        return False
+
+    def _reports_a_lack(self) -> bool:
+        """Return whether the control application, if there is one here, misses something."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return raw_request(self.control_port, "GET", "/ready").status == 503
         return False
 
     def _still_starting(self) -> None:
