@@ -388,6 +388,14 @@ def test_a(ganglion, n):
     run.settled(2)
 
 
+def test_a_pytest_that_another_one_started_is_no_process_of_it(run: Run) -> None:
+    """It inherits the variables of pytest-xdist."""
+    run.tests("def test_a(ganglion): ganglion.register('alice')")
+    run.environment["PYTEST_XDIST_WORKER"] = "gw7"
+    run("--ganglion-logs=kept")
+    assert [path.name for path in (run.directory / "kept").iterdir()] == ["ganglion-1.log"]
+
+
 SLOW = """
 def test_slow(ganglion):
     open("begun", "w").close()

@@ -58,7 +58,8 @@ def ganglion_servers(
     options = _options(pytestconfig)
     directory = options.logs or tmp_path_factory.mktemp("ganglion")
     directory.mkdir(parents=True, exist_ok=True)
-    process = os.environ.get("PYTEST_XDIST_WORKER", "")
+    # Not of the environment, which a pytest that another one has started inherits.
+    process = getattr(pytestconfig, "workerinput", {}).get("workerid", "")
     name = f"ganglion-{process}" if process else "ganglion"
     servers = Servers(starter(options, directory, name, os.environ), options.start_within)
     pytestconfig.stash[SESSION] = servers
