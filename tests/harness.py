@@ -210,6 +210,8 @@ class Server:
         self.control_port = free_port()
         self.fresh = fresh
         self.process: subprocess.Popen[bytes] | None = None
+        # A command that the next start is run by, with the program as its arguments.
+        self.runner: tuple[str, ...] = ()
         # A descriptor that gets the output instead of the log's file.
         self.output: int | None = None
         self.environment: dict[str, str] = {
@@ -280,7 +282,7 @@ class Server:
         with self.log.path.open("ab") as log:
             output = log if self.output is None else self.output
             self.process = subprocess.Popen(
-                [*program, "run"],
+                [*self.runner, *program, "run"],
                 env=self.environment,
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psycopg2
 
+from ganglion.errors import ConfigError
+from ganglion.plan import read_settings
 from tests import prepared_start
 from tests.harness import Server, wait_until
 
@@ -31,7 +33,7 @@ class Prepared:
         """Return the program that starts a server from the database."""
         self._make()
         found = self.database
-        if "GANGLION_TEST_MODE" in server.environment:
+        if _is_in_test_mode(server):
             # Test mode uses the database where it is, and only once.
             found = server.root / "prepared" / "database"
             if not found.parent.exists():
@@ -58,6 +60,13 @@ def can_be_used() -> bool:
     It may not belong to an account with a name: ganglion/machine/installed.py.
     """
     return os.geteuid() == 0
+
+
+def _is_in_test_mode(server: Server) -> bool:
+    with contextlib.suppress(ConfigError):
+        return read_settings(server.environment).test_mode
+    # It will not start.
+    return False
 
 
 def _is_up_to_date(server: Server) -> bool:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.harness import WITHIN, Server, free_port, wait_until
 from tests.matrix import CLIENT
-from tests.processes import identity
+from tests.processes import descendants, identity
 from tests.raw_http import raw_request
 
 WHOAMI = f"{CLIENT}/account/whoami"
@@ -66,9 +66,11 @@ def ask(address: str, port: int) -> str:
 
 
 def kill(server: Server, name: str) -> int:
+    """Kill a program, and wait for the end of its workers, which may have taken a request."""
     before = server.pid(name)
+    family = (before, *descendants(before))
     os.kill(before, signal.SIGKILL)
-    wait_until("its end", lambda: not identity(before))
+    wait_until("their end", lambda: not any(identity(pid) for pid in family))
     return before
 
 

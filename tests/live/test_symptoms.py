@@ -88,8 +88,15 @@ def said(server: Server, path: str) -> str:
     return raw_request(server.control_port, "GET", path).body.decode()
 
 
-def is_ready(server: Server) -> bool:
-    return raw_request(server.control_port, "GET", "/ready").status == 200
+def wait_ready(server: Server, what: str) -> None:
+    def is_ready() -> bool:
+        return raw_request(server.control_port, "GET", "/ready").status == 200
+
+    try:
+        wait_until(what, is_ready)
+    except AssertionError as error:
+        error.add_note(said(server, "/health?format=text"))
+        raise
 
 
 def findings(server: Server, check: str) -> str:
@@ -102,7 +109,7 @@ def findings(server: Server, check: str) -> str:
 def test_a_symptom_is_seen_as_the_page_says(server: Server, name: str, case: Seen) -> None:
     if name.startswith("the disk") and not server.data.is_mount():
         pytest.skip("this account cannot mount a small disk")
-    wait_until("a ready server", lambda: is_ready(server))
+    wait_ready(server, "a ready server")
     mark = server.log.mark()
     with case.fault(server):
         if case.health is not None:
@@ -120,4 +127,4 @@ def test_a_symptom_is_seen_as_the_page_says(server: Server, name: str, case: See
         if case.check is not None and case.doctor is not None:
             check, doctor = case.check, case.doctor
             wait_until(doctor, lambda: doctor in findings(server, check))
-    wait_until("an end of it", lambda: is_ready(server))
+    wait_ready(server, "an end of it")

@@ -3,7 +3,7 @@
 import gc
 import multiprocessing
 import threading
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +19,7 @@ from synapse.storage.databases.main.lock import LockStore
 from synapse.util import stringutils
 from synapse.util.clock import Clock
 from synapse.util.duration import Duration
+from synapse.util.wheel_timer import WheelTimer
 from twisted.internet import defer, reactor
 from twisted.internet.task import Clock as Timer
 from twisted.python.threadpool import ThreadPool
@@ -348,3 +349,43 @@ def test_one_process_deletes_the_locks_of_ended_ones() -> None:
     ):
         with FORK.Pool(1) as pool:
             assert pool.apply(reaps, (text,), named) == expected
+
+
+YEARS = 56 * 365 * 24 * 3600 * 1000
+OFTEN = 5000
+
+
+def wheel_after(step: int, further: int) -> tuple[int, list[list[str]]]:
+    """Set the clock by `step` ms. Return a wheel's entries, and what it gives every 5 s.
+
+    A third timer comes `further` ms after the step.
+    """
+    fixes.load("wheel_timers").apply()
+    wheel: WheelTimer[str] = WheelTimer()
+    now = 1_000_000
+    wheel.insert(now, "before", now + 60_000)
+    now += step
+    # As the handler of presence calls it.
+    wheel.insert(now=now, obj="after", then=now + 20_000)
+    wheel.insert(now, "far", now + further)
+    entries = len(wheel.entries)
+    return entries, [wheel.fetch(now + later) for later in range(OFTEN, 16 * OFTEN, OFTEN)]
+
+
+@pytest.mark.parametrize(
+    ("step", "further", "most", "order"),
+    [
+        (0, 70_000, 20, ["after", "before", "far"]),
+        (YEARS, 70_000, 20, ["before", "after", "far"]),
+        (0, YEARS, 7 * 24 * 720 + 20, ["after", "before"]),
+    ],
+    ids=["no step", "clock set forward", "time of another future"],
+)
+def test_no_step_of_the_clock_makes_a_wheel_large(
+    step: int, further: int, most: int, order: list[str]
+) -> None:
+    with FORK.Pool(1) as pool:
+        entries, given = pool.apply(wheel_after, (step, further))
+    assert entries < most
+    assert [*chain(*given)] == order
+    assert given[4] == ["after"]

@@ -31,6 +31,10 @@ FIXES: dict[str, str] = {
     "thread_shortage": (
         "a request waits while its process can start no thread, instead of getting no response"
     ),
+    "wheel_timers": (
+        "a clock that is set forward by years, as by the first NTP of a machine without a clock of"
+        " its own, does not make processes hang"
+    ),
     "whole_schema": (
         "a new database gets its tables in one transaction, so a first start that is interrupted"
         " leaves it empty"

@@ -17,6 +17,7 @@ from supervisor.supervisord import Supervisor
 
 from ganglion.in_synapse.imports import TRACING
 from ganglion.supervisor import clock
+from ganglion.supervisor.clock_step import StepsBack
 from ganglion.supervisor.command_socket import TEST_VERBS, VERBS, CommandSocket
 from ganglion.supervisor.fork.immortal import prepare_shared_memory
 from ganglion.supervisor.fork.preload import preload
@@ -128,6 +129,7 @@ class Daemon(Supervisor):
         if watchdog:
             self.watchdog = Watchdog(options.programs.values, watchdog, options.clock, self._warn)
         self.patience = Patience(options.clock, self._warn)
+        self.steps_back = StepsBack(options.programs, self._warn)
         self.changes = LayoutChanges(self)
         self.announced = False
         # Watched by the main loop besides the programs' output, while the loop runs.
@@ -215,6 +217,7 @@ class Daemon(Supervisor):
         self.changes.go_on()
         if self.watchdog is not None:
             self.patience.attempt(self.watchdog.look)
+        self.patience.attempt(self.steps_back.look)
         for helper in self.helpers:
             self.patience.attempt(partial(helper.look, self._warn))
 

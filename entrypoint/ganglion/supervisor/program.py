@@ -32,7 +32,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 # its pool get them. Nobody takes the place of an essential one, so they wait until it is there.
 SOON = 2.0
 # In seconds: the same for a restart on purpose, which is expected to succeed, and for a program
-# whose requests would only fail elsewhere.
+# that stands alone, because its requests would only fail elsewhere.
 LONGER = 20.0
 # In seconds. nginx finishes requests for that long when it is stopped. Long polls would delay a
 # stop by half a minute, and clients reconnect at once.
