@@ -1,14 +1,19 @@
 """Each symptom of docs/troubleshooting.md is caused on a real server, and seen as the page says."""
 
+import asyncio
 import json
+import os
 import re
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Server, wait_until
+from tests.matrix import CLIENT, Clients
 from tests.raw_http import raw_request
 from tests.symptoms import FAULTS, HEADINGS, OPERATOR_FILE, VARIABLES, WORKERS, Proved, Seen
 
@@ -128,3 +133,24 @@ def test_a_symptom_is_seen_as_the_page_says(server: Server, name: str, case: See
             check, doctor = case.check, case.doctor
             wait_until(doctor, lambda: doctor in findings(server, check))
     wait_ready(server, "an end of it")
+
+
+def test_no_process_is_behind_after_a_crash_of_the_database(server: Server) -> None:
+    """Its sequences jump ahead, and positions of `caches` stay behind the numbers never used."""
+    wait_ready(server, "a ready server")
+    os.kill(server.pid("postgres"), signal.SIGKILL)
+    wait_ready(server, "a recovered database")
+
+    async def write() -> None:
+        async with Clients(server.base_url) as clients:
+            user = await clients.register("after")
+            # The failure of another server is noted in the database, and in that stream.
+            asked: dict[str, list[str]] = {"@somebody:127.0.0.1:1": []}
+            await user.call("POST", f"{CLIENT}/keys/query", {"device_keys": asked})
+
+    asyncio.run(write())
+    # A process that is behind for 5 s is a problem.
+    end = time.monotonic() + 12.0
+    while time.monotonic() < end:
+        assert "behind" not in said(server, "/health?format=text")
+        time.sleep(1.0)

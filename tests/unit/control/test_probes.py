@@ -12,7 +12,7 @@ from psycopg2 import errors
 from ganglion.control.health import streams
 from ganglion.control.probes import database, http, machine
 from ganglion.control.probes.machine import MB, Disk, judge_clock, judge_disk
-from ganglion.control.probes.replication import POSITION, standing
+from ganglion.control.probes.replication import read, standing
 from ganglion.topology.topology import Address
 from tests.plans import settings, topology_of
 
@@ -99,10 +99,12 @@ def test_positions_are_read_from_metrics() -> None:
     text = (
         "# TYPE synapse_storage_stream_current_position gauge\n"
         'synapse_storage_stream_current_position{server_name="x",stream_name="events"} 1.0\n'
-        'synapse_storage_stream_current_position{stream_name="caches"} 2.5e+06\n'
-        'synapse_other{stream_name="caches"} 7.0\n'
+        'synapse_storage_stream_current_position{stream_name="receipts"} 2.5e+06\n'
+        'synapse_storage_stream_current_position{stream_name="caches"} 3.0\n'
+        'synapse_other{stream_name="typing"} 7.0\n'
     )
-    assert POSITION.findall(text) == [("events", "1.0"), ("caches", "2.5e+06")]
+    # Nothing waits for a position in `caches`.
+    assert read(text) == {"events": 1.0, "receipts": 2.5e06}
 
 
 def test_streams_of_a_server_without_answers_are_nobodys_lag() -> None:

@@ -16,6 +16,10 @@ POSITION = re.compile(
     r'^synapse_storage_stream_current_position\{[^}]*stream_name="(\w+)"[^}]*\} ([\d.e+]+)$',
     re.MULTILINE,
 )
+# Every process writes this stream, and each is at the position that all writers have passed. After
+# numbers that nobody used, as after a crash of PostgreSQL, that can be long ago, and nothing waits
+# for it: synapse/replication/tcp/resource.py. The rows themselves are read when they come.
+NOBODY_WAITS = "caches"
 # The position of each stream in each process.
 Positions = Mapping[str, Mapping[str, float]]
 
@@ -46,7 +50,7 @@ def redis_problem(
 
 
 def positions(topology: Topology, timeout: float) -> dict[str, dict[str, float]]:
-    """Return the position of each stream in each process, from its metrics.
+    """Return the position of each stream that is waited for in each process, from its metrics.
 
     A process that does not answer has none.
     """
@@ -56,10 +60,17 @@ def positions(topology: Topology, timeout: float) -> dict[str, dict[str, float]]
             _, text = request(address, "GET", POSITIONS, timeout=timeout)
         except (OSError, http.client.HTTPException):
             return {}
-        return {stream: float(number) for stream, number in POSITION.findall(text)}
+        return read(text)
 
     found = together(ask, [process.metrics for process in topology.here])
     return dict(zip((process.name for process in topology.here), found, strict=True))
+
+
+def read(text: str) -> dict[str, float]:
+    """Return the positions that a text of metrics has, without that of NOBODY_WAITS."""
+    found = {stream: float(number) for stream, number in POSITION.findall(text)}
+    found.pop(NOBODY_WAITS, None)
+    return found
 
 
 def standing(first: Positions, second: Positions) -> dict[str, tuple[str, ...]]:
