@@ -18,7 +18,7 @@ LONGEST_SOCKET_PATH = 107
 
 
 LOOPBACK = "127.0.0.1"
-# It does a job, which each of its workers does alone.
+# The one role of kind JOB in which any worker serves the requests of all.
 MEDIA = "media_repository"
 
 
