@@ -290,7 +290,7 @@ FAULTS: dict[str, Seen | Proved] = {
         health="disk is full: 40 MB are free",
         metric=r"^ganglion_disk_free_bytes \d",
         # At the first look the disk may not have been filled that far.
-        log=r"^control \| .*health is failing: disk is full: \d+ MB are free",
+        log=r"^control \| .*health is failing: disk is full: .* MB are free",
         check="disk",
         doctor=" has 40 MB left of ",
     ),
