@@ -3,10 +3,8 @@
 import shlex
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "conf-templates"
 
@@ -17,10 +15,7 @@ def fill(template: str, **values: object) -> str:
 
 
 @cache
-def _environment() -> "Environment":
-    # It is a third of the time in which a verb starts, and few verbs write files.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415
-
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
