@@ -93,6 +93,13 @@ def said(server: Server, path: str) -> str:
     return raw_request(server.control_port, "GET", path).body.decode()
 
 
+def on_page(server: Server) -> str:
+    """Return what the status page gets, and each problem of the health in words."""
+    text = said(server, "/status/now")
+    health = json.loads(text)["health"] or {"problems": {}}
+    return "\n".join([text, *(f"{name} {what}" for name, what in health["problems"].items())])
+
+
 def wait_ready(server: Server, what: str) -> None:
     def is_ready() -> bool:
         return raw_request(server.control_port, "GET", "/ready").status == 200
@@ -123,7 +130,7 @@ def test_a_symptom_is_seen_as_the_page_says(server: Server, name: str, case: See
         if case.page is not None or case.health is not None:
             page = case.page or (case.health or "").rpartition(": ")[2]
             # Without what only words of one line have.
-            wait_until(f"{page} on the status page", lambda: page in said(server, "/status/now"))
+            wait_until(f"{page} on the status page", lambda: page in on_page(server))
         if case.metric is not None:
             metric = re.compile(case.metric, re.MULTILINE)
             wait_until(case.metric, lambda: metric.search(said(server, "/metrics")))
