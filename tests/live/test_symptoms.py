@@ -145,7 +145,9 @@ def test_a_symptom_is_seen_as_the_page_says(server: Server, name: str, case: See
 def test_no_process_is_behind_after_a_crash_of_the_database(server: Server) -> None:
     """Its sequences jump ahead, and positions of `caches` stay behind the numbers never used."""
     wait_ready(server, "a ready server")
+    mark = server.log.mark()
     os.kill(server.pid("postgres"), signal.SIGKILL)
+    server.log.wait_for("postgres is ready after", mark)
     wait_ready(server, "a recovered database")
 
     async def write() -> None:
