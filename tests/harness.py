@@ -307,6 +307,17 @@ class Server:
             assert time.monotonic() < deadline, f"not ready: {answer.stdout}{answer.stderr}"
             time.sleep(0.2)
 
+    def wait_replaced(self, name: str, before: int) -> None:
+        """Wait until a program runs in another process than `before`."""
+
+        def running() -> bool:
+            return any(
+                row["name"] == name and row["state"] == "RUNNING" and row["pid"] != before
+                for row in self.status()
+            )
+
+        wait_until(f"the next process of {name}", running)
+
     def _answers(self) -> bool:
         self._still_starting()
         with contextlib.suppress(OSError, http.client.HTTPException):

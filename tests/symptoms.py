@@ -287,7 +287,7 @@ FAULTS: dict[str, Seen | Proved] = {
     ),
     "the disk is nearly full": Seen(
         fault=filled(40 * 2**20),
-        health="disk is full: ",
+        health="disk is full: 40 MB are free",
         page="MB are free",
         metric=r"^ganglion_disk_free_bytes \d",
         # At the first look the disk may not have been filled that far.

@@ -119,12 +119,5 @@ def is_well(server: Server) -> bool:
 def comes_back(server: Server, name: str) -> None:
     before = server.pid(name)
     os.kill(before, signal.SIGKILL)
-
-    def running() -> bool:
-        return any(
-            row["name"] == name and row["state"] == "RUNNING" and row["pid"] != before
-            for row in server.status()
-        )
-
-    wait_until(f"the next process of {name}", running)
+    server.wait_replaced(name, before)
     wait_until("a server that is well", lambda: is_well(server))

@@ -59,22 +59,12 @@ def asking(server: Server) -> Iterator[Counter[str]]:
             thread.join()
 
 
-def replaced(server: Server, name: str, before: int) -> None:
-    def running() -> bool:
-        return any(
-            item["name"] == name and item["state"] == "RUNNING" and item["pid"] != before
-            for item in server.status()
-        )
-
-    wait_until(f"the next process of {name}", running)
-
-
 def test_a_killed_proxy_refuses_nobody(server: Server) -> None:
     before = server.pid("nginx")
     with asking(server) as found:
         wait_until("the first responses", lambda: found["401"] > 20)
         os.kill(before, signal.SIGKILL)
-        replaced(server, "nginx", before)
+        server.wait_replaced("nginx", before)
         since = found["401"]
         wait_until("further responses", lambda: found["401"] > since + 20)
     # Requests in flight are lost: at most one of each client. None is refused.
@@ -101,11 +91,11 @@ def test_a_process_that_does_not_come_back_soon_refuses(server: Server) -> None:
         _kill(before)
         if refuses(server.run / "sockets" / f"{name}.sock"):
             break
-        replaced(server, name, before)
+        server.wait_replaced(name, before)
     else:
         pytest.fail("its socket is kept however often it ends")
     assert server.get(WHOAMI).status == 401
-    replaced(server, name, before)
+    server.wait_replaced(name, before)
 
 
 def test_a_restart_of_all_fails_no_request(server: Server) -> None:
@@ -199,7 +189,7 @@ def test_a_process_that_does_not_start_comes_back_as_it_was(server: Server) -> N
         assert unix_request(server.run / "sockets" / "client_reader1.sock", "GET", WHOAMI).status
         # It keeps it, whatever ends it.
         _kill(after["client_reader1"])
-        replaced(server, "client_reader1", after["client_reader1"])
+        server.wait_replaced("client_reader1", after["client_reader1"])
         # Main would take the whole server along.
         answer = server.ganglion("restart", "main")
         assert (answer.returncode, "main does not start" in answer.stderr) == (1, True)
